@@ -1,0 +1,1 @@
+"""The wire contract: marshmallow schemas, strict. ``openapi.json`` is generated from them (``objection openapi``)."""

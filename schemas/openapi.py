@@ -1,0 +1,198 @@
+"""Write the OpenAPI 3.1 description of the register from the schemas: ``python -m schemas.openapi > schemas/openapi.json``."""
+
+import json
+import sys
+from typing import Any
+
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin
+from apispec.ext.marshmallow.openapi import OpenAPIConverter
+
+from schemas import proofs, receipts
+from schemas import vocabulary as words
+from schemas.receipts import no_repeats
+from schemas.strict import Variant
+
+_COMPONENTS = {
+    "ObjectionReceipt": receipts.ObjectionReceipt,
+    "SupplementReceipt": receipts.SupplementReceipt,
+    "WithdrawalReceipt": receipts.WithdrawalReceipt,
+    "ErasureReceipt": receipts.ErasureReceipt,
+    "TokenClaims": proofs.TokenClaims,
+    "SubmissionAnswer": proofs.SubmissionAnswer,
+    "Policy": proofs.Policy,
+    "BundleManifest": proofs.BundleManifest,
+    "Problem": proofs.Problem,
+}
+
+
+def describe() -> dict[str, Any]:
+    """Return the whole description: components from the schemas, paths from the table below."""
+    plugin = MarshmallowPlugin()
+    spec = APISpec(
+        title="Proof of Objection register",
+        version="1",
+        openapi_version="3.1.0",
+        info={"description": "Records signed GDPR objections and proves that it did. See docs/formats.md."},
+        plugins=[plugin],
+    )
+    assert plugin.converter is not None
+    plugin.converter.add_attribute_function(_variants)
+    plugin.converter.add_attribute_function(_unique_items)
+    for name, schema in _COMPONENTS.items():
+        spec.components.schema(name, schema=schema)
+    spec.components.security_scheme(
+        "holder",
+        {
+            "type": "http",
+            "scheme": "DPoP",
+            "description": "The proof-of-objection token, with a DPoP proof (RFC 9449) by the key in its cnf claim.",
+        },
+    )
+    for path, operations in _paths().items():
+        spec.path(path=path, operations=operations)
+    described: dict[str, Any] = spec.to_dict()
+    return described
+
+
+def _variants(converter: OpenAPIConverter, field: object, **_: object) -> dict[str, Any]:
+    if not isinstance(field, Variant):
+        return {}
+    distinct = {type(schema): schema for schema in field.schemas.values()}
+    return {"oneOf": [converter.resolve_nested_schema(schema) for schema in distinct.values()]}
+
+
+def _unique_items(_converter: OpenAPIConverter, field: Any, **_: object) -> dict[str, Any]:
+    return {"uniqueItems": True} if no_repeats in field.validators else {}
+
+
+def _paths() -> dict[str, Any]:
+    record = [_path_parameter("receipt_sha256", "[0-9a-f]{64}"), _header("DPoP"), _header("Objection-Holder-Share")]
+    return {
+        "/v1/receipts": {
+            "post": {
+                "summary": "Record an objection",
+                "description": "Answers only once the receipt is durably in the log. The same receipt again gives the same answer.",
+                "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _SUBMISSION}}},
+                "responses": {
+                    "201": _json("Recorded now", "SubmissionAnswer"),
+                    "200": _json("Was recorded before", "SubmissionAnswer"),
+                    **_problems("400", "409", "413", "415", "422", "429", "503"),
+                },
+            }
+        },
+        "/v1/receipts/{receipt_sha256}": {
+            "get": {
+                "summary": "The answer again, for the holder",
+                "parameters": record,
+                "security": [{"holder": []}],
+                "responses": {
+                    "200": _json("The record", "SubmissionAnswer"),
+                    **_problems("400", "401", "403", "404", "429", "503"),
+                },
+            }
+        },
+        "/v1/receipts/{receipt_sha256}/bundle": {
+            "get": {
+                "summary": "The proof bundle, for the holder",
+                "parameters": record,
+                "security": [{"holder": []}],
+                "responses": {
+                    "200": _binary("The bundle", "application/vnd.etsi.asic-e+zip"),
+                    **_problems("400", "401", "403", "404", "429", "503"),
+                },
+            }
+        },
+        "/v1/policy": {
+            "get": {
+                "summary": "The register's public keys, as a verifier's policy",
+                "responses": {"200": _json("The policy", "Policy"), **_problems("429")},
+            }
+        },
+        "/checkpoint": {
+            "get": {
+                "summary": "The newest signed checkpoint of the log",
+                "responses": {"200": _binary("A signed note", "text/plain; charset=utf-8"), **_problems("429", "503")},
+            }
+        },
+        "/.well-known/jwt-vc-issuer": {
+            "get": {
+                "summary": "The issuer's keys (SD-JWT VC)",
+                "responses": {"200": _object("Issuer metadata"), **_problems("429")},
+            }
+        },
+        "/vct/proof-of-objection/1": {
+            "get": {
+                "summary": "Type metadata of the token (SD-JWT VC)",
+                "responses": {"200": _object("Type metadata"), **_problems("429")},
+            }
+        },
+        "/healthz": {
+            "get": {"summary": "The process answers", "responses": {"200": _object("Alive"), **_problems("429")}}
+        },
+        "/readyz": {
+            "get": {
+                "summary": "The register can record",
+                "responses": {"200": _object("Ready"), **_problems("429", "503")},
+            }
+        },
+        "/openapi.json": {
+            "get": {"summary": "This description", "responses": {"200": _object("OpenAPI 3.1"), **_problems("429")}}
+        },
+    }
+
+
+_SUBMISSION = {
+    "type": "object",
+    "required": ["receipt", "holder_share"],
+    "additionalProperties": False,
+    "properties": {
+        "receipt": {
+            "type": "string",
+            "maxLength": words.MAX_RECEIPT_BYTES,
+            "description": "JWS compact, typ objection-receipt+jwt; its payload is an ObjectionReceipt",
+        },
+        "holder_share": {
+            "type": "string",
+            "pattern": "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$",
+            "description": "32 random bytes, base64url; never stored",
+        },
+        "evidence": {
+            "type": "array",
+            "maxItems": words.MAX_EVIDENCE_ITEMS,
+            "items": {"type": "string", "format": "binary"},
+            "description": "One file for each evidence item, with its name as file name",
+        },
+    },
+}
+
+
+def _path_parameter(name: str, pattern: str) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "pattern": f"^{pattern}$"}}
+
+
+def _header(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": True, "schema": {"type": "string"}}
+
+
+def _json(description: str, component: str) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{component}"}
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _object(description: str) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": {"type": "object"}}}}
+
+
+def _binary(description: str, media_type: str) -> dict[str, Any]:
+    return {"description": description, "content": {media_type: {"schema": {"type": "string", "format": "binary"}}}}
+
+
+def _problems(*statuses: str) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    content = {"application/problem+json": {"schema": schema}}
+    return {status: {"description": "See docs/errors.md", "content": content} for status in statuses}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(describe(), indent=2, sort_keys=True) + "\n")

@@ -1,0 +1,122 @@
+"""What the register gives back: answer, token claims, policy, bundle manifest, problem details."""
+
+from marshmallow import fields, validate
+
+from schemas import vocabulary as words
+from schemas.receipts import SelfAsserted, data_categories, evidence_name
+from schemas.strict import Integer, StrictSchema, choice, constant, digest, hex_sha256, text, time
+
+_MAX_INDEX = 2**53 - 1
+_ORIGIN = r"[^\s+]{1,255}"
+_URL = r"https?://[^\s?#]{1,255}"
+
+
+class PublicKey(StrictSchema):
+    kty = constant("EC")
+    crv = constant("P-256")
+    x = digest()
+    y = digest()
+
+
+class Confirmation(StrictSchema):
+    jwk = fields.Nested(PublicKey, required=True)
+
+
+class StatusReference(StrictSchema):
+    idx = Integer(required=True, minimum=0, maximum=_MAX_INDEX)
+    uri = text(_URL)
+
+
+class Status(StrictSchema):
+    status_list = fields.Nested(StatusReference, required=True)
+
+
+class LogPosition(StrictSchema):
+    origin = text(_ORIGIN)
+    index = Integer(required=True, minimum=0, maximum=_MAX_INDEX)
+
+
+class TokenEvidence(StrictSchema):
+    name = evidence_name()
+    media_type = choice(*words.MEDIA_TYPES)
+    sha256 = hex_sha256()
+
+
+class TokenClaims(StrictSchema):
+    """Claims of the proof-of-objection token (SD-JWT VC), all in plain text but for the three self-asserted slots."""
+
+    _sd_alg = constant("sha-256")
+    iss = text(_URL)
+    vct = text(_URL)
+    iat = time()
+    cnf = fields.Nested(Confirmation, required=True)
+    status = fields.Nested(Status, required=True)
+    controller = constant(words.CONTROLLER)
+    platform = choice(*words.PLATFORMS)
+    right = constant(words.RIGHT)
+    contested_basis = constant(words.CONTESTED_BASIS)
+    data_categories = data_categories()
+    objected_at = time()
+    received_at = time()
+    receipt_sha256 = hex_sha256()
+    log = fields.Nested(LogPosition, required=True)
+    evidence = fields.List(
+        fields.Nested(TokenEvidence), required=True, validate=validate.Length(0, words.MAX_EVIDENCE_ITEMS)
+    )
+    assurance = choice("device")
+    self_asserted = fields.Nested(SelfAsserted, required=True)
+
+
+class SubmissionAnswer(StrictSchema):
+    receipt_sha256 = hex_sha256()
+    received_at = time()
+    state = choice("recorded")
+    token = fields.String(required=True, validate=validate.Length(max=16_384))
+    proof = fields.String(required=True, validate=validate.Length(max=16_384))
+
+
+class IssuerKey(PublicKey):
+    kid = digest()
+
+
+class Policy(StrictSchema):
+    """Whom a verifier trusts: the issuer's keys and the log's, as a C2SP tlog-policy."""
+
+    v = Integer(required=True, minimum=1, maximum=1)
+    issuer = text(_URL)
+    issuer_keys = fields.List(fields.Nested(IssuerKey), required=True, validate=validate.Length(1, 64))
+    log = fields.String(required=True, validate=validate.Length(1, 16_384))
+
+
+class BundledFile(StrictSchema):
+    name = text(r"(?:evidence/)?[a-z0-9A-Z][A-Za-z0-9-]{0,47}\.[a-z0-9-]{1,16}")
+    role = choice("receipt", "token", "proof", "checkpoint", "evidence", "policy", "readme")
+    media_type = text(r"[a-z]+/[a-z0-9.+-]{1,100}(?:; charset=utf-8)?")
+    size = Integer(required=True, minimum=1, maximum=words.MAX_EVIDENCE_BYTES)
+    sha256 = hex_sha256()
+
+
+class BundleManifest(StrictSchema):
+    """Every file of a bundle but this list itself and what the container form adds."""
+
+    v = Integer(required=True, minimum=1, maximum=1)
+    receipt_sha256 = hex_sha256()
+    state = choice("recorded")
+    files = fields.List(fields.Nested(BundledFile), required=True, validate=validate.Length(1, 64))
+
+
+class FieldProblem(StrictSchema):
+    field = fields.String(required=True)
+    problem = fields.String(required=True)
+
+
+class Problem(StrictSchema):
+    """RFC 9457 problem details. ``code`` is stable."""
+
+    type = fields.String(required=True)
+    title = fields.String(required=True)
+    status = Integer(required=True, minimum=400, maximum=599)
+    detail = fields.String(required=True)
+    code = fields.String(required=True)
+    request_id = fields.String(required=True)
+    errors = fields.List(fields.Nested(FieldProblem))

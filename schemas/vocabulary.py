@@ -1,0 +1,32 @@
+"""The closed word lists of the contract."""
+
+CONTROLLER = "meta-platforms-ireland"
+PLATFORMS = ("facebook", "instagram", "threads", "messenger", "whatsapp")
+SEEN_CHANNELS = ("in-app", "notification-list", "form")
+UNSEEN_CHANNELS = ("email", "none")
+RIGHT = "eu-gdpr:A21"
+CONTESTED_BASIS = "eu-gdpr:A6-1-f"
+DATA_CATEGORIES = (
+    "posts",
+    "photos-and-captions",
+    "stories-and-reels",
+    "comments",
+    "groups-and-pages",
+    "marketplace-reviews",
+    "profile-name-and-picture",
+    "ai-interactions",
+)
+STATEMENT_TEMPLATES = ("meta-ai-training-1",)
+EU_COUNTRIES = tuple("AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK".split())
+EEA_COUNTRIES = ("IS", "LI", "NO")
+ELSEWHERE = "ZZ"
+COUNTRIES = (*EU_COUNTRIES, *EEA_COUNTRIES, ELSEWHERE)
+MEDIA_TYPES = ("text/plain", "image/png", "image/jpeg", "image/webp", "message/rfc822")
+SLOTS = ("account", "contact", "person")
+KINDS = ("objection", "supplement", "withdrawal", "erasure")
+
+MAX_RECEIPT_BYTES = 16_384
+MAX_EVIDENCE_ITEMS = 8
+MAX_EVIDENCE_BYTES = 4_194_304
+MAX_EVIDENCE_TOTAL_BYTES = 8_388_608
+MAX_BODY_BYTES = 10_485_760

@@ -1,0 +1,101 @@
+"""Strict base64url, hex and JSON: a value is accepted only if writing it again gives the same characters."""
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from server.errors import ParseError
+
+JsonObject = dict[str, Any]
+
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,15}")
+_MAX_DEPTH = 16
+
+
+def sha256(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def format_base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def parse_base64url(text: str, *, size: int | None = None) -> bytes:
+    """Return the bytes of unpadded base64url ``text``; ``size`` (bytes) must match when given.
+
+    Raises ParseError ``base64url_malformed`` also when unused trailing bits are set: two texts never stand for one value.
+    """
+    try:
+        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ParseError("base64url_malformed", "not base64url") from error
+    if format_base64url(data) != text:
+        raise ParseError("base64url_malformed", "not canonical base64url")
+    if size is not None and len(data) != size:
+        raise ParseError("base64url_malformed", f"must be {size} bytes, is {len(data)}")
+    return data
+
+
+def format_json(value: Mapping[str, Any]) -> bytes:
+    """Return canonical JSON: keys sorted, no white space, UTF-8. The same value gives the same bytes, always."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def parse_json(raw: bytes) -> JsonObject:
+    """Return the object in ``raw``.
+
+    Raises ParseError: ``json_duplicate_key`` at any depth, ``json_number_refused`` for anything but canonical integers
+    below 10^16, ``json_malformed`` for the rest, nesting beyond 16 levels included.
+    """
+    try:
+        text = raw.decode("utf-8", "strict")
+        _refuse_deep_nesting(text)
+        value = json.loads(
+            text,
+            object_pairs_hook=_object_without_duplicates,
+            parse_int=_canonical_integer,
+            parse_float=_no_number,
+            parse_constant=_no_number,
+        )
+    except ParseError:
+        raise
+    except ValueError as error:
+        raise ParseError("json_malformed", "not valid JSON in UTF-8") from error
+    if not isinstance(value, dict):
+        raise ParseError("json_malformed", "the top level must be an object")
+    return value
+
+
+def _refuse_deep_nesting(text: str) -> None:
+    # Counting brackets, those in strings too, is stricter than needed; no value of ours comes near the limit.
+    if text.count("{") + text.count("[") > _MAX_DEPTH:
+        depth = deepest = 0
+        for character in text:
+            if character in "{[":
+                depth += 1
+                deepest = max(deepest, depth)
+            elif character in "}]":
+                depth -= 1
+        if deepest > _MAX_DEPTH:
+            raise ParseError("json_malformed", "nested too deeply")
+
+
+def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> JsonObject:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ParseError("json_duplicate_key", "an object names one key twice")
+    return value
+
+
+def _canonical_integer(digits: str) -> int:
+    if not _INTEGER.fullmatch(digits):
+        raise ParseError("json_number_refused", "numbers must be plain integers")
+    return int(digits)
+
+
+def _no_number(_text: str) -> int:
+    raise ParseError("json_number_refused", "numbers must be plain integers")

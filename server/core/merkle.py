@@ -1,0 +1,142 @@
+"""Merkle tree hashes and inclusion paths (RFC 6962, RFC 9162), over tiles of 256 hashes (C2SP tlog-tiles)."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+
+from server.errors import LogInconsistent, VerificationError
+
+HASH_SIZE = 32
+TILE_HEIGHT = 8
+TILE_WIDTH = 1 << TILE_HEIGHT
+EMPTY_ROOT = hashlib.sha256(b"").digest()
+
+TileKey = tuple[int, int]  # level, number
+
+
+def leaf_hash(entry: bytes) -> bytes:
+    return hashlib.sha256(b"\x00" + entry).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def root_from_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
+    """Return the root that ``path``, sibling of ``leaf`` first, connects ``leaf`` to in a log of ``size`` leaves.
+
+    Means nothing alone: compare it with the root of a checkpoint whose signature you have verified.
+    Raises VerificationError ``proof_mismatch`` when ``index`` lies outside the log, or ``path`` has not the length that
+    the position needs. (RFC 9162, section 2.1.3.2.)
+    """
+    if not 0 <= index < size:
+        raise VerificationError("proof_mismatch", "the index lies outside the log")
+    node, last, root = index, size - 1, leaf
+    for sibling in path:
+        if last == 0:
+            raise VerificationError("proof_mismatch", "the path is too long")
+        if node & 1 or node == last:
+            root = node_hash(sibling, root)
+            while not node & 1 and node:  # a lone right edge rises until it becomes a right child
+                node >>= 1
+                last >>= 1
+        else:
+            root = node_hash(root, sibling)
+        node >>= 1
+        last >>= 1
+    if last:
+        raise VerificationError("proof_mismatch", "the path is too short")
+    return root
+
+
+class TileTree:
+    """A log's tree of ``size`` leaves, read from its tiles and extended in memory.
+
+    ``read_tile(level, number)`` returns the stored hashes of a tile, the partial one at the right edge included, and is
+    asked once a tile. After ``append``, ``changed`` holds the tiles to store.
+    """
+
+    def __init__(self, size: int, read_tile: Callable[[int, int], bytes]) -> None:
+        self.size = size
+        self.changed: set[TileKey] = set()
+        self._read_tile = read_tile
+        self._tiles: dict[TileKey, bytes] = {}
+        self._subtrees: dict[tuple[int, int], bytes] = {}
+
+    def append(self, leaves: Iterable[bytes]) -> None:
+        for leaf in leaves:
+            self._append_at(0, self.size, leaf)
+            self.size += 1
+
+    def root(self) -> bytes:
+        return self._range_hash(0, self.size) if self.size else EMPTY_ROOT
+
+    def path(self, index: int) -> list[bytes]:
+        """Return the inclusion path of leaf ``index``, its sibling first (RFC 9162, section 2.1.3.1)."""
+        if not 0 <= index < self.size:
+            raise LogInconsistent("log_inconsistent", f"no leaf {index} in a log of {self.size}")
+        path: list[bytes] = []
+        start, end = 0, self.size
+        while end - start > 1:
+            middle = start + _largest_power_below(end - start)
+            if index < middle:
+                path.append(self._range_hash(middle, end))
+                end = middle
+            else:
+                path.append(self._range_hash(start, middle))
+                start = middle
+        path.reverse()
+        return path
+
+    def tile(self, level: int, number: int) -> bytes:
+        """Return the hashes of a tile, side by side: as many as the log of this size has in it."""
+        if (level, number) not in self._tiles:
+            width = min(TILE_WIDTH, (self.size >> (TILE_HEIGHT * level)) - number * TILE_WIDTH)
+            hashes = self._read_tile(level, number)
+            if len(hashes) < width * HASH_SIZE:
+                raise LogInconsistent("log_inconsistent", f"tile {level}/{number} is shorter than the log's size says")
+            # What stands beyond belongs to a larger log than this one.
+            self._tiles[level, number] = hashes[: width * HASH_SIZE]
+        return self._tiles[level, number]
+
+    def _append_at(self, level: int, index: int, node: bytes) -> None:
+        number, position = divmod(index, TILE_WIDTH)
+        hashes = (self.tile(level, number) if position else b"") + node
+        self._tiles[level, number] = hashes
+        self.changed.add((level, number))
+        if position == TILE_WIDTH - 1:
+            self._append_at(level + 1, number, self._merge(hashes))
+
+    @staticmethod
+    def _merge(hashes: bytes) -> bytes:
+        row = [hashes[i : i + HASH_SIZE] for i in range(0, len(hashes), HASH_SIZE)]
+        while len(row) > 1:
+            row = [node_hash(row[i], row[i + 1]) for i in range(0, len(row), 2)]
+        return row[0]
+
+    def _range_hash(self, start: int, end: int) -> bytes:
+        width = end - start
+        if width & (width - 1) == 0:
+            height = width.bit_length() - 1
+            return self._subtree_hash(height, start >> height)
+        middle = start + _largest_power_below(width)
+        return node_hash(self._range_hash(start, middle), self._range_hash(middle, end))
+
+    def _subtree_hash(self, height: int, index: int) -> bytes:
+        """Return the hash over the complete subtree of 2^height leaves; such a hash never changes, so it is kept."""
+        key = (height, index)
+        if key not in self._subtrees:
+            level, height_in_tile = divmod(height, TILE_HEIGHT)
+            if height_in_tile == 0:
+                number, position = divmod(index, TILE_WIDTH)
+                hashes = self.tile(level, number)
+                found = hashes[position * HASH_SIZE : (position + 1) * HASH_SIZE]
+            else:
+                found = node_hash(
+                    self._subtree_hash(height - 1, 2 * index), self._subtree_hash(height - 1, 2 * index + 1)
+                )
+            self._subtrees[key] = found
+        return self._subtrees[key]
+
+
+def _largest_power_below(width: int) -> int:
+    return 1 << (width - 1).bit_length() - 1

@@ -1,0 +1,65 @@
+"""Inclusion of a receipt in the log: the entry, and the proof file (C2SP tlog-proof)."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from server.core.encoding import format_base64url, format_json, sha256
+from server.core.merkle import HASH_SIZE, leaf_hash, root_from_path
+from server.core.notes import Checkpoint, VerifierKey, format_base64, parse_base64, verify_checkpoint
+from server.errors import ParseError, VerificationError
+
+SALT_SIZE = 32
+_HEADER = "c2sp.org/tlog-proof@v1"
+_INDEX = re.compile(r"index (0|[1-9][0-9]{0,15})")
+_MAX_PATH = 63
+_MAX_PROOF_CHARACTERS = 131_072
+
+
+def format_entry(*, kind: str, salt: bytes, receipt_sha256: bytes, received_at: int) -> bytes:
+    """Return the log entry of a receipt. Without ``salt`` nothing leads from it back to the receipt."""
+    commitment = format_base64url(sha256(salt + receipt_sha256))
+    return format_json({"v": 1, "kind": kind, "commitment": commitment, "time": received_at})
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a proof file says; nothing of it is checked yet."""
+
+    salt: bytes
+    index: int
+    path: tuple[bytes, ...]
+    checkpoint_note: str
+
+
+def format_proof(*, salt: bytes, index: int, path: Sequence[bytes], checkpoint_note: str) -> str:
+    hashes = "".join(f"{format_base64(node)}\n" for node in path)
+    return f"{_HEADER}\nextra {format_base64(salt)}\nindex {index}\n{hashes}\n{checkpoint_note}"
+
+
+def parse_proof(text: str) -> Proof:
+    """Read a proof file with our 32-byte salt in its ``extra`` line; raises ParseError ``proof_malformed``."""
+    head, blank, checkpoint_note = text.partition("\n\n")
+    lines = head.split("\n")
+    if len(text) > _MAX_PROOF_CHARACTERS or not blank or len(lines) < 3 or lines[0] != _HEADER:
+        raise ParseError("proof_malformed", f"a proof starts with {_HEADER} and ends with a checkpoint")
+    if not lines[1].startswith("extra "):
+        raise ParseError("proof_malformed", "the extra line with the salt is missing")
+    salt = parse_base64(lines[1].removeprefix("extra "), "proof_malformed")
+    index = _INDEX.fullmatch(lines[2])
+    path = tuple(parse_base64(line, "proof_malformed") for line in lines[3:])
+    if len(salt) != SALT_SIZE or index is None or len(path) > _MAX_PATH or any(len(h) != HASH_SIZE for h in path):
+        raise ParseError("proof_malformed", "salt, index or path are out of bounds")
+    return Proof(salt, int(index[1]), path, checkpoint_note)
+
+
+def verify_proof(proof: Proof, *, entry: bytes, log: VerifierKey) -> Checkpoint:
+    """Return the signed checkpoint under which ``entry`` stands in the log at the proof's index.
+
+    Raises ParseError for a malformed note or checkpoint, VerificationError ``note_unverified`` or ``proof_mismatch``.
+    """
+    leaf = leaf_hash(entry)
+    checkpoint = verify_checkpoint(proof.checkpoint_note, trusted=log)
+    if root_from_path(leaf, proof.index, checkpoint.size, proof.path) != checkpoint.root:
+        raise VerificationError("proof_mismatch", "the path does not lead from this receipt to the checkpoint's root")
+    return checkpoint
