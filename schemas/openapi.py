@@ -1,4 +1,4 @@
-"""Write the OpenAPI 3.1 description of the register from the schemas: ``python -m schemas.openapi > schemas/openapi.json``."""
+"""The OpenAPI 3.1 description of the register: ``python -m schemas.openapi > schemas/openapi.json`` writes it."""
 
 import json
 import sys
@@ -6,7 +6,6 @@ from typing import Any
 
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
-from apispec.ext.marshmallow.openapi import OpenAPIConverter
 
 from schemas import proofs, receipts
 from schemas import vocabulary as words
@@ -36,9 +35,9 @@ def describe() -> dict[str, Any]:
         info={"description": "Records signed GDPR objections and proves that it did. See docs/formats.md."},
         plugins=[plugin],
     )
-    assert plugin.converter is not None
-    plugin.converter.add_attribute_function(_variants)
-    plugin.converter.add_attribute_function(_unique_items)
+    converter: Any = plugin.converter  # apispec leaves it untyped
+    converter.add_attribute_function(_variants)
+    converter.add_attribute_function(_unique_items)
     for name, schema in _COMPONENTS.items():
         spec.components.schema(name, schema=schema)
     spec.components.security_scheme(
@@ -55,14 +54,14 @@ def describe() -> dict[str, Any]:
     return described
 
 
-def _variants(converter: OpenAPIConverter, field: object, **_: object) -> dict[str, Any]:
+def _variants(converter: Any, field: object, **_: object) -> dict[str, Any]:
     if not isinstance(field, Variant):
         return {}
     distinct = {type(schema): schema for schema in field.schemas.values()}
     return {"oneOf": [converter.resolve_nested_schema(schema) for schema in distinct.values()]}
 
 
-def _unique_items(_converter: OpenAPIConverter, field: Any, **_: object) -> dict[str, Any]:
+def _unique_items(_converter: Any, field: Any, **_: object) -> dict[str, Any]:
     return {"uniqueItems": True} if no_repeats in field.validators else {}
 
 
@@ -72,7 +71,7 @@ def _paths() -> dict[str, Any]:
         "/v1/receipts": {
             "post": {
                 "summary": "Record an objection",
-                "description": "Answers only once the receipt is durably in the log. The same receipt again gives the same answer.",
+                "description": "Answers once the receipt is durably in the log. The same receipt again: the same answer.",
                 "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _SUBMISSION}}},
                 "responses": {
                     "201": _json("Recorded now", "SubmissionAnswer"),
@@ -191,7 +190,9 @@ def _binary(description: str, media_type: str) -> dict[str, Any]:
 def _problems(*statuses: str) -> dict[str, Any]:
     schema = {"$ref": "#/components/schemas/Problem"}
     content = {"application/problem+json": {"schema": schema}}
-    return {status: {"description": "See docs/errors.md", "content": content} for status in statuses}
+    return {
+        status: {"description": "A problem; its codes are listed at /errors", "content": content} for status in statuses
+    }
 
 
 if __name__ == "__main__":

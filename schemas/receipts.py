@@ -7,6 +7,7 @@ from marshmallow import ValidationError, fields, validate, validates_schema
 from schemas import vocabulary as words
 from schemas.strict import (
     Integer,
+    Pattern,
     StrictSchema,
     Variant,
     choice,
@@ -56,7 +57,7 @@ class SeenNotice(StrictSchema):
     language = language()
     rule = text("[a-z0-9][a-z0-9.-]{0,63}")
     ruleset = text(r"[0-9]{4}\.[0-9]{1,2}\.[0-9]{1,3}")
-    url = fields.String(required=True, validate=[validate.Length(max=512), *text(_NOTICE_URL).validators])
+    url = fields.String(required=True, validate=[validate.Length(max=512), Pattern(_NOTICE_URL)])
     text_sha256 = hex_sha256()
 
 

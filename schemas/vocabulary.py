@@ -17,7 +17,10 @@ DATA_CATEGORIES = (
     "ai-interactions",
 )
 STATEMENT_TEMPLATES = ("meta-ai-training-1",)
-EU_COUNTRIES = tuple("AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK".split())
+EU_COUNTRIES = (
+    *("AT", "BE", "BG", "CY", "CZ", "DE", "DK", "EE", "ES", "FI", "FR", "GR", "HR", "HU"),
+    *("IE", "IT", "LT", "LU", "LV", "MT", "NL", "PL", "PT", "RO", "SE", "SI", "SK"),
+)
 EEA_COUNTRIES = ("IS", "LI", "NO")
 ELSEWHERE = "ZZ"
 COUNTRIES = (*EU_COUNTRIES, *EEA_COUNTRIES, ELSEWHERE)

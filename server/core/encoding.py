@@ -27,7 +27,7 @@ def format_base64url(data: bytes) -> str:
 def parse_base64url(text: str, *, size: int | None = None) -> bytes:
     """Return the bytes of unpadded base64url ``text``; ``size`` (bytes) must match when given.
 
-    Raises ParseError ``base64url_malformed`` also when unused trailing bits are set: two texts never stand for one value.
+    Raises ParseError ``base64url_malformed``, also for unused trailing bits: two texts never stand for one value.
     """
     try:
         data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
@@ -51,10 +51,25 @@ def parse_json(raw: bytes) -> JsonObject:
     Raises ParseError: ``json_duplicate_key`` at any depth, ``json_number_refused`` for anything but canonical integers
     below 10^16, ``json_malformed`` for the rest, nesting beyond 16 levels included.
     """
+    value = _parse_json_value(raw)
+    if not isinstance(value, dict):
+        raise ParseError("json_malformed", "the top level must be an object")
+    return value
+
+
+def parse_json_array(raw: bytes) -> list[Any]:
+    """Return the array in ``raw``, as strictly as ``parse_json``."""
+    value = _parse_json_value(raw)
+    if not isinstance(value, list):
+        raise ParseError("json_malformed", "the top level must be an array")
+    return value
+
+
+def _parse_json_value(raw: bytes) -> Any:
     try:
         text = raw.decode("utf-8", "strict")
         _refuse_deep_nesting(text)
-        value = json.loads(
+        return json.loads(
             text,
             object_pairs_hook=_object_without_duplicates,
             parse_int=_canonical_integer,
@@ -65,9 +80,6 @@ def parse_json(raw: bytes) -> JsonObject:
         raise
     except ValueError as error:
         raise ParseError("json_malformed", "not valid JSON in UTF-8") from error
-    if not isinstance(value, dict):
-        raise ParseError("json_malformed", "the top level must be an object")
-    return value
 
 
 def _refuse_deep_nesting(text: str) -> None:

@@ -67,7 +67,7 @@ def verify_jws(jws: UnverifiedJws, key: PublicKey) -> JsonObject:
     try:
         key.verify(encode_dss_signature(r, s), jws.signing_input, _VERIFY)
     except InvalidSignature as error:
-        raise VerificationError("signature_invalid", "the signature does not fit the key and the signed bytes") from error
+        raise VerificationError("signature_invalid", "the signature does not fit key and signed bytes") from error
     return parse_json(jws.raw_payload)
 
 

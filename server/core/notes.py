@@ -117,7 +117,7 @@ def format_policy(log: VerifierKey) -> str:
 def parse_policy(text: str) -> VerifierKey:
     """Return the one log that a C2SP tlog-policy trusts.
 
-    Raises ParseError ``policy_malformed``, also for witnesses: to ignore a quorum that somebody asks for would be a lie.
+    Raises ParseError ``policy_malformed``, also for witnesses: to ignore a quorum somebody asks for would be a lie.
     """
     lines = [line.split() for line in text.split("\n") if line.strip() and not line.startswith("#")]
     if [line[0] for line in lines] != ["log", "quorum"] or len(lines[0]) not in {2, 3} or lines[1][1:] != ["none"]:

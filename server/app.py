@@ -1,0 +1,90 @@
+"""The Flask application: all wiring, nothing else."""
+
+import logging
+import time
+import uuid
+
+from flask import Flask, Response, g, request
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from server.settings import Settings
+from server.usecases.register import Register, open_storage, start_register
+from server.web import pages, publication, receipts
+from server.web.limits import create_limiter
+from server.web.multipart import BoundedRequest
+from server.web.problems import register_problem_handlers
+
+_log = logging.getLogger("objection.access")
+
+
+class _Application(Flask):
+    request_class = BoundedRequest
+
+
+def create_app(settings: Settings) -> Flask:
+    """Return the application, its storage open and its log writer running.
+
+    Raises OperatorError when settings, keys or storage are not fit to run on.
+    """
+    register = open_register(settings)
+    app = _Application("server", static_folder=None)
+    app.config["PUBLIC_URL"] = register.public_url
+    app.extensions["objection"] = register
+    if settings.trusted_proxies:
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies)  # type: ignore[method-assign]
+    limiter = create_limiter(storage_url=settings.rate_limit_storage_url, read_rate=settings.read_rate)
+    app.before_request(_begin)
+    limiter.init_app(app)
+    app.after_request(_finish)
+    register_problem_handlers(app)
+    app.register_blueprint(receipts.create_blueprint(register))
+    app.register_blueprint(publication.create_blueprint(register))
+    app.register_blueprint(pages.create_blueprint(register))
+    record = "receipts.record"
+    app.view_functions[record] = limiter.limit(settings.record_rate)(app.view_functions[record])
+    return app
+
+
+def open_register(settings: Settings) -> Register:
+    storage = open_storage(
+        settings.data_dir,
+        database_url=settings.database_url,
+        public_url=settings.public_url,
+        log_origin=settings.log_origin,
+        clock=current_time,
+    )
+    return start_register(
+        storage,
+        public_url=settings.public_url,
+        receipt_max_age_s=settings.receipt_max_age_s,
+        practice=settings.practice,
+        clock=current_time,
+    )
+
+
+def current_time() -> int:
+    return int(time.time())
+
+
+def _begin() -> None:
+    g.request_id = uuid.uuid4().hex
+    g.started = time.perf_counter()
+
+
+def _finish(response: Response) -> Response:
+    response.headers["X-Request-Id"] = g.request_id
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    # No cookies and no ambient authority here: any page may ask, and only a key holder gets more than the public does.
+    response.headers["Access-Control-Allow-Origin"] = "*"
+    if request.method == "OPTIONS":
+        response.headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
+        response.headers["Access-Control-Allow-Headers"] = "Authorization, DPoP, Objection-Holder-Share"
+        response.headers["Access-Control-Max-Age"] = "7200"
+    if _log.isEnabledFor(logging.INFO):
+        # The route, not the path, and no address: nothing here points at a person or a record.
+        elapsed_ms = (time.perf_counter() - g.started) * 1000
+        _log.info(
+            "%s %s %s %d %.1fms", g.request_id, request.method, request.url_rule, response.status_code, elapsed_ms
+        )
+    return response

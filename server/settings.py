@@ -1,0 +1,125 @@
+"""All settings, read once at the edge: environment variables ``OBJECTION_…`` (docs/operating.md explains each)."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self, TypeVar
+from urllib.parse import urlsplit
+
+from server.errors import OperatorError
+
+T = TypeVar("T")
+_PREFIX = "OBJECTION_"
+_RATE = re.compile(r"[1-9][0-9]* per (?:second|minute|hour|day)")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``public_url`` is the issuer's name in every token: without a trailing slash, and never to change."""
+
+    data_dir: Path
+    public_url: str
+    database_url: str
+    log_origin: str
+    rate_limit_storage_url: str
+    record_rate: str
+    read_rate: str
+    receipt_max_age_s: int
+    trusted_proxies: int
+    practice: bool
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """Raises OperatorError ``settings_invalid`` that names every bad or unknown variable at once."""
+        reader = _Reader(environ)
+        data_dir = reader.read("DATA_DIR", _path, ".data")
+        public_url = reader.read("PUBLIC_URL", _url, "http://127.0.0.1:8000")
+        settings = cls(
+            data_dir=data_dir,
+            public_url=public_url,
+            database_url=reader.read("DATABASE_URL", _database_url, f"sqlite:///{data_dir}/register.sqlite"),
+            log_origin=reader.read("LOG_ORIGIN", _origin, f"{urlsplit(public_url).netloc}/log"),
+            rate_limit_storage_url=reader.read("RATE_LIMIT_STORAGE_URL", _rate_storage, "memory://"),
+            record_rate=reader.read("RECORD_RATE", _rate, "30 per minute"),
+            read_rate=reader.read("READ_RATE", _rate, "240 per minute"),
+            receipt_max_age_s=reader.read("RECEIPT_MAX_AGE_S", _positive, str(30 * 86_400)),
+            trusted_proxies=reader.read("TRUSTED_PROXIES", _count, "0"),
+            practice=reader.read("PRACTICE", _switch, "off"),
+        )
+        reader.refuse_problems()
+        return settings
+
+
+class _Reader:
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._given = {name: value for name, value in environ.items() if name.startswith(_PREFIX)}
+        self._problems: list[str] = []
+
+    def read(self, name: str, parse: Callable[[str], T], default: str) -> T:
+        text = self._given.pop(_PREFIX + name, default)
+        try:
+            return parse(text)
+        except ValueError as error:
+            self._problems.append(f"{_PREFIX}{name}={text!r}: {error}")
+            return parse(default)
+
+    def refuse_problems(self) -> None:
+        self._problems += [f"{name}: no such setting" for name in sorted(self._given)]
+        if self._problems:
+            raise OperatorError("settings_invalid", "; ".join(self._problems))
+
+
+def _path(text: str) -> Path:
+    return Path(text).absolute()
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment or text.endswith("/"):
+        raise ValueError("must be http(s)://host[:port][/path], without a trailing slash")
+    return text
+
+
+def _database_url(text: str) -> str:
+    if text.startswith("postgresql://"):
+        return text.replace("postgresql://", "postgresql+psycopg://", 1)
+    if text.startswith("sqlite:///"):
+        return text
+    raise ValueError("must start with sqlite:/// or postgresql://")
+
+
+def _origin(text: str) -> str:
+    if not re.fullmatch(r"[^\s+]{1,255}", text):
+        raise ValueError("must be a name without spaces and '+'")
+    return text
+
+
+def _rate_storage(text: str) -> str:
+    if not text.startswith(("memory://", "redis://", "rediss://", "redis+unix://")):
+        raise ValueError("must start with memory://, redis://, rediss:// or redis+unix://")
+    return text
+
+
+def _rate(text: str) -> str:
+    if not _RATE.fullmatch(text):
+        raise ValueError("must look like '30 per minute'")
+    return text
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise ValueError("must be a whole number")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if _count(text) == 0:
+        raise ValueError("must be more than 0")
+    return int(text)
+
+
+def _switch(text: str) -> bool:
+    if text not in {"on", "off"}:
+        raise ValueError("must be on or off")
+    return text == "on"

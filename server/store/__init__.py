@@ -1,0 +1,1 @@
+"""What is kept: database, blobs, keys. Functions take a connection and never decide."""

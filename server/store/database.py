@@ -1,0 +1,107 @@
+"""Connections: SQLite as the embedded default, PostgreSQL beyond one machine."""
+
+import fcntl
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import OperationalError
+
+from server.errors import Unavailable
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_POOL_SIZE = 40  # a connection for each of gunicorn's threads, and some
+
+
+class Database:
+    """Hands out transactions. ``writing`` ones exclude each other across threads and processes, in order."""
+
+    def __init__(self, url: str, *, lock_file: Path) -> None:
+        self.engine = _connect(url)
+        self._queue = _FileQueue(lock_file)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that sees one state of the database. Raises Unavailable when there is none to be had."""
+        with _translated(), self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """The only writing transaction of this machine; commits at the end of the block."""
+        with self._queue.turn(), _translated(), self.engine.connect() as connection:
+            with connection.execution_options(objection_write=True).begin():
+                yield connection
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """Keep the other processes of this machine from starting up or writing meanwhile."""
+        with self._queue.turn():
+            yield
+
+    def migrate(self) -> None:
+        """Bring the tables to the newest revision. On PostgreSQL, replicas take turns by an advisory lock."""
+        config = Config()
+        config.set_main_option("script_location", str(_MIGRATIONS))
+        with _translated(), self.engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(4207215)")
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+class _FileQueue:
+    """A fair lock between processes. SQLite's own busy handler sleeps and retries, which starves under load."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._thread = threading.Lock()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        with self._thread:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+
+
+def _connect(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_size=_POOL_SIZE, pool_pre_ping=True)
+    engine = create_engine(url, pool_size=_POOL_SIZE, connect_args={"check_same_thread": False})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # the driver must not begin transactions on its own
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")  # what was acknowledged survives a power cut
+    connection.execute("PRAGMA busy_timeout = 10000")
+    connection.execute("PRAGMA secure_delete = ON")  # erased rows are overwritten, not only unlinked
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A deferred transaction that reads first and writes later can fail half-way with SQLITE_BUSY_SNAPSHOT.
+    write = connection.get_execution_options().get("objection_write")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        raise Unavailable("database_unavailable", "the register's database does not answer; try again") from error

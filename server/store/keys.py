@@ -1,0 +1,49 @@
+"""Key files: mode 0600, written whole or not at all, never overwritten."""
+
+import os
+from pathlib import Path
+
+from server.errors import OperatorError
+
+
+class KeyFolder:
+    """A folder with a file a key. Only its owner may read it."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._folder = folder
+
+    def read(self, name: str) -> bytes | None:
+        """Raises OperatorError ``keys_exposed`` when others than the owner may read the file."""
+        path = self._folder / name
+        if not path.exists():
+            return None
+        if path.stat().st_mode & 0o077:
+            raise OperatorError("keys_exposed", f"{path} can be read by others; run: chmod 600 {path}")
+        return path.read_bytes()
+
+    def create(self, name: str, data: bytes) -> None:
+        """Raises FileExistsError rather than replace a key."""
+        draft = self._folder / f"{name}.new"
+        draft.unlink(missing_ok=True)  # left behind by a crash before the link below; nothing was signed with it
+        file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.write(file, data)
+            os.fsync(file)
+        finally:
+            os.close(file)
+        os.link(draft, self._folder / name)
+        draft.unlink()
+        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def discard(self, name: str) -> None:
+        (self._folder / name).unlink(missing_ok=True)
+
+    def versions(self, stem: str) -> list[int]:
+        """Return the versions n of the files ``<stem>-<n>.key``, oldest first."""
+        numbers = [path.stem.removeprefix(f"{stem}-") for path in self._folder.glob(f"{stem}-*.key")]
+        return sorted(int(number) for number in numbers if number.isdecimal())

@@ -1,0 +1,56 @@
+"""The log, the records, and what guards against repeats."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "log_head",
+        sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("origin", sa.Text, nullable=False),
+        sa.Column("size", sa.BigInteger, nullable=False),
+        sa.Column("checkpoint", sa.Text, nullable=False),
+    )
+    op.create_table(
+        "log_entries",
+        sa.Column("index", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("entry", sa.LargeBinary, nullable=False),
+    )
+    op.create_table(
+        "log_tiles",
+        sa.Column("level", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("hashes", sa.LargeBinary, nullable=False),
+    )
+    op.create_table(
+        "records",
+        sa.Column("receipt_sha256", sa.LargeBinary, primary_key=True),
+        sa.Column("holder_jti", sa.LargeBinary, nullable=False, unique=True),
+        sa.Column("log_index", sa.BigInteger, nullable=False, unique=True),
+        sa.Column("status_index", sa.BigInteger, nullable=False, unique=True),
+        sa.Column("kind", sa.Text, nullable=False),
+        sa.Column("received_at", sa.BigInteger, nullable=False),
+        sa.Column("salt", sa.LargeBinary, nullable=False),
+        sa.Column("wrapped_share", sa.LargeBinary, nullable=False),
+        sa.Column("blob", sa.Text, nullable=False),
+        sa.Column("issuer_kid", sa.Text, nullable=False),
+    )
+    op.create_table(
+        "slot_digests",
+        sa.Column("digest", sa.LargeBinary, primary_key=True),
+        sa.Column("receipt_sha256", sa.LargeBinary, nullable=False, index=True),
+    )
+    op.create_table(
+        "status_lists",
+        sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("permutation", sa.LargeBinary, nullable=False),
+    )
+    op.create_table(
+        "dpop_proofs",
+        sa.Column("proof_id", sa.LargeBinary, primary_key=True),
+        sa.Column("expires_at", sa.BigInteger, nullable=False, index=True),
+    )

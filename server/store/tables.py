@@ -1,0 +1,66 @@
+"""The tables, as the migrations leave them. Bytes are raw; times are whole seconds since 1970."""
+
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, Table, Text
+
+metadata = MetaData()
+
+log_head = Table(
+    "log_head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # always 1: one log, one head, one row to lock
+    Column("origin", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("checkpoint", Text, nullable=False),  # the signed note
+)
+
+log_entries = Table(
+    "log_entries",
+    metadata,
+    Column("index", BigInteger, primary_key=True, autoincrement=False),
+    Column("entry", LargeBinary, nullable=False),
+)
+
+log_tiles = Table(
+    "log_tiles",
+    metadata,
+    Column("level", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("hashes", LargeBinary, nullable=False),
+)
+
+records = Table(
+    "records",
+    metadata,
+    Column("receipt_sha256", LargeBinary, primary_key=True),
+    Column("holder_jti", LargeBinary, nullable=False, unique=True),  # SHA-256 of holder key thumbprint and jti
+    Column("log_index", BigInteger, nullable=False, unique=True),
+    Column("status_index", BigInteger, nullable=False, unique=True),
+    Column("kind", Text, nullable=False),
+    Column("received_at", BigInteger, nullable=False),
+    Column("salt", LargeBinary, nullable=False),
+    Column("wrapped_share", LargeBinary, nullable=False),
+    Column("blob", Text, nullable=False),
+    Column("issuer_kid", Text, nullable=False),  # a repeat is signed with the key of the first time
+)
+
+slot_digests = Table(
+    "slot_digests",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("receipt_sha256", LargeBinary, nullable=False, index=True),
+)
+
+status_lists = Table(
+    "status_lists",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    # 2^16 two-byte indexes in random order: the n-th record of this list has the n-th of them.
+    Column("permutation", LargeBinary, nullable=False),
+)
+
+dpop_proofs = Table(
+    "dpop_proofs",
+    metadata,
+    Column("proof_id", LargeBinary, primary_key=True),  # SHA-256 of holder key thumbprint and jti
+    Column("expires_at", BigInteger, nullable=False, index=True),
+)

@@ -1,0 +1,169 @@
+"""The register's keys: made on the first start, loaded on every other."""
+
+import base64
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from server.core.jws import PrivateKey, format_public_jwk, thumbprint
+from server.core.notes import VerifierKey
+from server.core.policies import TrustPolicy
+from server.errors import OperatorError
+from server.outside.timestamps import LocalAuthority, create_local_authority
+from server.store.keys import KeyFolder
+
+_CERTIFICATE_LIFE = timedelta(days=3652)
+
+
+@dataclass(frozen=True)
+class IssuerKey:
+    """A key that signs tokens; ``certificate`` is base64 DER for the ``x5c`` header."""
+
+    key: PrivateKey
+    certificate: str
+
+
+@dataclass(frozen=True)
+class Keyring:
+    """All keys in use. ``issuer_keys`` by key id; ``key_encryption_keys`` by version, the newest wraps."""
+
+    issuer: str
+    issuer_keys: Mapping[str, IssuerKey]
+    issuer_kid: str
+    log_name: str
+    log_key: Ed25519PrivateKey
+    key_encryption_keys: Mapping[int, bytes]
+    time_authority: LocalAuthority
+
+    @property
+    def log_verifier(self) -> VerifierKey:
+        return VerifierKey(self.log_name, self.log_key.public_key())
+
+    @property
+    def policy(self) -> TrustPolicy:
+        """Whom to trust in order to trust this register."""
+        keys = {kid: issuer.key.public_key() for kid, issuer in self.issuer_keys.items()}
+        return TrustPolicy(self.issuer, keys, self.log_verifier)
+
+
+def create_keys(folder: KeyFolder, *, issuer: str, now: datetime) -> None:
+    """Make the keys that ``folder`` does not have yet. Only for a register that has recorded nothing."""
+    if folder.read("issuer-1.crt") is None:
+        _create_issuer(folder, issuer=issuer, now=now)
+    if folder.read("log-1.key") is None:
+        folder.create("log-1.key", _private_pem(Ed25519PrivateKey.generate()))
+    if folder.read("kek-1.key") is None:
+        folder.create("kek-1.key", secrets.token_bytes(32))
+    if folder.read("time-authority.pem") is None:
+        folder.create("time-authority.pem", create_local_authority(now=now).to_pem())
+
+
+def load_keys(folder: KeyFolder, *, issuer: str, log_name: str) -> Keyring:
+    """Raises OperatorError ``keys_missing``: making new ones would fork the log and orphan every record."""
+    issuer_keys = {}
+    issuer_kid = ""
+    for version in folder.versions("issuer"):
+        key = serialization.load_pem_private_key(_required(folder, f"issuer-{version}.key"), None)
+        certificate = x509.load_pem_x509_certificate(_required(folder, f"issuer-{version}.crt"))
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or certificate.public_key() != key.public_key():
+            raise OperatorError("keys_invalid", f"issuer-{version}.key and its certificate do not belong together")
+        issuer_kid = thumbprint(format_public_jwk(key.public_key()))
+        issuer_keys[issuer_kid] = IssuerKey(key, _der_base64(certificate))
+    if not issuer_keys:
+        raise OperatorError("keys_missing", "the issuer's key is missing from the key folder")
+    log_key = serialization.load_pem_private_key(_required(folder, "log-1.key"), None)
+    if not isinstance(log_key, Ed25519PrivateKey):
+        raise OperatorError("keys_invalid", "log-1.key is not an Ed25519 key")
+    keks = {version: _required(folder, f"kek-{version}.key") for version in folder.versions("kek")}
+    if not keks:
+        raise OperatorError("keys_missing", "the key-encryption key is missing from the key folder")
+    return Keyring(
+        issuer=issuer,
+        issuer_keys=issuer_keys,
+        issuer_kid=issuer_kid,
+        log_name=log_name,
+        log_key=log_key,
+        key_encryption_keys=keks,
+        time_authority=LocalAuthority.from_pem(_required(folder, "time-authority.pem")),
+    )
+
+
+def _create_issuer(folder: KeyFolder, *, issuer: str, now: datetime) -> None:
+    root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    root = _certificate("Proof of Objection register, root", root_key, None, root_key, issuer=issuer, now=now)
+    leaf = _certificate("Proof of Objection register", key, root, root_key, issuer=issuer, now=now)
+    # A crash between these leaves files that the next start replaces: the certificate is written last.
+    for name in ("issuer-root.key", "issuer-root.crt", "issuer-1.key"):
+        folder.discard(name)
+    folder.create("issuer-root.key", _private_pem(root_key))
+    folder.create("issuer-root.crt", root.public_bytes(serialization.Encoding.PEM))
+    folder.create("issuer-1.key", _private_pem(key))
+    folder.create("issuer-1.crt", leaf.public_bytes(serialization.Encoding.PEM))
+
+
+def _certificate(
+    common_name: str,
+    key: PrivateKey,
+    parent: x509.Certificate | None,
+    parent_key: PrivateKey,
+    *,
+    issuer: str,
+    now: datetime,
+) -> x509.Certificate:
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
+    is_root = parent is None
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject if parent is None else parent.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=5))
+        .not_valid_after(now + _CERTIFICATE_LIFE)
+        .add_extension(x509.BasicConstraints(ca=is_root, path_length=0 if is_root else None), critical=True)
+        .add_extension(
+            x509.KeyUsage(
+                digital_signature=not is_root,
+                content_commitment=not is_root,
+                key_encipherment=False,
+                data_encipherment=False,
+                key_agreement=False,
+                key_cert_sign=is_root,
+                crl_sign=is_root,
+                encipher_only=False,
+                decipher_only=False,
+            ),
+            critical=True,
+        )
+        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(issuer)]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(parent_key.public_key()),
+            critical=False,
+        )
+        .sign(parent_key, SHA256())
+    )
+
+
+def _required(folder: KeyFolder, name: str) -> bytes:
+    data = folder.read(name)
+    if data is None:
+        raise OperatorError("keys_missing", f"{name} is missing from the key folder")
+    return data
+
+
+def _private_pem(key: PrivateKey | Ed25519PrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _der_base64(certificate: x509.Certificate) -> str:
+    return base64.b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode("ascii")

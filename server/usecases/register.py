@@ -1,0 +1,124 @@
+"""The running register: its parts wired together, once, at the start."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from server.core.merkle import EMPTY_ROOT, TileTree
+from server.core.notes import Checkpoint, format_checkpoint, sign_note, verify_checkpoint
+from server.errors import LogInconsistent, OperatorError, VerificationError
+from server.store import log
+from server.store.blobs import LocalBlobs
+from server.store.database import Database
+from server.store.keys import KeyFolder
+from server.store.log import Head
+from server.usecases.keyring import Keyring, create_keys, load_keys
+from server.usecases.log_writer import STATUS_LIST_SIZE, LogWriter
+
+Clock = Callable[[], int]
+
+
+@dataclass(frozen=True)
+class Register:
+    """What the use cases work with. ``public_url`` names the issuer; ``clock`` gives whole seconds."""
+
+    public_url: str
+    database: Database
+    blobs: LocalBlobs
+    keyring: Keyring
+    log_writer: LogWriter
+    receipt_max_age_s: int
+    practice: bool
+    clock: Clock
+
+    def status_reference(self, status_index: int) -> tuple[int, str]:
+        """Return the index within its status list, and that list's address."""
+        list_number, index = divmod(status_index, STATUS_LIST_SIZE)
+        return index, f"{self.public_url}/v1/status-lists/{list_number}"
+
+    def close(self) -> None:
+        self.log_writer.close()
+        self.database.close()
+
+
+@dataclass(frozen=True)
+class Storage:
+    """Database, blobs and keys of a register that is not necessarily running."""
+
+    database: Database
+    blobs: LocalBlobs
+    keyring: Keyring
+
+
+def open_storage(data_dir: Path, *, database_url: str, public_url: str, log_origin: str, clock: Clock) -> Storage:
+    """Migrate the database, make keys where nothing is recorded yet, and check that head, keys and tiles agree.
+
+    Raises OperatorError: ``keys_missing``, ``keys_exposed``, ``keys_invalid``, ``storage_unusable``,
+    ``log_inconsistent``. Safe to run in several processes at once.
+    """
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        blobs = LocalBlobs(data_dir / "blobs")
+        keys = KeyFolder(data_dir / "keys")
+        database = Database(database_url, lock_file=data_dir / "writer.lock")
+    except OSError as error:
+        raise OperatorError("storage_unusable", f"cannot use {data_dir}: {error.strerror}") from error
+    with database.starting():
+        database.migrate()
+    with database.writing() as connection:
+        head = log.read_head(connection)
+        if head is None:
+            create_keys(keys, issuer=public_url, now=datetime.fromtimestamp(clock(), UTC))
+        keyring = load_keys(keys, issuer=public_url, log_name=log_origin)
+        if head is None:
+            log.create_head(connection, _first_head(keyring))
+        else:
+            check_head(connection, head, keyring)
+    return Storage(database, blobs, keyring)
+
+
+def start_register(
+    storage: Storage, *, public_url: str, receipt_max_age_s: int, practice: bool, clock: Clock
+) -> Register:
+    """Start the log writer of this process. The caller must close the register."""
+    keyring = storage.keyring
+    writer = LogWriter(storage.database, name=keyring.log_name, key=keyring.log_key, clock=clock)
+    return Register(
+        public_url=public_url,
+        database=storage.database,
+        blobs=storage.blobs,
+        keyring=keyring,
+        log_writer=writer,
+        receipt_max_age_s=receipt_max_age_s,
+        practice=practice,
+        clock=clock,
+    )
+
+
+def check_head(connection: Connection, head: Head, keyring: Keyring) -> Checkpoint:
+    """Return the head's checkpoint once it is seen to fit the log's key and the root derived from the stored tiles.
+
+    Raises LogInconsistent: to sign on from here would fork the log.
+    """
+    try:
+        checkpoint = verify_checkpoint(head.checkpoint, trusted=keyring.log_verifier)
+    except VerificationError as error:
+        raise LogInconsistent("log_inconsistent", f"the stored checkpoint does not hold: {error}") from error
+    tree = TileTree(head.size, lambda level, number: log.read_tile(connection, level, number))
+    if checkpoint.size != head.size or tree.root() != checkpoint.root:
+        raise LogInconsistent("log_inconsistent", "the stored tiles do not give the root of the stored checkpoint")
+    return checkpoint
+
+
+def holder_scoped(thumbprint: str, jti: str) -> bytes:
+    """Return the 32 bytes by which a holder's jti is remembered without keeping either."""
+    return hashlib.sha256(f"{thumbprint}.{jti}".encode()).digest()
+
+
+def _first_head(keyring: Keyring) -> Head:
+    text = format_checkpoint(Checkpoint(keyring.log_name, 0, EMPTY_ROOT))
+    return Head(keyring.log_name, 0, sign_note(text, keyring.log_name, keyring.log_key))

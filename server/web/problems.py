@@ -1,0 +1,133 @@
+"""Errors as the client sees them: RFC 9457 problem details. HTTP numbers live here and nowhere else."""
+
+import logging
+from http import HTTPStatus
+
+from flask import Flask, Response, current_app, g, request
+from werkzeug.exceptions import HTTPException
+
+from server import errors
+from server.core.encoding import format_json
+from server.errors import FieldError, ObjectionError
+
+_log = logging.getLogger("objection.web")
+
+# The first class that fits decides; a code below may say otherwise.
+_STATUS_OF_CLASS: list[tuple[type[ObjectionError], int]] = [
+    (errors.FieldError, 422),
+    (errors.ParseError, 400),
+    (errors.VerificationError, 422),
+    (errors.TooLarge, 413),
+    (errors.RequestError, 400),
+    (errors.Unauthorised, 401),
+    (errors.Forbidden, 403),
+    (errors.NotFound, 404),
+    (errors.Conflict, 409),
+    (errors.Unavailable, 503),
+]
+_STATUS_OF_CODE = {"media_type_refused": 415, "receipt_too_large": 413}
+_CODE_OF_STATUS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_RETRY_AFTER_S = 5
+
+# Code → what it means. Shown as the title, and at /errors.
+TITLES = {
+    "algorithm_refused": "Another signature algorithm than ES256",
+    "bad_request": "Not a request this register understands",
+    "base64url_malformed": "Not canonical base64url",
+    "blob_missing": "The sealed evidence is gone",
+    "body_too_large": "The request is too large",
+    "database_unavailable": "The register's database does not answer",
+    "digest_reused": "A self-asserted digest stands in another record",
+    "dpop_refused": "The proof of possession does not hold",
+    "dpop_replayed": "The proof of possession was used before",
+    "evidence_mismatch": "An evidence file is not the one the receipt names",
+    "evidence_missing": "Evidence that the receipt names was not sent",
+    "evidence_unexpected": "Evidence was sent that the receipt does not name",
+    "field_invalid": "Fields are missing, unknown or out of bounds",
+    "holder_share_wrong": "The holder share does not open the record",
+    "internal": "Something broke on our side",
+    "json_duplicate_key": "A JSON object names one key twice",
+    "json_malformed": "Not valid JSON",
+    "json_number_refused": "A JSON number is not a plain integer",
+    "jti_reused": "The same key used one jti for two receipts",
+    "jws_header_refused": "The JWS header has other members than allowed",
+    "jws_malformed": "Not a JWS in compact form",
+    "key_refused": "Not a P-256 public key",
+    "log_busy": "The log is busy",
+    "log_unavailable": "The log cannot be written now",
+    "media_type_refused": "Another media type than multipart/form-data",
+    "method_not_allowed": "This address does not take that method",
+    "multipart_malformed": "Not well-formed multipart/form-data",
+    "not_found": "Nothing lives at this address",
+    "not_the_holder": "This token is of another record",
+    "part_missing": "A part of the request is missing",
+    "part_unexpected": "The request has a part too many",
+    "practice_refused": "A practice notice is no objection to Meta",
+    "private_key_present": "The receipt carries a private key",
+    "rate_limited": "Too many requests; wait a little",
+    "receipt_from_future": "The receipt is dated in the future",
+    "receipt_kind_refused": "This register does not take that kind of receipt yet",
+    "receipt_stale": "The receipt was signed too long ago",
+    "receipt_too_large": "The receipt is over 16 KiB",
+    "record_not_found": "There is no such record",
+    "signature_invalid": "The signature does not hold",
+    "storage_unavailable": "The register cannot store evidence now",
+    "token_refused": "The token does not hold",
+    "type_refused": "Another type of token than expected",
+}
+
+
+def register_problem_handlers(app: Flask) -> None:
+    app.register_error_handler(ObjectionError, _of_ours)
+    app.register_error_handler(HTTPException, _of_http)
+    app.register_error_handler(Exception, _of_anything_else)
+
+
+def problem(status: int, code: str, detail: str, fields: tuple[tuple[str, str], ...] = ()) -> Response:
+    """Return the problem document; ``code`` must have a title."""
+    body: dict[str, object] = {
+        "type": f"{current_app.config['PUBLIC_URL']}/errors#{code}",
+        "title": TITLES[code],
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "request_id": g.request_id,
+    }
+    if fields:
+        body["errors"] = [{"field": field, "problem": text} for field, text in fields]
+    response = Response(format_json(body), status, mimetype="application/problem+json")
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        response.headers["Retry-After"] = str(_RETRY_AFTER_S)
+    if status == HTTPStatus.UNAUTHORIZED:
+        response.headers["WWW-Authenticate"] = 'DPoP algs="ES256"'
+    return response
+
+
+def _of_ours(error: ObjectionError) -> Response:
+    status = _STATUS_OF_CODE.get(error.code)
+    if status is None:
+        status = next((status for kind, status in _STATUS_OF_CLASS if isinstance(error, kind)), None)
+    if status is None or error.code not in TITLES:
+        return _of_anything_else(error)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log.error("%s on %s: %s", error.code, request.path, error, exc_info=error)
+    fields = error.problems if isinstance(error, FieldError) else ()
+    return problem(status, error.code, str(error), fields)
+
+
+def _of_http(error: HTTPException) -> Response:
+    status = error.code or 500
+    if status < HTTPStatus.BAD_REQUEST and error.response is not None:  # a redirect is no problem
+        return Response(headers=error.get_headers(), status=status)
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return problem(status, "rate_limited", f"The limit is {error.description}.")
+    code = _CODE_OF_STATUS.get(status, "bad_request")
+    response = problem(status, code, error.description or TITLES[code])
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        response.headers["Allow"] = dict(error.get_headers()).get("Allow", "")
+    return response
+
+
+def _of_anything_else(error: Exception) -> Response:
+    _log.error("internal error on %s", request.path, exc_info=error)
+    return problem(500, "internal", f"Please tell us, with the request id {g.request_id}.")

@@ -1,0 +1,105 @@
+"""What anyone may read: keys, type metadata, checkpoint, health, the API's description."""
+
+from flask import Blueprint, Response
+
+from schemas.openapi import describe
+from server.core.encoding import JsonObject, format_json
+from server.core.policies import format_trust_policy, jwks
+from server.errors import Unavailable
+from server.store import log
+from server.usecases.register import Register
+
+_MINUTES = 60
+
+
+def create_blueprint(register: Register) -> Blueprint:
+    blueprint = Blueprint("publication", __name__)
+    policy = register.keyring.policy
+    description = format_json(describe())
+
+    @blueprint.get("/.well-known/jwt-vc-issuer")
+    def issuer() -> Response:
+        return _json({"issuer": policy.issuer, "jwks": {"keys": jwks(policy)}}, max_age_s=5 * _MINUTES)
+
+    @blueprint.get("/v1/policy")
+    def trust_policy() -> Response:
+        response = Response(format_trust_policy(policy), mimetype="application/json")
+        return _cached(response, max_age_s=5 * _MINUTES)
+
+    @blueprint.get("/vct/proof-of-objection/1")
+    def type_metadata() -> Response:
+        return _json(_type_metadata(policy.issuer), max_age_s=60 * _MINUTES)
+
+    @blueprint.get("/checkpoint")
+    def checkpoint() -> Response:
+        with register.database.reading() as connection:
+            head = log.read_head(connection)
+        if head is None:
+            raise Unavailable("log_unavailable", "the log has no checkpoint yet")
+        return _cached(Response(head.checkpoint, mimetype="text/plain"), max_age_s=5)
+
+    @blueprint.get("/healthz")
+    def alive() -> Response:
+        return _json({"status": "alive"}, max_age_s=0)
+
+    @blueprint.get("/readyz")
+    def ready() -> Response:
+        """Ready to record: the database answers, the log's head is there, the writer of this process runs."""
+        with register.database.reading() as connection:
+            head = log.read_head(connection)
+        if head is None or not register.log_writer.alive():
+            raise Unavailable("log_unavailable", "the log cannot be written")
+        return _json({"status": "ready", "log_size": head.size}, max_age_s=0)
+
+    @blueprint.get("/openapi.json")
+    def openapi() -> Response:
+        return _cached(Response(description, mimetype="application/json"), max_age_s=5 * _MINUTES)
+
+    return blueprint
+
+
+def _json(value: JsonObject, *, max_age_s: int) -> Response:
+    return _cached(Response(format_json(value), mimetype="application/json"), max_age_s=max_age_s)
+
+
+def _cached(response: Response, *, max_age_s: int) -> Response:
+    response.headers["Cache-Control"] = f"public, max-age={max_age_s}" if max_age_s else "no-store"
+    return response
+
+
+def _type_metadata(issuer: str) -> JsonObject:
+    slots = {
+        "account": "Account name, told by the holder",
+        "contact": "E-mail address, told by the holder",
+        "person": "Name, told by the holder",
+    }
+    plain = {
+        "controller": "Who processes the data",
+        "platform": "Platform",
+        "right": "Right exercised",
+        "contested_basis": "Legal basis contested",
+        "data_categories": "Kinds of data",
+        "objected_at": "Objected at (the holder's clock)",
+        "received_at": "Received at (the register's clock)",
+        "receipt_sha256": "SHA-256 of the signed receipt",
+        "log": "Place in the public log",
+        "evidence": "Evidence, by hash",
+        "assurance": "What stands behind the record",
+    }
+    return {
+        "vct": f"{issuer}/vct/proof-of-objection/1",
+        "name": "Proof of objection",
+        "description": "The holder of a key objected under Article 21 GDPR, and the register recorded it.",
+        "display": [{"locale": "en", "name": "Proof of objection"}],
+        "claims": [
+            *({"path": [name], "display": _label(text), "sd": "never"} for name, text in plain.items()),
+            *(
+                {"path": ["self_asserted", name], "display": _label(text), "sd": "allowed"}
+                for name, text in slots.items()
+            ),
+        ],
+    }
+
+
+def _label(text: str) -> list[dict[str, str]]:
+    return [{"locale": "en", "label": text}]

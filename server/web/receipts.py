@@ -1,0 +1,91 @@
+"""``/v1/receipts``: record an objection, and read it back as its holder."""
+
+from http import HTTPStatus
+
+from flask import Blueprint, Response, current_app, request
+
+from server.core.encoding import format_json, parse_base64url
+from server.core.envelopes import SHARE_SIZE
+from server.errors import NotFound, ParseError, Unauthorised
+from server.usecases.build_bundle import build_bundle
+from server.usecases.read_record import HolderRequest, read_record
+from server.usecases.record_objection import RecordAnswer, record_objection
+from server.usecases.register import Register
+from server.web.multipart import read_submission
+
+BUNDLE_TYPE = "application/vnd.etsi.asic-e+zip"
+
+
+def create_blueprint(register: Register) -> Blueprint:
+    blueprint = Blueprint("receipts", __name__, url_prefix="/v1/receipts")
+
+    @blueprint.post("")
+    def record() -> Response:
+        receipt, share, evidence = read_submission(request)
+        recorded = record_objection(
+            register, raw_receipt=_ascii(receipt), holder_share=_parse_share(share), evidence=evidence
+        )
+        return _answer(recorded, HTTPStatus.OK if recorded.repeated else HTTPStatus.CREATED)
+
+    @blueprint.get("/<receipt_sha256>")
+    def read(receipt_sha256: str) -> Response:
+        recorded, _ = read_record(register, _parse_id(receipt_sha256), _holder_request())
+        return _answer(recorded, HTTPStatus.OK)
+
+    @blueprint.get("/<receipt_sha256>/bundle")
+    def bundle(receipt_sha256: str) -> Response:
+        recorded, opened = read_record(register, _parse_id(receipt_sha256), _holder_request())
+        response = Response(build_bundle(register, recorded, opened), mimetype=BUNDLE_TYPE)
+        response.headers["Content-Disposition"] = f'attachment; filename="{receipt_sha256[:8]}.asice"'
+        response.headers["Cache-Control"] = "no-store"
+        return response
+
+    return blueprint
+
+
+def _answer(recorded: RecordAnswer, status: HTTPStatus) -> Response:
+    body = {
+        "receipt_sha256": recorded.receipt_sha256.hex(),
+        "received_at": recorded.received_at,
+        "state": "recorded",
+        "token": recorded.token,
+        "proof": recorded.proof,
+    }
+    response = Response(format_json(body), status, mimetype="application/json")
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def _holder_request() -> HolderRequest:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme != "DPoP" or not token:
+        raise Unauthorised("token_refused", "send Authorization: DPoP <token>")
+    if "DPoP" not in request.headers or "Objection-Holder-Share" not in request.headers:
+        raise Unauthorised("dpop_refused", "send the headers DPoP and Objection-Holder-Share")
+    return HolderRequest(
+        raw_token=token,
+        dpop_proof=request.headers["DPoP"],
+        holder_share=_parse_share(request.headers["Objection-Holder-Share"]),
+        method=request.method,
+        url=f"{current_app.config['PUBLIC_URL']}{request.path}",
+    )
+
+
+def _parse_share(text: str) -> bytes:
+    try:
+        return parse_base64url(text, size=SHARE_SIZE)
+    except ParseError as error:
+        raise ParseError(error.code, f"the holder share: {error}") from error
+
+
+def _parse_id(text: str) -> bytes:
+    if len(text) != 64 or text.strip("0123456789abcdef"):
+        raise NotFound("record_not_found", "a record's id is 64 lower-case hex digits")
+    return bytes.fromhex(text)
+
+
+def _ascii(text: str) -> bytes:
+    try:
+        return text.encode("ascii")
+    except UnicodeEncodeError as error:
+        raise ParseError("jws_malformed", "a JWS is ASCII") from error
