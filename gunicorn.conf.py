@@ -1,11 +1,13 @@
 """gunicorn's settings; every number with its reason."""
 
-import os
+from server.settings import load_settings
 
-bind = os.environ.get("OBJECTION_BIND", "127.0.0.1:8000")
+_settings = load_settings()
+
+bind = _settings.bind
 # A process a core: verifying, sealing and signing keep Python's interpreter lock busy.
-workers = int(os.environ.get("OBJECTION_WORKERS", os.cpu_count() or 2))
-# A recording thread mostly waits for its group's commit, so many share a process; the group is as large as those waiting.
+workers = _settings.workers
+# A recording thread mostly waits for its group's commit, so many share a process.
 worker_class = "gthread"
 threads = 32
 # A request may wait 25 s for the log (usecases/log_writer.py) and must then still get its answer.
@@ -19,3 +21,5 @@ limit_request_field_size = 32_768
 accesslog = None
 # Heartbeats on a disk can stall with it.
 worker_tmp_dir = "/dev/shm"  # noqa: S108
+# No second way to steer the process than signals.
+control_socket_disable = True

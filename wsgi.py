@@ -1,18 +1,17 @@
 """gunicorn's entry: ``gunicorn wsgi:application``."""
 
 import logging
-import os
 import sys
 
 from server.app import create_app
 from server.errors import OperatorError
-from server.settings import Settings
+from server.settings import GIVE_UP, load_settings
 
-logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
+logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
 
 try:
-    application = create_app(Settings.from_env(os.environ))
+    application = create_app(load_settings())
 except OperatorError as error:
-    # gunicorn would print a stack trace; the operator needs the sentence. 4 tells gunicorn not to try again.
+    # gunicorn would print a stack trace; the operator needs the sentence.
     sys.stderr.write(f"objection: {error.code}: {error}\n")
-    sys.exit(4)
+    sys.exit(GIVE_UP)

@@ -71,7 +71,7 @@ def _paths() -> dict[str, Any]:
         "/v1/receipts": {
             "post": {
                 "summary": "Record an objection",
-                "description": "Answers once the receipt is durably in the log. The same receipt again: the same answer.",
+                "description": "Answers once the receipt is durably logged. The same receipt again: the same answer.",
                 "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _SUBMISSION}}},
                 "responses": {
                     "201": _json("Recorded now", "SubmissionAnswer"),

@@ -37,11 +37,9 @@ def create_app(settings: Settings) -> Flask:
     limiter.init_app(app)
     app.after_request(_finish)
     register_problem_handlers(app)
-    app.register_blueprint(receipts.create_blueprint(register))
+    app.register_blueprint(receipts.create_blueprint(register, limiter.limit(settings.record_rate)))
     app.register_blueprint(publication.create_blueprint(register))
     app.register_blueprint(pages.create_blueprint(register))
-    record = "receipts.record"
-    app.view_functions[record] = limiter.limit(settings.record_rate)(app.view_functions[record])
     return app
 
 

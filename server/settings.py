@@ -1,6 +1,8 @@
 """All settings, read once at the edge: environment variables ``OBJECTION_…`` (docs/operating.md explains each)."""
 
+import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,7 @@ from urllib.parse import urlsplit
 
 from server.errors import OperatorError
 
+GIVE_UP = 4  # the exit status by which gunicorn knows that another worker would fail in the same way
 T = TypeVar("T")
 _PREFIX = "OBJECTION_"
 _RATE = re.compile(r"[1-9][0-9]* per (?:second|minute|hour|day)")
@@ -28,6 +31,8 @@ class Settings:
     receipt_max_age_s: int
     trusted_proxies: int
     practice: bool
+    bind: str
+    workers: int
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
@@ -46,9 +51,20 @@ class Settings:
             receipt_max_age_s=reader.read("RECEIPT_MAX_AGE_S", _positive, str(30 * 86_400)),
             trusted_proxies=reader.read("TRUSTED_PROXIES", _count, "0"),
             practice=reader.read("PRACTICE", _switch, "off"),
+            bind=reader.read("BIND", _bind, "127.0.0.1:8000"),
+            workers=reader.read("WORKERS", _positive, str(os.cpu_count() or 2)),
         )
         reader.refuse_problems()
         return settings
+
+
+def load_settings() -> Settings:
+    """Read this process's environment, or leave the process with one line that says what is wrong."""
+    try:
+        return Settings.from_env(os.environ)
+    except OperatorError as error:
+        sys.stderr.write(f"objection: {error.code}: {error}\n")
+        sys.exit(GIVE_UP)
 
 
 class _Reader:
@@ -104,6 +120,12 @@ def _rate_storage(text: str) -> str:
 def _rate(text: str) -> str:
     if not _RATE.fullmatch(text):
         raise ValueError("must look like '30 per minute'")
+    return text
+
+
+def _bind(text: str) -> str:
+    if not re.fullmatch(r"(?:\S+:[0-9]{1,5}|unix:\S+)", text):
+        raise ValueError("must be host:port or unix:path")
     return text
 
 

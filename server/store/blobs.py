@@ -1,69 +1,83 @@
-"""Sealed records as files: written once, read whole, removed on erasure."""
+"""Sealed records as files: a segment for each group commit, read by range, overwritten on erasure."""
 
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 from server.errors import NotFound, OperatorError, Unavailable
 
-_NAME = re.compile(r"[0-9a-f]{2}/[0-9a-f]{30}")
+_NAME = re.compile(r"([0-9a-f]{32})\.([0-9]{1,12})\.([0-9]{1,12})")
 
 
 class LocalBlobs:
-    """A folder of blobs. A name is given back only once the file and its folder entry are on disk."""
+    """A folder of segments. A blob's name is ``<segment>.<offset>.<length>``.
+
+    One file for a whole group costs two syncs however many receipts are in it, and keeps the writer's thread away from
+    the interpreter lock that the request threads want.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        for prefix in range(256):
-            (folder / f"{prefix:02x}").mkdir(parents=True, exist_ok=True, mode=0o700)
-        _sync_folder(folder)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._path = folder
+        self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
-    def put(self, data: bytes) -> str:
-        """Return the new blob's name. A crash before the record is committed leaves an orphan nobody can open."""
-        token = secrets.token_hex(16)
-        name = f"{token[:2]}/{token[2:]}"
-        path = self._folder / name
+    def put_all(self, blobs: Sequence[bytes]) -> list[str]:
+        """Return the names of ``blobs`` once they are on disk.
+
+        A crash before their records are committed leaves a segment that no record names and nobody can open.
+        """
+        segment = secrets.token_hex(16)
         try:
-            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            file = os.open(segment, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self._folder)
             try:
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(file, view) :]
+                _write_whole(file, b"".join(blobs))
                 os.fsync(file)
             finally:
                 os.close(file)
-            _sync_folder(path.parent)
+            os.fsync(self._folder)
         except OSError as error:
-            path.unlink(missing_ok=True)
+            (self._path / segment).unlink(missing_ok=True)
             raise Unavailable("storage_unavailable", "the register cannot store evidence now; try again") from error
-        return name
+        names = []
+        offset = 0
+        for blob in blobs:
+            names.append(f"{segment}.{offset}.{len(blob)}")
+            offset += len(blob)
+        return names
 
     def get(self, name: str) -> bytes:
+        """Raises NotFound ``blob_missing`` when the segment is gone or too short."""
+        segment, offset, length = _parse_name(name)
         try:
-            return self._path(name).read_bytes()
+            file = os.open(segment, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._folder)
         except FileNotFoundError as error:
             raise NotFound("blob_missing", "the sealed evidence is gone") from error
+        try:
+            data = os.pread(file, length, offset)
+        finally:
+            os.close(file)
+        if len(data) != length:
+            raise NotFound("blob_missing", "the sealed evidence is gone")
+        return data
 
-    def delete(self, name: str) -> None:
-        path = self._path(name)
-        path.unlink(missing_ok=True)
-        _sync_folder(path.parent)
-
-    def names(self) -> Iterator[str]:
-        for path in sorted(self._folder.glob("??/*")):
-            yield f"{path.parent.name}/{path.name}"
-
-    def _path(self, name: str) -> Path:
-        if not _NAME.fullmatch(name):
-            raise OperatorError("blob_name_invalid", "a stored blob name is not one of ours")
-        return self._folder / name
+    def segments(self) -> set[str]:
+        return {entry.name for entry in self._path.iterdir()}
 
 
-def _sync_folder(folder: Path) -> None:
-    file = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)
+def segment_of(name: str) -> str:
+    return _parse_name(name)[0]
+
+
+def _parse_name(name: str) -> tuple[str, int, int]:
+    match = _NAME.fullmatch(name)
+    if match is None:
+        raise OperatorError("blob_name_invalid", "a stored blob name is not one of ours")
+    return match[1], int(match[2]), int(match[3])
+
+
+def _write_whole(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]

@@ -35,9 +35,13 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """The only writing transaction of this machine; commits at the end of the block."""
-        with self._queue.turn(), _translated(), self.engine.connect() as connection:
-            with connection.execution_options(objection_write=True).begin():
-                yield connection
+        with (
+            self._queue.turn(),
+            _translated(),
+            self.engine.connect().execution_options(objection_write=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
 
     @contextmanager
     def starting(self) -> Iterator[None]:
@@ -80,6 +84,9 @@ def _connect(url: str) -> Engine:
     if not url.startswith("sqlite"):
         return create_engine(url, pool_size=_POOL_SIZE, pool_pre_ping=True)
     engine = create_engine(url, pool_size=_POOL_SIZE, connect_args={"check_same_thread": False})
+    # One statement for a group's rows, as PostgreSQL does it: each further statement hands Python's interpreter lock to
+    # the request threads, and the writer waits for it while it holds the log.
+    engine.dialect.use_insertmanyvalues_wo_returning = True
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -3,13 +3,25 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from server.core.merkle import TileKey
 from server.errors import LogInconsistent
 from server.store.tables import log_entries, log_head, log_tiles
 
 _HEAD_ID = 1
+
+
+_READ_HEAD = select(log_head.c.origin, log_head.c.size, log_head.c.checkpoint)
+_LOCK_HEAD = _READ_HEAD.with_for_update()
+_MOVE_HEAD = (
+    update(log_head)
+    .where(log_head.c.size == bindparam("old_size"))
+    .values(size=bindparam("new_size"), checkpoint=bindparam("new_checkpoint"))
+)
+_THIS_TILE = (log_tiles.c.level == bindparam("of_level")) & (log_tiles.c.number == bindparam("of_number"))
+_READ_TILE = select(log_tiles.c.hashes).where(_THIS_TILE)
+_REPLACE_TILE = update(log_tiles).where(_THIS_TILE).values(hashes=bindparam("new_hashes"))
 
 
 @dataclass(frozen=True)
@@ -27,16 +39,14 @@ def create_head(connection: Connection, head: Head) -> None:
 
 def read_head(connection: Connection, *, lock: bool = False) -> Head | None:
     """Return the head, or None before the first start. ``lock`` keeps every other writer out until the commit."""
-    query = select(log_head.c.origin, log_head.c.size, log_head.c.checkpoint)
-    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    row = connection.execute(_LOCK_HEAD if lock else _READ_HEAD).one_or_none()
     return None if row is None else Head(row.origin, row.size, row.checkpoint)
 
 
 def move_head(connection: Connection, *, old_size: int, size: int, checkpoint: str) -> None:
     """Replace the head if it still has ``old_size``; raises LogInconsistent otherwise."""
-    moved = connection.execute(
-        update(log_head).where(log_head.c.size == old_size).values(size=size, checkpoint=checkpoint)
-    )
+    values = {"old_size": old_size, "new_size": size, "new_checkpoint": checkpoint}
+    moved = connection.execute(_MOVE_HEAD, values)
     if moved.rowcount != 1:
         raise LogInconsistent("log_inconsistent", "the log's head moved under the writer")
 
@@ -51,14 +61,12 @@ def read_entries(connection: Connection, *, batch_rows: int = 4096) -> Iterator[
     """Yield (index, entry) of the whole log in order, without holding it in memory."""
     query = select(log_entries.c["index"], log_entries.c.entry).order_by(log_entries.c["index"])
     rows = connection.execution_options(yield_per=batch_rows).execute(query)
-    for index, entry in rows:
-        yield index, entry
+    yield from ((index, entry) for index, entry in rows)
 
 
 def read_tile(connection: Connection, level: int, number: int) -> bytes:
     """Return a tile's hashes, or nothing when the log has no such tile."""
-    query = select(log_tiles.c.hashes).where(log_tiles.c.level == level, log_tiles.c.number == number)
-    return connection.execute(query).scalar_one_or_none() or b""
+    return connection.execute(_READ_TILE, {"of_level": level, "of_number": number}).scalar_one_or_none() or b""
 
 
 def read_tile_keys(connection: Connection) -> set[TileKey]:
@@ -68,8 +76,6 @@ def read_tile_keys(connection: Connection) -> set[TileKey]:
 def write_tiles(connection: Connection, tiles: Mapping[TileKey, bytes]) -> None:
     """Store ``tiles``; those that the log has already are replaced by their longer selves."""
     for (level, number), hashes in tiles.items():
-        replaced = connection.execute(
-            update(log_tiles).where(log_tiles.c.level == level, log_tiles.c.number == number).values(hashes=hashes)
-        )
+        replaced = connection.execute(_REPLACE_TILE, {"of_level": level, "of_number": number, "new_hashes": hashes})
         if replaced.rowcount == 0:
             connection.execute(insert(log_tiles).values(level=level, number=number, hashes=hashes))

@@ -1,9 +1,9 @@
 """Records in the database: one row an accepted receipt, its sealed bytes in a blob."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from server.store.tables import dpop_proofs, records, slot_digests, status_lists
@@ -11,7 +11,7 @@ from server.store.tables import dpop_proofs, records, slot_digests, status_lists
 
 @dataclass(frozen=True)
 class Record:
-    """``holder_jti``: SHA-256 over holder key thumbprint and jti. ``blob``: the name of the sealed bytes."""
+    """A row, column by column. ``holder_jti``: SHA-256 over holder key thumbprint and jti. ``blob``: where it is."""
 
     receipt_sha256: bytes
     holder_jti: bytes
@@ -25,29 +25,34 @@ class Record:
     issuer_kid: str
 
 
+_FIND = select(records).where(
+    records.c.receipt_sha256.in_(bindparam("hashes", expanding=True))
+    | records.c.holder_jti.in_(bindparam("holder_jtis", expanding=True))
+)
+_FIND_DIGESTS = select(slot_digests.c.digest).where(slot_digests.c.digest.in_(bindparam("digests", expanding=True)))
+
+
 def insert_records(connection: Connection, new: Sequence[Record]) -> None:
-    connection.execute(insert(records), [asdict(record) for record in new])
+    connection.execute(insert(records), [vars(record) for record in new])
 
 
 def find_record(connection: Connection, receipt_sha256: bytes) -> Record | None:
-    return next(iter(find_records(connection, [receipt_sha256])), None)
+    return next(iter(find_records(connection, hashes=[receipt_sha256])), None)
 
 
-def find_records(connection: Connection, hashes: Collection[bytes]) -> list[Record]:
-    rows = connection.execute(select(records).where(records.c.receipt_sha256.in_(hashes)))
-    return [Record(**row._mapping) for row in rows]
+def find_records(
+    connection: Connection, *, hashes: Sequence[bytes] = (), holder_jtis: Sequence[bytes] = ()
+) -> list[Record]:
+    """Return the records with one of these receipt hashes, or one of these holder jtis."""
+    rows = connection.execute(_FIND, {"hashes": list(hashes), "holder_jtis": list(holder_jtis)})
+    return [Record(*row) for row in rows]
 
 
-def find_holder_jtis(connection: Connection, candidates: Collection[bytes]) -> set[bytes]:
+def find_slot_digests(connection: Connection, candidates: Sequence[bytes]) -> set[bytes]:
     """Return those of ``candidates`` that a record already has."""
-    query = select(records.c.holder_jti).where(records.c.holder_jti.in_(candidates))
-    return set(connection.execute(query).scalars())
-
-
-def find_slot_digests(connection: Connection, candidates: Collection[bytes]) -> set[bytes]:
-    """Return those of ``candidates`` that a record already has."""
-    query = select(slot_digests.c.digest).where(slot_digests.c.digest.in_(candidates))
-    return set(connection.execute(query).scalars())
+    if not candidates:
+        return set()
+    return set(connection.execute(_FIND_DIGESTS, {"digests": list(candidates)}).scalars())
 
 
 def insert_slot_digests(connection: Connection, digests: Sequence[tuple[bytes, bytes]]) -> None:
@@ -58,7 +63,7 @@ def insert_slot_digests(connection: Connection, digests: Sequence[tuple[bytes, b
 
 
 def read_all_records(connection: Connection) -> Sequence[Record]:
-    return [Record(**row._mapping) for row in connection.execute(select(records).order_by(records.c.log_index))]
+    return [Record(*row) for row in connection.execute(select(records).order_by(records.c.log_index))]
 
 
 def read_permutation(connection: Connection, list_number: int) -> bytes | None:

@@ -3,7 +3,7 @@
 import secrets
 import struct
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -16,17 +16,19 @@ from server.core.notes import Checkpoint, format_checkpoint, sign_note
 from server.core.proofs import format_entry, format_proof
 from server.errors import Conflict, LogInconsistent, ObjectionError, Unavailable
 from server.store import log, records
+from server.store.blobs import LocalBlobs
 from server.store.database import Database
 from server.store.records import Record
 
 _MAX_GROUP = 256
+_MAX_GROUP_BYTES = 1 << 25
 STATUS_LIST_SIZE = 1 << 16
 _WAIT_S = 25  # below gunicorn's timeout: a client learns that we are slow before the worker is shot
 
 
 @dataclass(frozen=True)
 class SealedReceipt:
-    """A verified receipt, sealed and its blob on disk, ready to be logged. ``slot_digests``: 32 bytes each."""
+    """A verified receipt, sealed, ready to be stored and logged. ``slot_digests``: 32 bytes each."""
 
     receipt_sha256: bytes
     holder_jti: bytes
@@ -34,7 +36,7 @@ class SealedReceipt:
     kind: str
     salt: bytes
     wrapped_share: bytes
-    blob: str
+    sealed: bytes
     issuer_kid: str
 
 
@@ -53,8 +55,17 @@ class LogWriter:
     No timers: a lone receipt commits at once, and while a commit runs the next group gathers.
     """
 
-    def __init__(self, database: Database, *, name: str, key: Ed25519PrivateKey, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        blobs: LocalBlobs,
+        *,
+        name: str,
+        key: Ed25519PrivateKey,
+        clock: Callable[[], int],
+    ) -> None:
         self._database = database
+        self._blobs = blobs
         self._name = name
         self._key = key
         self._clock = clock
@@ -84,59 +95,79 @@ class LogWriter:
         self._thread.join()
 
     def _run(self) -> None:
-        while (item := self._queue.get()) is not None:
-            group = [item]
-            while not self._queue.empty() and len(group) < _MAX_GROUP:
-                following = self._queue.get()
-                if following is None:
-                    self._queue.put(None)
-                    break
-                group.append(following)
-            self._serve(group)
+        while (first := self._queue.get()) is not None:
+            group = [first]
+            outcomes: Sequence[Logged | ObjectionError]
+            try:
+                with self._database.writing() as connection:
+                    # Only now, with the log ours: while other processes had it, the group grew.
+                    group += self._drain(len(first[0].sealed))
+                    outcomes = self._append_group(connection, [receipt for receipt, _ in group])
+            except Exception as error:  # noqa: BLE001 (whatever went wrong, nobody waiting may believe it was stored)
+                self._status_order.forget()  # it may hold an order whose transaction was rolled back
+                outcomes = [_as_unavailable(error)] * len(group)
+            for (_, future), outcome in zip(group, outcomes, strict=True):
+                if isinstance(outcome, Logged):
+                    future.set_result(outcome)
+                else:
+                    future.set_exception(outcome)
 
-    def _serve(self, group: Sequence[tuple[SealedReceipt, "Future[Logged]"]]) -> None:
-        receipts, futures = zip(*group, strict=True)
-        outcomes: Sequence[Logged | ObjectionError]
-        try:
-            with self._database.writing() as connection:
-                outcomes = self._append_group(connection, receipts)
-        except Exception as error:  # noqa: BLE001 (whatever went wrong, nobody waiting may believe it was stored)
-            self._status_order.forget()  # it may hold an order whose transaction was rolled back
-            outcomes = [_as_unavailable(error)] * len(receipts)
-        for future, outcome in zip(futures, outcomes, strict=True):
-            if isinstance(outcome, Logged):
-                future.set_result(outcome)
-            else:
-                future.set_exception(outcome)
+    def _drain(self, size: int) -> list[tuple[SealedReceipt, "Future[Logged]"]]:
+        """Take what is queued, without waiting, up to the bounds; the mark of the end stays for the next round."""
+        taken: list[tuple[SealedReceipt, Future[Logged]]] = []
+        while len(taken) < _MAX_GROUP and size < _MAX_GROUP_BYTES and not self._queue.empty():
+            item = self._queue.get()
+            if item is None:
+                self._queue.put(None)
+                break
+            taken.append(item)
+            size += len(item[0].sealed)
+        return taken
 
-    def _append_group(self, connection: Connection, receipts: Sequence[SealedReceipt]) -> list[Logged | ObjectionError]:
+    def _append_group(self, connection: Connection, receipts: Sequence[SealedReceipt]) -> list[Logged | Conflict]:
         """Log what is new of ``receipts`` in the caller's transaction; answer for each, in order."""
         head = log.read_head(connection, lock=True)
         if head is None:
             raise LogInconsistent("log_inconsistent", "the log has no head")
-        seen = _Seen(connection, receipts)
-        new: list[tuple[SealedReceipt, Record]] = []
-        decided: list[tuple[Record, bool] | Conflict] = []
-        for receipt in receipts:
-            if conflict := seen.conflict(receipt):
-                decided.append(conflict)
-            elif known := seen.records.get(receipt.receipt_sha256):
-                decided.append((known, True))
-            else:
-                index = head.size + len(new)
-                record = _record(receipt, index, self._status_order.index(connection, index), self._clock())
-                new.append((receipt, record))
-                seen.add(receipt, record)
-                decided.append((record, False))
+        known, new, conflicts = _sort_out(connection, receipts)
         tree = TileTree(head.size, lambda level, number: log.read_tile(connection, level, number))
-        checkpoint = self._extend(connection, tree, new) if new else head.checkpoint
+        checkpoint = head.checkpoint
+        if new:
+            added = self._store(connection, new, start=head.size)
+            known |= {record.receipt_sha256: record for record in added}
+            checkpoint = self._extend(connection, tree, added)
         return [
-            outcome if isinstance(outcome, Conflict) else _logged(*outcome, tree=tree, checkpoint=checkpoint)
-            for outcome in decided
+            conflicts[receipt.salt] if receipt.salt in conflicts else _logged(receipt, known, tree, checkpoint)
+            for receipt in receipts
         ]
 
-    def _extend(self, connection: Connection, tree: TileTree, new: Sequence[tuple[SealedReceipt, Record]]) -> str:
-        """Store the ``new`` records and their entries; return the signed checkpoint that covers them."""
+    def _store(self, connection: Connection, new: Sequence[SealedReceipt], *, start: int) -> list[Record]:
+        """Store blobs, then records, of ``new`` receipts, which get the log's indexes from ``start``."""
+        received_at = self._clock()
+        blobs = self._blobs.put_all([receipt.sealed for receipt in new])
+        added = [
+            Record(
+                receipt_sha256=receipt.receipt_sha256,
+                holder_jti=receipt.holder_jti,
+                log_index=index,
+                status_index=self._status_order.index(connection, index),
+                kind=receipt.kind,
+                received_at=received_at,
+                salt=receipt.salt,
+                wrapped_share=receipt.wrapped_share,
+                blob=blob,
+                issuer_kid=receipt.issuer_kid,
+            )
+            for index, (receipt, blob) in enumerate(zip(new, blobs, strict=True), start)
+        ]
+        records.insert_records(connection, added)
+        digests = [(digest, receipt.receipt_sha256) for receipt in new for digest in receipt.slot_digests]
+        if digests:
+            records.insert_slot_digests(connection, digests)
+        return added
+
+    def _extend(self, connection: Connection, tree: TileTree, added: Sequence[Record]) -> str:
+        """Append the entries of ``added`` records; return the signed checkpoint that covers them."""
         start = tree.size
         entries = [
             format_entry(
@@ -145,43 +176,14 @@ class LogWriter:
                 receipt_sha256=record.receipt_sha256,
                 received_at=record.received_at,
             )
-            for _, record in new
+            for record in added
         ]
         tree.append(leaf_hash(entry) for entry in entries)
         checkpoint = sign_note(format_checkpoint(Checkpoint(self._name, tree.size, tree.root())), self._name, self._key)
         log.insert_entries(connection, start, entries)
         log.write_tiles(connection, {tile: tree.tile(*tile) for tile in tree.changed})
-        records.insert_records(connection, [record for _, record in new])
-        digests = [(digest, receipt.receipt_sha256) for receipt, _ in new for digest in receipt.slot_digests]
-        if digests:
-            records.insert_slot_digests(connection, digests)
         log.move_head(connection, old_size=start, size=tree.size, checkpoint=checkpoint)
         return checkpoint
-
-
-class _Seen:
-    """What the register has already of a group of receipts, and what the group itself adds."""
-
-    def __init__(self, connection: Connection, receipts: Sequence[SealedReceipt]) -> None:
-        hashes = [receipt.receipt_sha256 for receipt in receipts]
-        self.records = {record.receipt_sha256: record for record in records.find_records(connection, hashes)}
-        self._jtis = records.find_holder_jtis(connection, [receipt.holder_jti for receipt in receipts])
-        digests = [digest for receipt in receipts for digest in receipt.slot_digests]
-        self._digests = records.find_slot_digests(connection, digests) if digests else set()
-
-    def conflict(self, receipt: SealedReceipt) -> Conflict | None:
-        if receipt.receipt_sha256 in self.records:
-            return None
-        if receipt.holder_jti in self._jtis:
-            return Conflict("jti_reused", "this key has already signed another receipt with the same jti")
-        if not self._digests.isdisjoint(receipt.slot_digests):
-            return Conflict("digest_reused", "a self-asserted digest stands in another record already")
-        return None
-
-    def add(self, receipt: SealedReceipt, record: Record) -> None:
-        self.records[receipt.receipt_sha256] = record
-        self._jtis.add(receipt.holder_jti)
-        self._digests.update(receipt.slot_digests)
 
 
 class _StatusOrder:
@@ -220,28 +222,51 @@ def find_logged(connection: Connection, receipt_sha256: bytes) -> Logged | None:
     if record is None or head is None:
         return None
     tree = TileTree(head.size, lambda level, number: log.read_tile(connection, level, number))
-    return _logged(record, True, tree=tree, checkpoint=head.checkpoint)
+    return Logged(record, _proof(record, tree, head.checkpoint), repeated=True)
 
 
-def _record(receipt: SealedReceipt, log_index: int, status_index: int, received_at: int) -> Record:
-    return Record(
-        receipt_sha256=receipt.receipt_sha256,
-        holder_jti=receipt.holder_jti,
-        log_index=log_index,
-        status_index=status_index,
-        kind=receipt.kind,
-        received_at=received_at,
-        salt=receipt.salt,
-        wrapped_share=receipt.wrapped_share,
-        blob=receipt.blob,
-        issuer_kid=receipt.issuer_kid,
+def _sort_out(
+    connection: Connection, receipts: Sequence[SealedReceipt]
+) -> tuple[dict[bytes, Record], list[SealedReceipt], dict[bytes, Conflict]]:
+    """Return the records that ``receipts`` have already, those that are new, and by salt the conflict of the others.
+
+    A receipt twice in one group is new once.
+    """
+    found = records.find_records(
+        connection,
+        hashes=[receipt.receipt_sha256 for receipt in receipts],
+        holder_jtis=[receipt.holder_jti for receipt in receipts],
     )
+    digests = records.find_slot_digests(connection, [digest for receipt in receipts for digest in receipt.slot_digests])
+    known = {record.receipt_sha256: record for record in found}
+    hashes = set(known)
+    jtis = {record.holder_jti for record in found}
+    new: list[SealedReceipt] = []
+    conflicts: dict[bytes, Conflict] = {}
+    for receipt in receipts:
+        if receipt.receipt_sha256 in hashes:
+            continue
+        if receipt.holder_jti in jtis:
+            conflicts[receipt.salt] = Conflict("jti_reused", "this key has signed another receipt with the same jti")
+        elif not digests.isdisjoint(receipt.slot_digests):
+            conflicts[receipt.salt] = Conflict("digest_reused", "a self-asserted digest stands in another record")
+        else:
+            new.append(receipt)
+            hashes.add(receipt.receipt_sha256)
+            jtis.add(receipt.holder_jti)
+            digests.update(receipt.slot_digests)
+    return known, new, conflicts
 
 
-def _logged(record: Record, repeated: bool, *, tree: TileTree, checkpoint: str) -> Logged:
+def _logged(receipt: SealedReceipt, known: Mapping[bytes, Record], tree: TileTree, checkpoint: str) -> Logged:
+    record = known[receipt.receipt_sha256]
+    # The salt is drawn anew for each submission: another one in the record means that an earlier one made it.
+    return Logged(record, _proof(record, tree, checkpoint), repeated=record.salt != receipt.salt)
+
+
+def _proof(record: Record, tree: TileTree, checkpoint: str) -> str:
     path = tree.path(record.log_index)
-    proof = format_proof(salt=record.salt, index=record.log_index, path=path, checkpoint_note=checkpoint)
-    return Logged(record, proof, repeated)
+    return format_proof(salt=record.salt, index=record.log_index, path=path, checkpoint_note=checkpoint)
 
 
 def _as_unavailable(error: Exception) -> ObjectionError:

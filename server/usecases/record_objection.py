@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 
 from server.core.encoding import parse_base64url
 from server.core.envelopes import NONCE_SIZE, SHARE_SIZE, derive_data_key, seal, wrap_share
@@ -42,14 +43,8 @@ def record_objection(
     verify_freshness(receipt, now=register.clock(), max_age_s=register.receipt_max_age_s)
     verify_evidence(receipt, evidence)
 
-    sealed = _seal(register, receipt, holder_share, evidence)
-    try:
-        logged = register.log_writer.append(sealed)
-    except Conflict:
-        register.blobs.delete(sealed.blob)
-        raise
-    if logged.record.blob != sealed.blob:
-        register.blobs.delete(sealed.blob)
+    logged = register.log_writer.append(_seal(register, receipt, holder_share, evidence))
+    if logged.repeated:
         _refuse_other_share(register, logged.record, holder_share)
     return answer(register, receipt, logged)
 
@@ -74,29 +69,30 @@ def answer(register: Register, receipt: VerifiedReceipt, logged: Logged) -> Reco
 def _seal(
     register: Register, receipt: VerifiedReceipt, holder_share: bytes, evidence: Mapping[str, bytes]
 ) -> SealedReceipt:
-    """Seal receipt and evidence into a blob on disk. The server share leaves this function only wrapped."""
+    """Seal receipt and evidence. The server share leaves this function only wrapped."""
     record_id = receipt.sha256
-    server_share = secrets.token_bytes(SHARE_SIZE)
+    server_share, salt, nonce, wrapping_nonce = _random_bytes(SHARE_SIZE, SALT_SIZE, NONCE_SIZE, NONCE_SIZE)
     version, key_encryption_key = max(register.keyring.key_encryption_keys.items())
-    parts = [receipt.raw, *(evidence[item.name] for item in receipt.evidence)]
     data_key = derive_data_key(server_share, holder_share, record_id)
-    blob = register.blobs.put(seal(parts, data_key, secrets.token_bytes(NONCE_SIZE), record_id))
+    parts = [receipt.raw, *(evidence[item.name] for item in receipt.evidence)]
     return SealedReceipt(
         receipt_sha256=record_id,
         holder_jti=holder_scoped(thumbprint(receipt.holder_jwk), receipt.jti),
         slot_digests=tuple(parse_base64url(digest) for digest in receipt.slot_digests),
         kind=receipt.kind,
-        salt=secrets.token_bytes(SALT_SIZE),
+        salt=salt,
         wrapped_share=wrap_share(
-            server_share,
-            version=version,
-            key=key_encryption_key,
-            nonce=secrets.token_bytes(NONCE_SIZE),
-            record_id=record_id,
+            server_share, version=version, key=key_encryption_key, nonce=wrapping_nonce, record_id=record_id
         ),
-        blob=blob,
+        sealed=seal(parts, data_key, nonce, record_id),
         issuer_kid=register.keyring.issuer_kid,
     )
+
+
+def _random_bytes(*sizes: int) -> list[bytes]:
+    """Return independent random values, drawn at once."""
+    drawn = secrets.token_bytes(sum(sizes))
+    return [drawn[end - size : end] for size, end in zip(sizes, accumulate(sizes), strict=True)]
 
 
 def _refuse_other_kinds(receipt: VerifiedReceipt) -> None:

@@ -86,7 +86,7 @@ def start_register(
 ) -> Register:
     """Start the log writer of this process. The caller must close the register."""
     keyring = storage.keyring
-    writer = LogWriter(storage.database, name=keyring.log_name, key=keyring.log_key, clock=clock)
+    writer = LogWriter(storage.database, storage.blobs, name=keyring.log_name, key=keyring.log_key, clock=clock)
     return Register(
         public_url=public_url,
         database=storage.database,

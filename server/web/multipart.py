@@ -16,7 +16,6 @@ class BoundedRequest(Request):
     """A request that refuses more than the contract allows before it has read it all."""
 
     max_content_length = words.MAX_BODY_BYTES
-    max_form_memory_size = 2 * words.MAX_RECEIPT_BYTES
     max_form_parts = words.MAX_EVIDENCE_ITEMS + 4
 
     def make_form_data_parser(self) -> FormDataParser:

@@ -12,9 +12,7 @@ _HERE = Path(__file__).parent
 
 
 def create_blueprint(register: Register) -> Blueprint:
-    blueprint = Blueprint(
-        "pages", __name__, template_folder=str(_HERE / "templates"), static_folder=str(_HERE / "static")
-    )
+    blueprint = Blueprint("pages", __name__, template_folder=_HERE / "templates", static_folder=_HERE / "static")
 
     @blueprint.get("/")
     def home() -> str:
