@@ -5,7 +5,7 @@ from server.settings import load_settings
 _settings = load_settings()
 
 bind = _settings.bind
-# A process a core: verifying, sealing and signing keep Python's interpreter lock busy.
+# A process a core, and one more: while one has the log, the others verify and seal.
 workers = _settings.workers
 # A recording thread mostly waits for its group's commit, so many share a process.
 worker_class = "gthread"

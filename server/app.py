@@ -1,8 +1,9 @@
 """The Flask application: all wiring, nothing else."""
 
+import itertools
 import logging
+import secrets
 import time
-import uuid
 
 from flask import Flask, Response, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -15,6 +16,8 @@ from server.web.multipart import BoundedRequest
 from server.web.problems import register_problem_handlers
 
 _log = logging.getLogger("objection.access")
+_PROCESS = secrets.token_hex(6)
+_REQUESTS = itertools.count(1)
 
 
 class _Application(Flask):
@@ -65,7 +68,7 @@ def current_time() -> int:
 
 
 def _begin() -> None:
-    g.request_id = uuid.uuid4().hex
+    g.request_id = f"{_PROCESS}-{next(_REQUESTS):x}"
     g.started = time.perf_counter()
 
 

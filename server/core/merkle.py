@@ -11,6 +11,7 @@ TILE_WIDTH = 1 << TILE_HEIGHT
 EMPTY_ROOT = hashlib.sha256(b"").digest()
 
 TileKey = tuple[int, int]  # level, number
+SubtreeHashes = dict[tuple[int, int], bytes]  # height, index
 
 
 def leaf_hash(entry: bytes) -> bytes:
@@ -52,15 +53,18 @@ class TileTree:
     """A log's tree of ``size`` leaves, read from its tiles and extended in memory.
 
     ``read_tile(level, number)`` returns the stored hashes of a tile, the partial one at the right edge included, and is
-    asked once a tile. After ``append``, ``changed`` holds the tiles to store.
+    asked once a tile. After ``append``, ``changed`` holds the tiles to store. ``subtrees`` keeps hashes of complete
+    subtrees: they never change, so it may serve the next tree of the same log, unless an append was rolled back.
     """
 
-    def __init__(self, size: int, read_tile: Callable[[int, int], bytes]) -> None:
+    def __init__(
+        self, size: int, read_tile: Callable[[int, int], bytes], *, subtrees: SubtreeHashes | None = None
+    ) -> None:
         self.size = size
         self.changed: set[TileKey] = set()
         self._read_tile = read_tile
         self._tiles: dict[TileKey, bytes] = {}
-        self._subtrees: dict[tuple[int, int], bytes] = {}
+        self._subtrees = {} if subtrees is None else subtrees
 
     def append(self, leaves: Iterable[bytes]) -> None:
         for leaf in leaves:
@@ -122,7 +126,7 @@ class TileTree:
         return node_hash(self._range_hash(start, middle), self._range_hash(middle, end))
 
     def _subtree_hash(self, height: int, index: int) -> bytes:
-        """Return the hash over the complete subtree of 2^height leaves; such a hash never changes, so it is kept."""
+        """Return the hash over the complete subtree number ``index`` of 2^height leaves."""
         key = (height, index)
         if key not in self._subtrees:
             level, height_in_tile = divmod(height, TILE_HEIGHT)

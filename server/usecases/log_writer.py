@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection
 
-from server.core.merkle import TileTree, leaf_hash
+from server.core.merkle import SubtreeHashes, TileTree, leaf_hash
 from server.core.notes import Checkpoint, format_checkpoint, sign_note
 from server.core.proofs import format_entry, format_proof
 from server.errors import Conflict, LogInconsistent, ObjectionError, Unavailable
@@ -22,6 +22,7 @@ from server.store.records import Record
 
 _MAX_GROUP = 256
 _MAX_GROUP_BYTES = 1 << 25
+_MAX_SUBTREES = 1 << 16
 STATUS_LIST_SIZE = 1 << 16
 _WAIT_S = 25  # below gunicorn's timeout: a client learns that we are slow before the worker is shot
 
@@ -70,6 +71,7 @@ class LogWriter:
         self._key = key
         self._clock = clock
         self._status_order = _StatusOrder()
+        self._subtrees: SubtreeHashes = {}
         self._queue: SimpleQueue[tuple[SealedReceipt, Future[Logged]] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
@@ -104,13 +106,18 @@ class LogWriter:
                     group += self._drain(len(first[0].sealed))
                     outcomes = self._append_group(connection, [receipt for receipt, _ in group])
             except Exception as error:  # noqa: BLE001 (whatever went wrong, nobody waiting may believe it was stored)
-                self._status_order.forget()  # it may hold an order whose transaction was rolled back
+                self._forget()
                 outcomes = [_as_unavailable(error)] * len(group)
             for (_, future), outcome in zip(group, outcomes, strict=True):
                 if isinstance(outcome, Logged):
                     future.set_result(outcome)
                 else:
                     future.set_exception(outcome)
+
+    def _forget(self) -> None:
+        """Drop what was remembered of the last group: its transaction may have been rolled back."""
+        self._status_order.forget()
+        self._subtrees.clear()
 
     def _drain(self, size: int) -> list[tuple[SealedReceipt, "Future[Logged]"]]:
         """Take what is queued, without waiting, up to the bounds; the mark of the end stays for the next round."""
@@ -130,7 +137,11 @@ class LogWriter:
         if head is None:
             raise LogInconsistent("log_inconsistent", "the log has no head")
         known, new, conflicts = _sort_out(connection, receipts)
-        tree = TileTree(head.size, lambda level, number: log.read_tile(connection, level, number))
+        if len(self._subtrees) > _MAX_SUBTREES:
+            self._subtrees.clear()
+        tree = TileTree(
+            head.size, lambda level, number: log.read_tile(connection, level, number), subtrees=self._subtrees
+        )
         checkpoint = head.checkpoint
         if new:
             added = self._store(connection, new, start=head.size)

@@ -4,21 +4,28 @@ import hashlib
 import hmac
 import ipaddress
 import secrets
-from datetime import UTC, datetime
+import time
+from functools import lru_cache
 
 from flask import request
 from flask_limiter import Limiter
 
 _PROCESS_SECRET = secrets.token_bytes(32)
+_DAY_S = 86_400
 
 
 def network_key() -> str:
     """Return today's keyed hash of the caller's /24 or /48. The key lives in this process's memory and ends with it."""
-    address = ipaddress.ip_address(request.remote_addr or "0.0.0.0")  # noqa: S104 (no address: one shared bucket)
+    return _network_key(request.remote_addr or "0.0.0.0", time.time() // _DAY_S)  # noqa: S104 (one shared bucket)
+
+
+@lru_cache(maxsize=4096)
+def _network_key(remote_address: str, day: float) -> str:
+    address = ipaddress.ip_address(remote_address)
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
         address = address.ipv4_mapped
     network = ipaddress.ip_network((address, 24 if address.version == 4 else 48), strict=False)
-    today = hmac.digest(_PROCESS_SECRET, datetime.now(UTC).date().isoformat().encode(), "sha256")
+    today = hmac.digest(_PROCESS_SECRET, str(day).encode(), "sha256")
     return hmac.new(today, network.compressed.encode(), hashlib.sha256).hexdigest()
 
 
