@@ -1,0 +1,61 @@
+# The five words of this project. Everything they need beyond Python, Node and make is fetched into .venv and node_modules.
+PYTHON ?= python3
+BIN := .venv/bin
+EXTENSION := cd extension &&
+
+.PHONY: run test lint format bench extension lock clean
+
+run: .venv/ready extension/.output/practice/ready
+	$(BIN)/objection serve --practice
+
+test: .venv/ready extension/.output/production/ready extension/.output/practice/ready
+	$(EXTENSION) npm run --silent test
+	$(BIN)/python -m pytest
+
+lint: .venv/ready extension/node_modules/ready
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m schemas.openapi | diff -q - schemas/openapi.json
+	$(EXTENSION) npm run --silent typecheck && npm run --silent lint && npm run --silent lint:firefox
+
+format: .venv/ready extension/node_modules/ready
+	$(BIN)/ruff check --fix-only --quiet . ; $(BIN)/ruff format .
+	$(BIN)/python -m schemas.openapi > schemas/openapi.json.new && mv schemas/openapi.json.new schemas/openapi.json
+	$(EXTENSION) npm run --silent format
+
+bench: .venv/ready extension/node_modules/ready
+	$(BIN)/python -m tests.bench.recording
+	$(EXTENSION) npm run --silent bench
+
+extension: extension/.output/production/ready
+
+lock:
+	$(BIN)/pip-compile -q --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-emit-trusted-host -o requirements/run.lock pyproject.toml
+	$(BIN)/pip-compile -q --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links \
+	  --no-emit-trusted-host --extra dev -o requirements/dev.lock pyproject.toml
+
+clean:
+	rm -rf .venv extension/node_modules extension/.output extension/.wxt
+
+.venv/ready: requirements/dev.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+extension/node_modules/ready: extension/package-lock.json
+	$(EXTENSION) npm ci --no-audit --no-fund --loglevel=error
+	touch $@
+
+EXTENSION_SOURCES := $(shell find extension/src extension/rules extension/public schemas -type f -not -name '*.gen.ts' \
+  -not -path '*/__pycache__/*' 2>/dev/null) extension/wxt.config.ts
+
+extension/.output/production/ready: extension/node_modules/ready $(EXTENSION_SOURCES)
+	$(EXTENSION) npm run --silent build
+	touch $@
+
+extension/.output/practice/ready: extension/node_modules/ready $(EXTENSION_SOURCES)
+	$(EXTENSION) npm run --silent build:practice
+	touch $@

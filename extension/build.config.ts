@@ -1,0 +1,18 @@
+/** What the environment decides about a build. Read here and nowhere else. */
+export const practice = process.env.WXT_PRACTICE === 'true';
+
+/** Builds go to `<outDir>/<browser>-mv3`. */
+export const outDir = `${process.env.OUTPUT_DIR ?? '.output'}/${practice ? 'practice' : 'production'}`;
+
+const fallback = practice ? 'http://127.0.0.1:8000' : 'https://register.proof-of-objection.example';
+
+/** An origin, without a trailing slash; refuses anything that is not one, rather than building an extension that cannot record. */
+export const registerUrl = originOf(process.env.REGISTER_URL || fallback);
+
+function originOf(url: string): string {
+  const { origin, protocol, pathname, search, hash } = new URL(url);
+  if (protocol !== 'https:' && protocol !== 'http:') throw new Error(`REGISTER_URL must be http(s): ${url}`);
+  if (pathname !== '/' || search || hash) throw new Error(`REGISTER_URL must be an origin without a path: ${url}`);
+  if (protocol === 'http:' && !practice) throw new Error(`REGISTER_URL must be https in a production build: ${url}`);
+  return origin;
+}

@@ -1,0 +1,51 @@
+/** The register's answer to a receipt, checked before anything in it is believed. */
+import type { SubmissionAnswer } from './contract.gen';
+import { type Bytes, parseJson } from './encoding';
+import { ObjectionError } from './errors';
+import type { TrustPolicy } from './policies';
+import { verifyProof } from './proofs';
+import type { VerifiedReceipt } from './receipts';
+import { verifyFields } from './schema';
+import { verifyToken, verifyTokenOfReceipt } from './tokens';
+
+export interface VerifiedAnswer {
+  answer: SubmissionAnswer;
+  /** Where in the log the receipt stands. */
+  index: number;
+  logOrigin: string;
+}
+
+/** Reads the answer's shape. Throws the codes of JSON and `field_invalid`. */
+export function parseAnswer(raw: Bytes): SubmissionAnswer {
+  return verifyFields('SubmissionAnswer', parseJson(raw));
+}
+
+/**
+ * Returns the answer once it is about `receipt`, its token is signed by an issuer of `policy` and says what the receipt
+ * says, its proof leads to a checkpoint that the log of `policy` signed, and both name the same place and time.
+ * Throws `token_receipt_mismatch`, `proof_mismatch` and what the verifiers of token and proof throw.
+ */
+export async function verifyAnswer(
+  answer: SubmissionAnswer,
+  receipt: VerifiedReceipt,
+  policy: TrustPolicy,
+): Promise<VerifiedAnswer> {
+  if (answer.receipt_sha256 !== receipt.sha256Hex) {
+    throw new ObjectionError('token_receipt_mismatch', 'the answer is about another receipt');
+  }
+  const token = await verifyToken(answer.token, policy);
+  verifyTokenOfReceipt(token, receipt);
+  if (token.claims.received_at !== answer.received_at) {
+    throw new ObjectionError('token_receipt_mismatch', 'token and answer name different times');
+  }
+  const { index, checkpoint } = await verifyProof(
+    answer.proof,
+    { kind: receipt.payload.kind, receiptSha256: receipt.sha256, receivedAtS: answer.received_at },
+    policy.log,
+  );
+  const { log } = token.claims;
+  if (log.origin !== checkpoint.origin || BigInt(log.index) !== index) {
+    throw new ObjectionError('proof_mismatch', 'token and proof name different places in the log');
+  }
+  return { answer, index: log.index, logOrigin: log.origin };
+}

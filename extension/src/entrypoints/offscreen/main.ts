@@ -1,0 +1,3 @@
+import { serveLinks } from '../../platform/downloads';
+
+serveLinks();

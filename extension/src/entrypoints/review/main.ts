@@ -1,0 +1,3 @@
+import { showReview } from '../../ui/review';
+
+showReview(document);

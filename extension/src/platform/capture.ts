@@ -1,0 +1,35 @@
+/** A picture of the tab as the person sees it, taken only after their click, without our own card on it. */
+import { browser } from 'wxt/browser';
+import { MAX_EVIDENCE_BYTES } from '../core/receipts';
+import type { TabMessage } from './messages';
+
+const DATA_URL = 'data:image/jpeg;base64,';
+
+/** `refused`: the browser gave no permission, because the toolbar icon was not clicked on this page. */
+export type Screenshot = { state: 'taken'; jpegBase64: string } | { state: 'refused' | 'too-large' | 'not-wanted' };
+
+/** Photographs `tab` if it is what its window shows. Never throws: an objection does not depend on a picture. */
+export async function captureTab(tabId: number): Promise<Screenshot> {
+  try {
+    const { active, windowId } = await browser.tabs.get(tabId);
+    if (!active) return { state: 'refused' };
+    await showCard(tabId, false);
+    const url = await browser.tabs.captureVisibleTab(windowId, { format: 'jpeg', quality: 80 });
+    if (!url.startsWith(DATA_URL)) return { state: 'refused' };
+    const jpegBase64 = url.slice(DATA_URL.length);
+    return jpegBase64.length > (MAX_EVIDENCE_BYTES / 3) * 4 ? { state: 'too-large' } : { state: 'taken', jpegBase64 };
+  } catch (error) {
+    // Both browsers only say so in words; without activeTab this is the normal case after a click on our card.
+    console.info('no screenshot:', error);
+    return { state: 'refused' };
+  } finally {
+    await showCard(tabId, true);
+  }
+}
+
+/** Shows or hides our card on a tab; resolves once that is painted. */
+export async function showCard(tabId: number, shown: boolean): Promise<void> {
+  const message: TabMessage = { kind: 'tab/card', hidden: !shown };
+  // A tab without our content script has no card to hide.
+  await browser.tabs.sendMessage(tabId, message).catch(() => undefined);
+}

@@ -1,0 +1,104 @@
+/** On Meta's pages: watches for the notice, shows the card, and answers the background. */
+import { browser } from 'wxt/browser';
+import type { Notice } from '../core/detection';
+import { type Card, showCard } from '../page/card';
+import { watchForNotice } from '../page/watch';
+import type { PageMessage, TabMessage } from './messages';
+import { send } from './send';
+import { t, textLanguage } from './text';
+
+const PAINT_MS = 120;
+
+/** Runs until the returned function is called. */
+export function startContent(document: Document): () => void {
+  let card: Card | undefined;
+  let shownFor = '';
+
+  const watch = watchForNotice(document, (found) => void show(found && plain(found)));
+
+  async function show(notice: Notice | undefined): Promise<void> {
+    const key = notice ? `${notice.rule}\n${notice.text}` : '';
+    if (key === shownFor) return;
+    shownFor = key;
+    card?.remove();
+    card = undefined;
+    const { show } = await tell<{ show: boolean }>({ kind: 'page/notice', notice: notice ?? null, dismissed: false });
+    if (!show || !notice || shownFor !== key) return;
+    card = showCard(document, cardTexts(), {
+      record: () => void record(notice),
+      dismiss: () => {
+        card?.remove();
+        card = undefined;
+        void tell({ kind: 'page/notice', notice, dismissed: true });
+      },
+    });
+  }
+
+  async function record(notice: Notice): Promise<void> {
+    try {
+      await send({ kind: 'page/record', notice });
+      card?.say(t('card_opened'));
+    } catch (error) {
+      // An updated extension leaves this script behind without a background to talk to.
+      console.warn(error);
+      card?.say(t('card_reload'));
+    }
+  }
+
+  const answerTab = (raw: unknown, sender: { id?: string }, sendResponse: (answer: unknown) => void) => {
+    if (sender.id !== browser.runtime.id) return undefined;
+    const message = raw as TabMessage;
+    if (message.kind === 'tab/notice') {
+      const found = watch.current();
+      sendResponse(found ? plain(found) : null);
+      return undefined;
+    }
+    if (message.kind !== 'tab/card') return undefined;
+    card?.hide(message.hidden);
+    afterPaint(() => sendResponse(null));
+    return true;
+  };
+  browser.runtime.onMessage.addListener(answerTab);
+
+  return () => {
+    watch.stop();
+    card?.remove();
+    browser.runtime.onMessage.removeListener(answerTab);
+  };
+}
+
+/** Tells the background, which may be gone after an update: the page then simply keeps quiet. */
+async function tell<T>(message: PageMessage): Promise<T | { show: false }> {
+  try {
+    return await send<T>(message);
+  } catch (error) {
+    console.info('proof of objection:', error);
+    return { show: false };
+  }
+}
+
+function plain({ platform, channel, language, rule, ruleset, url, text }: Notice): Notice {
+  return { platform, channel, language, rule, ruleset, url, text };
+}
+
+function cardTexts() {
+  return {
+    language: textLanguage(),
+    label: t('card_label'),
+    title: t('card_title'),
+    explanation: t('card_explanation'),
+    record: t('record_my_objection'),
+    dismiss: t('not_now'),
+  };
+}
+
+// Two frames: the first still belongs to the picture with the card. Hidden tabs have no frames, hence the timer.
+function afterPaint(then: () => void): void {
+  const timer = setTimeout(then, PAINT_MS);
+  requestAnimationFrame(() =>
+    requestAnimationFrame(() => {
+      clearTimeout(timer);
+      then();
+    }),
+  );
+}

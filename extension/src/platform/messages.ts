@@ -1,0 +1,105 @@
+/**
+ * Everything the parts of the extension say to each other: a closed list, checked when it arrives, and checked for who
+ * may say it. A page's process can be taken over by the page; it must not be able to sign, discard or read anything.
+ */
+import { type Browser, browser } from 'wxt/browser';
+import type { Notice } from '../core/detection';
+import { ObjectionError } from '../core/errors';
+import { type Disclosures, isNotice } from '../core/objection';
+import { SLOTS } from '../core/tokens';
+
+/** From a content script. */
+export type PageMessage =
+  | { kind: 'page/notice'; notice: Notice | null; dismissed: boolean }
+  | { kind: 'page/record'; notice: Notice };
+
+/** From the popup and the review sheet. */
+export type UiMessage =
+  | { kind: 'ui/popup'; tabId: number }
+  | { kind: 'ui/record'; tabId: number }
+  | { kind: 'ui/draft'; draft: string }
+  | { kind: 'ui/confirm'; draft: string; payload: string; disclosures: Disclosures }
+  | { kind: 'ui/cancel'; draft: string }
+  | { kind: 'ui/receipt'; receipt: string }
+  | { kind: 'ui/attempt'; receipt: string }
+  | { kind: 'ui/discard'; receipt: string }
+  | { kind: 'ui/save'; receipt: string }
+  | { kind: 'ui/accept-keys' };
+
+export type Message = PageMessage | UiMessage;
+
+/** From the background to the content script of one tab. */
+export type TabMessage = { kind: 'tab/notice' } | { kind: 'tab/card'; hidden: boolean };
+
+/** From the background to its offscreen document. */
+export type OffscreenMessage = { kind: 'offscreen/open'; receipt: string };
+
+export type Answer = { ok: unknown } | { error: { code: string; message: string } };
+
+type Sender = Pick<Browser.runtime.MessageSender, 'id' | 'url' | 'tab'>;
+type Fields = Record<string, unknown>;
+
+const isHash = (value: unknown) => typeof value === 'string' && /^[0-9a-f]{64}$/.test(value);
+const isDraft = (value: unknown) => typeof value === 'string' && /^[A-Za-z0-9_-]{22}$/.test(value);
+const isTab = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0;
+const isText = (value: unknown) => typeof value === 'string' && value.length <= 16_384;
+
+const PAGE_FIELDS: Record<PageMessage['kind'], Record<string, (value: unknown) => boolean>> = {
+  'page/notice': {
+    notice: (value) => value === null || isNotice(value),
+    dismissed: (value) => typeof value === 'boolean',
+  },
+  'page/record': { notice: isNotice },
+};
+
+const UI_FIELDS: Record<UiMessage['kind'], Record<string, (value: unknown) => boolean>> = {
+  'ui/popup': { tabId: isTab },
+  'ui/record': { tabId: isTab },
+  'ui/draft': { draft: isDraft },
+  'ui/confirm': { draft: isDraft, payload: isText, disclosures: isDisclosures },
+  'ui/cancel': { draft: isDraft },
+  'ui/receipt': { receipt: isHash },
+  'ui/attempt': { receipt: isHash },
+  'ui/discard': { receipt: isHash },
+  'ui/save': { receipt: isHash },
+  'ui/accept-keys': {},
+};
+
+/** Returns the message once its shape and its sender are what the list allows. Throws `message_refused`. */
+export function verifyMessage(raw: unknown, sender: Sender): Message {
+  if (sender.id !== browser.runtime.id) throw refused('another extension');
+  const fields = typeof raw === 'object' && raw !== null ? (raw as Fields) : {};
+  const kind = String(fields.kind);
+  if (Object.hasOwn(PAGE_FIELDS, kind)) {
+    if (!isPlatformPage(sender)) throw refused('not one of the pages we run on');
+    return shaped(fields, PAGE_FIELDS[kind as PageMessage['kind']]);
+  }
+  if (Object.hasOwn(UI_FIELDS, kind)) {
+    if (!sender.url?.startsWith(browser.runtime.getURL('/'))) throw refused('not a page of this extension');
+    return shaped(fields, UI_FIELDS[kind as UiMessage['kind']]);
+  }
+  throw refused('an unknown kind');
+}
+
+function shaped(fields: Fields, checks: Record<string, (value: unknown) => boolean>): Message {
+  const names = Object.keys(fields).filter((name) => name !== 'kind');
+  const fitting = Object.entries(checks).every(([name, check]) => check(fields[name]));
+  if (!fitting || names.some((name) => !Object.hasOwn(checks, name))) throw refused('not the shape of its kind');
+  return fields as unknown as Message;
+}
+
+function isPlatformPage({ url, tab }: Sender): boolean {
+  if (!tab || !url || !URL.canParse(url)) return false;
+  const { protocol, hostname, pathname } = new URL(url);
+  if (__PRACTICE__ && protocol === 'http:' && hostname === '127.0.0.1') return pathname.startsWith('/practice');
+  return protocol === 'https:' && /(?:^|\.)(?:facebook\.com|instagram\.com|threads\.net|threads\.com)$/.test(hostname);
+}
+
+function isDisclosures(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return Object.entries(value).every(([slot, text]) => (SLOTS as string[]).includes(slot) && isText(text));
+}
+
+function refused(why: string): ObjectionError {
+  return new ObjectionError('message_refused', `message refused: ${why}`);
+}

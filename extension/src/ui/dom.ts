@@ -1,0 +1,53 @@
+/** Small typed helpers for building pages: text is only ever text. */
+type Value = string | boolean | undefined | ((event: Event) => void);
+export type Child = Node | string | undefined | false;
+
+/** Makes an element: functions become listeners (`onclick`), booleans attributes that are there or not. */
+export function h<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  properties: Record<string, Value> = {},
+  ...children: Child[]
+): HTMLElementTagNameMap[K] {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (typeof value === 'function') element.addEventListener(name.replace(/^on/, ''), value);
+    else if (typeof value === 'boolean') element.toggleAttribute(name, value);
+    else if (value !== undefined) element.setAttribute(name, value);
+  }
+  element.append(...present(children));
+  return element;
+}
+
+export function present(children: Child[]): (Node | string)[] {
+  return children.filter((child): child is Node | string => child !== undefined && child !== false);
+}
+
+/** Rows of term and description. */
+export function facts(rows: [term: string, description: Child][]): HTMLDListElement {
+  return h(
+    'dl',
+    { class: 'facts' },
+    ...rows.map(([term, description]) => h('div', {}, h('dt', {}, term), h('dd', {}, description))),
+  );
+}
+
+/** A button that is out of use while its work runs, and says in `status` what went wrong. */
+export function actionButton(
+  label: string,
+  { primary = false, work, failed }: { primary?: boolean; work: () => Promise<void>; failed: (error: unknown) => void },
+): HTMLButtonElement {
+  const button = h('button', { type: 'button', class: primary ? 'primary' : undefined }, label);
+  button.addEventListener('click', async () => {
+    // Not `disabled`, which would throw the keyboard focus away.
+    if (button.getAttribute('aria-disabled') === 'true') return;
+    button.setAttribute('aria-disabled', 'true');
+    try {
+      await work();
+    } catch (error) {
+      failed(error);
+    } finally {
+      button.removeAttribute('aria-disabled');
+    }
+  });
+  return button;
+}

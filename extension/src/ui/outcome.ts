@@ -1,0 +1,111 @@
+/** What became of a confirmed objection: waiting, refused, or recorded. */
+import { send } from '../platform/send';
+import { formatTime, t, tName } from '../platform/text';
+import type { ObjectionView, QueuedView, ReceiptView } from '../platform/views';
+import { actionButton, type Child, facts, h, present } from './dom';
+import { errorText, problemText } from './problems';
+
+export interface Outcome {
+  title: string;
+  elements: (Node | string)[];
+}
+
+interface Actions {
+  close(): void;
+}
+
+export function outcome(state: ReceiptView, actions: Actions): Outcome {
+  if (state.kind === 'recorded') return recorded(state.objection, actions);
+  if (state.kind === 'queued') return queued(state.queued, actions);
+  return sheet(t('discarded_title'), actions, h('p', {}, t('discarded_text')));
+}
+
+function recorded(objection: ObjectionView, actions: Actions): Outcome {
+  const { receipt, platform, receivedAt, logIndex, logOrigin, file, bundleProblem } = objection;
+  const status = h('p', { role: 'status', class: 'status' });
+  const save = actionButton(t(file ? 'save_again' : 'save_proof'), {
+    primary: true,
+    work: async () => {
+      status.textContent = t('saved_as', await send<string>({ kind: 'ui/save', receipt }));
+    },
+    failed: (error) => {
+      status.textContent = errorText(error);
+    },
+  });
+  return sheet(
+    t('recorded_title'),
+    { ...actions, buttons: [save] },
+    h('p', { class: 'lead' }, t('recorded_lead', tName('platform', platform))),
+    facts([
+      [t('recorded_when'), formatTime(receivedAt)],
+      [t('recorded_index'), t('recorded_index_value', String(logIndex), logOrigin)],
+      [t('recorded_file'), fileText(file, bundleProblem)],
+      [t('receipt_hash'), h('code', {}, receipt)],
+    ]),
+    h('section', { class: 'panel' }, h('h2', {}, t('next_title')), h('p', {}, t('next_text'))),
+    proves(),
+    status,
+  );
+}
+
+function fileText(file: string | undefined, problem: ObjectionView['bundleProblem']): Child {
+  if (file) return t('file_in_downloads', file);
+  return problem ? `${t('not_saved_yet')} ${problemText(problem)}` : t('file_being_saved');
+}
+
+function queued({ receipt, state, problem, nextAttemptAt }: QueuedView, actions: Actions): Outcome {
+  const status = h('p', { role: 'status', class: 'status' });
+  const action = (label: string, primary: boolean, work: () => Promise<void>) =>
+    actionButton(label, {
+      primary,
+      work,
+      failed: (error) => {
+        status.textContent = errorText(error);
+      },
+    });
+  const reason = problem && h('p', { class: 'hint' }, problemText(problem), ' ', h('code', {}, problem.code));
+  if (state === 'refused') {
+    const discard = action(t('discard'), false, async () => send<void>({ kind: 'ui/discard', receipt }));
+    return sheet(t('refused_title'), { ...actions, buttons: [discard] }, reason, h('p', {}, t('refused_text')), status);
+  }
+  if (state === 'held') {
+    const accept = action(t('accept_keys'), false, async () => send<void>({ kind: 'ui/accept-keys' }));
+    return sheet(t('held_title'), { ...actions, buttons: [accept] }, reason, h('p', {}, t('held_text')), status);
+  }
+  if (!problem) return sheet(t('sending_title'), actions, h('p', { class: 'lead' }, t('sending_text')));
+  const attempt = action(t('try_now'), true, async () => send<void>({ kind: 'ui/attempt', receipt }));
+  return sheet(
+    t('waiting_title'),
+    { ...actions, buttons: [attempt] },
+    h('p', { class: 'lead' }, t('waiting_text')),
+    reason,
+    nextAttemptAt > 0 && h('p', { class: 'soft' }, t('next_attempt', formatTime(nextAttemptAt / 1000))),
+    status,
+  );
+}
+
+/** What the proof shows and what it does not; the same words before and after. */
+export function proves(): HTMLElement {
+  const list = (keys: Parameters<typeof t>[0][]) => h('ul', {}, ...keys.map((key) => h('li', {}, t(key))));
+  return h(
+    'section',
+    { class: 'panel two' },
+    h('div', {}, h('h2', {}, t('proves_title')), list(['proves_1', 'proves_2', 'proves_3'])),
+    h('div', {}, h('h2', {}, t('proves_not_title')), list(['proves_not_1', 'proves_not_2'])),
+  );
+}
+
+function sheet(
+  title: string,
+  { close, buttons = [] }: Actions & { buttons?: HTMLButtonElement[] },
+  ...content: Child[]
+): Outcome {
+  return {
+    title,
+    elements: [
+      h('h1', { tabindex: '-1' }, title),
+      ...present(content),
+      h('div', { class: 'actions end' }, ...buttons, h('button', { type: 'button', onclick: close }, t('close'))),
+    ],
+  };
+}

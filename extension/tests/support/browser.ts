@@ -1,0 +1,31 @@
+/** The parts of the browser's interface that fake-browser leaves out, as far as recording uses them. */
+import { fakeBrowser } from 'wxt/testing/fake-browser';
+
+export interface Downloads {
+  /** Every file the browser was asked to save: name and content. */
+  saved: { filename: string; content: string }[];
+  fails: boolean;
+}
+
+/** A fresh browser: no storage, no database, no downloads. */
+export async function freshBrowser(): Promise<Downloads> {
+  fakeBrowser.reset();
+  // Connections are closed after each transaction, so nothing blocks this.
+  await new Promise<void>((resolve, reject) => {
+    const request = indexedDB.deleteDatabase('proof-of-objection');
+    request.onsuccess = () => resolve();
+    request.onerror = () => reject(request.error);
+  });
+  const downloads: Downloads = { saved: [], fails: false };
+  Object.assign(fakeBrowser.downloads, {
+    download: async ({ url, filename }: { url: string; filename: string }) => {
+      if (downloads.fails) throw new Error('disk full');
+      const { resolveObjectURL } = await import('node:buffer');
+      downloads.saved.push({ filename, content: (await resolveObjectURL(url)?.text()) ?? 'nothing behind the link' });
+      return downloads.saved.length;
+    },
+    search: async () => [{ state: 'complete' }],
+  });
+  Object.assign(fakeBrowser.action, { setBadgeText: async () => {}, setBadgeBackgroundColor: async () => {} });
+  return downloads;
+}

@@ -1,0 +1,21 @@
+/** What browsers have and Node 20 lacks. Real behaviour, not switches: the code under test runs unchanged. */
+import 'fake-indexeddb/auto';
+
+const queues = new Map<string, Promise<unknown>>();
+
+/** Web Locks, exclusive only: whoever asks for a name waits for those who asked before. */
+const locks = {
+  request<T>(name: string, work: () => Promise<T>): Promise<T> {
+    const turn = (queues.get(name) ?? Promise.resolve()).then(work, work);
+    queues.set(
+      name,
+      turn.catch(() => undefined),
+    );
+    return turn;
+  },
+};
+
+if (typeof navigator === 'undefined') {
+  Object.defineProperty(globalThis, 'navigator', { value: {}, configurable: true, writable: true });
+}
+Object.defineProperty(navigator, 'locks', { value: locks, configurable: true });

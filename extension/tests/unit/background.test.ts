@@ -1,0 +1,202 @@
+import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { browser } from 'wxt/browser';
+import { fakeBrowser } from 'wxt/testing/fake-browser';
+import type { Notice } from '../../src/core/detection';
+import { startBackground } from '../../src/platform/background';
+import { read } from '../../src/platform/database';
+import type { Draft } from '../../src/platform/drafts';
+import type { Answer } from '../../src/platform/messages';
+import type { PopupView, ReceiptView } from '../../src/platform/views';
+import { freshBrowser } from '../support/browser';
+import { built, JPEG_BASE64, NOTICE } from '../support/draft';
+import { startRegister } from '../support/register';
+
+const TAB = 7;
+const ui = { id: browser.runtime.id, url: browser.runtime.getURL('/popup.html' as '/popup.html') };
+const page = { id: browser.runtime.id, url: 'https://www.facebook.com/', tab: { id: TAB } };
+
+/** What the tab in front shows, and whether the browser lets us photograph it. */
+let tab: { active: boolean; notice: Notice | null; captures: 'allowed' | 'refused'; card: string[] };
+let opened: string[];
+let listener: (message: unknown, sender: unknown, respond: (answer: Answer) => void) => boolean;
+
+beforeEach(async () => {
+  await freshBrowser();
+  const register = await startRegister();
+  vi.stubGlobal('fetch', (url: string, init?: RequestInit) => register.fetch(new Request(url, init)));
+  tab = { active: true, notice: NOTICE, captures: 'allowed', card: [] };
+  opened = [];
+  vi.spyOn(console, 'info').mockImplementation(() => {});
+  Object.assign(fakeBrowser.tabs, {
+    get: async () => ({ active: tab.active, windowId: 1 }),
+    captureVisibleTab: async () => {
+      if (tab.captures === 'refused') throw new Error("Either the '<all_urls>' or 'activeTab' permission is required.");
+      tab.card.push('photographed');
+      return `data:image/jpeg;base64,${JPEG_BASE64}`;
+    },
+    sendMessage: async (_: number, message: { kind: string; hidden?: boolean }) => {
+      if (message.kind === 'tab/notice') return tab.notice;
+      tab.card.push(message.hidden ? 'hidden' : 'shown');
+      return null;
+    },
+  });
+  Object.assign(fakeBrowser.windows, {
+    create: async ({ url }: { url: string }) => {
+      opened.push(url);
+    },
+  });
+  Object.assign(fakeBrowser.action, { setTitle: async () => {} });
+  browser.i18n.getMessage = ((key: string) => key) as never;
+  vi.spyOn(browser.runtime.onMessage, 'addListener').mockImplementation((added) => {
+    listener = added as typeof listener;
+  });
+  startBackground();
+});
+
+async function say<T>(message: unknown, sender: unknown = ui): Promise<T> {
+  const answer = await new Promise<Answer>((resolve) => expect(listener(message, sender, resolve)).toBe(true));
+  if ('error' in answer) throw Object.assign(new Error(answer.error.message), answer.error);
+  return answer.ok as T;
+}
+
+const draftId = () => new URL(opened.at(-1) ?? '').searchParams.get('draft') ?? '';
+const draft = async () => (await say<{ draft: Draft }>({ kind: 'ui/draft', draft: draftId() })).draft;
+
+describe('opening the review', () => {
+  it('from the popup: with the notice that the tab shows now, and a picture without our card', async () => {
+    await say({ kind: 'ui/record', tabId: TAB });
+    expect(opened[0]).toContain('/review.html?draft=');
+    expect((await draft()).notice).toEqual(NOTICE);
+    expect((await draft()).screenshot).toEqual({ state: 'taken', jpegBase64: JPEG_BASE64 });
+    expect(tab.card).toEqual(['hidden', 'photographed', 'shown']);
+  });
+
+  it('from the card: the browser may refuse the picture, and the review opens all the same', async () => {
+    tab.captures = 'refused';
+    await say({ kind: 'page/record', notice: NOTICE }, page);
+    expect((await draft()).screenshot).toEqual({ state: 'refused' });
+    expect(tab.card.at(-1)).toBe('shown');
+  });
+
+  it('never photographs a tab that shows no notice', async () => {
+    tab.notice = null;
+    await say({ kind: 'ui/record', tabId: TAB });
+    expect((await draft()).notice).toBeUndefined();
+    expect(tab.card).toEqual([]);
+  });
+
+  it('never photographs another tab than the one that was meant', async () => {
+    tab.active = false;
+    await say({ kind: 'page/record', notice: NOTICE }, page);
+    expect(tab.card).not.toContain('photographed');
+  });
+
+  it('does not believe a tab that answers with something else than a notice', async () => {
+    tab.notice = { ...NOTICE, url: 'https://evil.example/' };
+    await say({ kind: 'ui/record', tabId: TAB });
+    expect((await draft()).notice).toBeUndefined();
+  });
+
+  it('replaces an earlier review of the same tab', async () => {
+    await say({ kind: 'ui/record', tabId: TAB });
+    const first = draftId();
+    await say({ kind: 'ui/record', tabId: TAB });
+    expect(await say({ kind: 'ui/draft', draft: first })).toBeUndefined();
+    expect(await draft()).toBeDefined();
+  });
+});
+
+it('a picture too large for the session does not keep the review from opening', async () => {
+  vi.spyOn(console, 'warn').mockImplementation(() => {});
+  vi.spyOn(browser.storage.session, 'set').mockRejectedValueOnce(new Error('QUOTA_BYTES exceeded'));
+  await say({ kind: 'ui/record', tabId: TAB });
+  expect((await draft()).screenshot).toEqual({ state: 'too-large' });
+});
+
+describe('a click on the toolbar icon while the review is open', () => {
+  it('adds the picture that the card’s click could not take', async () => {
+    tab.captures = 'refused';
+    await say({ kind: 'page/record', notice: NOTICE }, page);
+    tab.captures = 'allowed';
+    const view = await say<PopupView>({ kind: 'ui/popup', tabId: TAB });
+    expect(view.draft).toEqual({ screenshot: 'taken' });
+    expect((await draft()).screenshot).toEqual({ state: 'taken', jpegBase64: JPEG_BASE64 });
+  });
+
+  it('leaves other tabs alone', async () => {
+    tab.captures = 'refused';
+    await say({ kind: 'page/record', notice: NOTICE }, page);
+    tab.captures = 'allowed';
+    await say<PopupView>({ kind: 'ui/popup', tabId: TAB + 1 });
+    expect((await draft()).screenshot).toEqual({ state: 'refused' });
+  });
+
+  it('without a review takes no picture at all', async () => {
+    await say<PopupView>({ kind: 'ui/popup', tabId: TAB });
+    expect(tab.card).toEqual([]);
+  });
+});
+
+describe('a dismissed notice', () => {
+  const found = (notice: Notice, dismissed = false) =>
+    say<{ show: boolean }>({ kind: 'page/notice', notice, dismissed }, page);
+
+  it('stays dismissed on that tab, and only that notice, and only there', async () => {
+    expect(await found(NOTICE)).toEqual({ show: true });
+    await found(NOTICE, true);
+    expect(await found(NOTICE)).toEqual({ show: false });
+    expect(await found({ ...NOTICE, text: 'Another notice.' })).toEqual({ show: true });
+    const elsewhere = { ...page, tab: { id: TAB + 1 } };
+    expect(await say({ kind: 'page/notice', notice: NOTICE, dismissed: false }, elsewhere)).toEqual({ show: true });
+  });
+});
+
+describe('from click to proof', () => {
+  it('the card goes away and the picture is kept once, with the receipt', async () => {
+    await say({ kind: 'ui/record', tabId: TAB });
+    const { payload } = await built(await draft());
+    await say<string>({ kind: 'ui/confirm', draft: draftId(), payload, disclosures: {} });
+    expect(tab.card.at(-1)).toBe('hidden');
+    expect(await say({ kind: 'page/notice', notice: NOTICE, dismissed: false }, page)).toEqual({ show: false });
+    expect(JSON.stringify(await browser.storage.session.get(null))).not.toContain(JPEG_BASE64);
+    await vi.waitFor(async () => expect((await read('objections', (store) => store.all()))[0]?.file).toBeTruthy());
+  });
+
+  it('goes all the way, and the sheet can follow it', async () => {
+    await say({ kind: 'ui/record', tabId: TAB });
+    const { payload, disclosures } = await built(await draft());
+    const receipt = await say<string>({ kind: 'ui/confirm', draft: draftId(), payload, disclosures });
+    await vi.waitFor(async () => {
+      const view = await say<ReceiptView>({ kind: 'ui/receipt', receipt });
+      expect(view).toMatchObject({ kind: 'recorded', objection: { receipt, platform: 'facebook' } });
+      expect(view.kind === 'recorded' && view.objection.file).toContain(receipt.slice(0, 8));
+    });
+    const { objections, queue } = await say<PopupView>({ kind: 'ui/popup', tabId: TAB });
+    expect([objections.length, queue.length]).toEqual([1, 0]);
+  });
+
+  it('tells the pages no secrets', async () => {
+    await say({ kind: 'ui/record', tabId: TAB });
+    const { payload, disclosures } = await built(await draft(), { declared: { person: 'Ada' } });
+    await say<string>({ kind: 'ui/confirm', draft: draftId(), payload, disclosures });
+    const stored = await vi.waitFor(async () => {
+      const [objection] = await read('objections', (store) => store.all());
+      if (!objection?.file) throw new Error('not yet');
+      return objection;
+    });
+    const told = JSON.stringify(await say<PopupView>({ kind: 'ui/popup', tabId: TAB }));
+    expect(told).not.toContain(stored.holder_share);
+    expect(told).not.toContain(String(stored.disclosures.person));
+  });
+
+  it('cancelling leaves nothing', async () => {
+    await say({ kind: 'ui/record', tabId: TAB });
+    await say({ kind: 'ui/cancel', draft: draftId() });
+    expect(await browser.storage.session.get(null)).toEqual({});
+    expect(await read('queue', (store) => store.all())).toEqual([]);
+  });
+});
+
+it('what a page may not ask for is refused, not answered', async () => {
+  await expect(say({ kind: 'ui/popup', tabId: TAB }, page)).rejects.toMatchObject({ code: 'message_refused' });
+});

@@ -1,0 +1,93 @@
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+const root = new URL('../../', import.meta.url).pathname;
+const out = mkdtempSync(join(tmpdir(), 'builds-'));
+const PLATFORMS = [
+  'https://*.facebook.com/*',
+  'https://*.instagram.com/*',
+  'https://*.threads.net/*',
+  'https://*.threads.com/*',
+];
+
+/** Builds into a folder of its own, so that a build somebody uses is not pulled from under them. */
+function build(environment: Record<string, string>, ...options: string[]): void {
+  // Vitest's own variables would turn the production build into a test build.
+  const { NODE_ENV, VITEST, MODE, DEV, PROD, ...env } = process.env;
+  execFileSync('node_modules/.bin/wxt', ['build', ...options], {
+    cwd: root,
+    env: { ...env, OUTPUT_DIR: out, ...environment },
+    stdio: 'pipe',
+  });
+}
+
+const manifest = (folder: string) => JSON.parse(readFileSync(join(out, folder, 'manifest.json'), 'utf8'));
+const everything = (folder: string) =>
+  readdirSync(join(out, folder), { recursive: true, encoding: 'utf8' })
+    .filter((name) => /\.(?:js|json|html|css)$/.test(name))
+    .map((name) => readFileSync(join(out, folder, name), 'utf8'))
+    .join('\n');
+
+beforeAll(() => {
+  build({});
+  build({}, '-b', 'firefox', '--mv3');
+  build({ WXT_PRACTICE: 'true' });
+}, 120_000);
+afterAll(() => rmSync(out, { recursive: true }));
+
+describe.each(['production/chrome-mv3', 'production/firefox-mv3'])('%s', (folder) => {
+  it('runs on Meta’s pages and nowhere else', () => {
+    expect(manifest(folder).content_scripts.map(({ matches }: { matches: string[] }) => matches)).toEqual([PLATFORMS]);
+  });
+
+  it('has no trace of the practice page', () => {
+    expect(everything(folder).match(/.{0,60}(?:practice|127\.0\.0\.1|127\\+\.0).{0,20}/gi)).toBeNull();
+  });
+
+  it('talks to the register it was built for', () => {
+    expect(everything(folder).includes('https://register.proof-of-objection.example')).toBe(true);
+  });
+
+  it('asks for nothing that docs/permissions.md does not explain', () => {
+    const page = readFileSync(join(root, '../docs/permissions.md'), 'utf8');
+    const explained = [...page.matchAll(/^\| `(\w+)`/gm)].map(([, name]) => name);
+    const asked: string[] = manifest(folder).permissions;
+    expect(explained).toEqual(expect.arrayContaining(asked));
+    const elsewhere = folder.includes('firefox') ? ['offscreen'] : [];
+    expect([...asked, ...elsewhere].sort()).toEqual(explained.sort());
+    const others = [
+      'host_permissions',
+      'optional_permissions',
+      'optional_host_permissions',
+      'web_accessible_resources',
+    ];
+    for (const name of [...others, 'externally_connectable']) expect(manifest(folder)).not.toHaveProperty(name);
+  });
+
+  it('never writes HTML from strings', () => {
+    expect(everything(folder)).not.toMatch(
+      /innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function/,
+    );
+  });
+});
+
+describe('the practice build', () => {
+  it('runs on the practice page too', () => {
+    const { content_scripts } = manifest('practice/chrome-mv3');
+    expect(content_scripts[0].matches).toEqual([...PLATFORMS, 'http://127.0.0.1/practice*']);
+    expect(everything('practice/chrome-mv3').includes('http://127.0.0.1:8000')).toBe(true);
+  });
+});
+
+it.each([
+  ['a register without encryption', { REGISTER_URL: 'http://register.example' }],
+  ['a register with a path', { REGISTER_URL: 'https://register.example/v1' }],
+  ['a register that is no address', { REGISTER_URL: 'register.example' }],
+])('refuses to build for %s', (_, environment) => expect(() => build(environment)).toThrow());
+
+it('the lock file names no registry', () => {
+  expect(readFileSync(join(root, 'package-lock.json'), 'utf8')).not.toContain('"resolved"');
+});

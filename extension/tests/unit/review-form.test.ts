@@ -1,0 +1,121 @@
+// @vitest-environment jsdom
+import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { browser } from 'wxt/browser';
+import { fakeBrowser } from 'wxt/testing/fake-browser';
+import english from '../../public/_locales/en/messages.json';
+import type { ObjectionReceipt } from '../../src/core/contract.gen';
+import { sha256Hex } from '../../src/core/encoding';
+import type { Draft } from '../../src/platform/drafts';
+import { type ReviewForm, reviewForm } from '../../src/ui/review-form';
+import { draftWithScreenshot, JPEG_BASE64 } from '../support/draft';
+
+const on = { confirm: vi.fn(async () => {}), cancel: vi.fn(async () => {}) };
+let form: ReviewForm;
+let draft: Draft;
+
+beforeEach(async () => {
+  fakeBrowser.reset();
+  vi.clearAllMocks();
+  const messages: Record<string, { message: string }> = english;
+  browser.i18n.getMessage = ((key: string, values: string[] = []) =>
+    (messages[key]?.message ?? '').replace(/\$(\d)/g, (_, n) => values[Number(n) - 1] ?? '')) as never;
+  browser.i18n.getUILanguage = () => 'en-IE';
+  draft = await draftWithScreenshot();
+  form = reviewForm({ draft, header: '{"alg":"ES256"}' }, on);
+  document.body.replaceChildren(...form.elements);
+  return () => form.stop();
+});
+
+const shownText = () => document.querySelector('#payload')?.textContent ?? '';
+const shown = (): ObjectionReceipt => JSON.parse(shownText());
+const settled = (check: () => void) => vi.waitFor(check, { timeout: 1000 });
+const confirm = () =>
+  [...document.querySelectorAll('button')].find(({ textContent }) => textContent === 'Confirm and record');
+const input = (id: string) => document.querySelector(`#${id}`) as HTMLInputElement;
+
+function choose(id: string, change: (control: HTMLInputElement) => void): void {
+  change(input(id));
+  input(id).dispatchEvent(new Event('input', { bubbles: true }));
+}
+
+describe('the review', () => {
+  it('hands over exactly the text it shows', async () => {
+    await settled(() => expect(shownText()).not.toBe(''));
+    confirm()?.click();
+    await settled(() => expect(on.confirm).toHaveBeenCalledWith(shownText(), {}));
+  });
+
+  it('shows what was typed last before handing it over', async () => {
+    choose('account', (field) => {
+      field.value = '@ada';
+    });
+    confirm()?.click();
+    await settled(() => expect(on.confirm).toHaveBeenCalled());
+    const [payload, disclosures] = on.confirm.mock.calls[0] as unknown as [string, { account: string }];
+    expect(payload).toBe(shownText());
+    expect(shown().self_asserted.account._sd[0]).not.toBe(draft.slots.account.decoy);
+    expect(disclosures.account).toBeTruthy();
+    expect(document.body.textContent).toContain('1 of three values is a salted digest');
+  });
+
+  it('drops evidence that is unticked, from the list and from the bytes', async () => {
+    choose('send-screenshot', (box) => {
+      box.checked = false;
+    });
+    await settled(() => expect(shown().evidence.map(({ name }) => name)).toEqual(['notice.txt']));
+    expect(document.body.textContent).toContain('Evidence: notice.txt (');
+    expect(document.body.textContent).not.toContain('screenshot.jpg (');
+  });
+
+  it('names in the bytes the picture that it shows', async () => {
+    await settled(() => expect(shown().evidence).toHaveLength(2));
+    const source = document.querySelector('img')?.getAttribute('src') ?? '';
+    const bytes = Uint8Array.from(Buffer.from(source.split(',')[1] ?? '', 'base64'));
+    expect(shown().evidence[1]?.sha256).toBe(await sha256Hex(bytes));
+  });
+
+  it('takes a screenshot that comes later', async () => {
+    document.body.replaceChildren();
+    form = reviewForm({ draft: { ...draft, screenshot: { state: 'refused' } }, header: '{}' }, on);
+    document.body.replaceChildren(...form.elements);
+    expect(document.body.textContent).toContain('click this extension’s icon');
+    await settled(() => expect(shown().evidence).toHaveLength(1));
+    form.update({ state: 'taken', jpegBase64: JPEG_BASE64 });
+    await settled(() => expect(shown().evidence).toHaveLength(2));
+    expect(document.querySelectorAll('img')).toHaveLength(1);
+  });
+
+  it('does not record an objection to nothing', async () => {
+    for (const box of document.querySelectorAll<HTMLInputElement>('fieldset input')) {
+      choose(box.id, (one) => {
+        one.checked = false;
+      });
+    }
+    await settled(() => expect(document.querySelector('[role=alert]')?.textContent).toContain('at least one'));
+    confirm()?.click();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(on.confirm).not.toHaveBeenCalled();
+  });
+
+  it('shows the statement in the language that is signed', async () => {
+    choose('statement-language', (select) => {
+      select.value = 'de';
+    });
+    await settled(() => expect(shown().objection.statement.language).toBe('de'));
+    expect(document.querySelector('blockquote')?.textContent).toContain('widerspreche');
+    expect(document.querySelector('blockquote')?.lang).toBe('de');
+  });
+
+  it('says what went wrong, and can be tried again', async () => {
+    on.confirm.mockRejectedValueOnce(new Error('no'));
+    confirm()?.click();
+    await settled(() => expect(document.querySelector('[role=alert]')?.textContent).toContain('no'));
+    confirm()?.click();
+    await settled(() => expect(on.confirm).toHaveBeenCalledTimes(2));
+  });
+
+  it('has a label for every control', () => {
+    for (const control of document.querySelectorAll('input, select'))
+      expect(control.closest('label')?.textContent).toBeTruthy();
+  });
+});

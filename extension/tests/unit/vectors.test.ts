@@ -1,0 +1,48 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import type { Json } from '../../src/core/encoding';
+import { ObjectionError } from '../../src/core/errors';
+import { parseTrustPolicy } from '../../src/core/policies';
+import { verifyProof } from '../../src/core/proofs';
+import { verifyFreshness, verifyReceipt } from '../../src/core/receipts';
+import { verifyToken } from '../../src/core/tokens';
+
+const FOLDER = new URL('../../../schemas/vectors/', import.meta.url);
+/** The register's default (server/settings.py), which the vectors assume. */
+const MAX_AGE_S = 30 * 86_400;
+
+interface Vector {
+  description: string;
+  expect: string;
+  [input: string]: unknown;
+}
+
+const checks: Record<string, (vector: Vector) => Promise<unknown>> = {
+  receipts: async ({ receipt, now }) => verifyFreshness(await verifyReceipt(String(receipt)), Number(now), MAX_AGE_S),
+  tokens: async ({ token, policy }) => verifyToken(String(token), await parseTrustPolicy(policy as Json)),
+  proofs: async ({ proof, policy, receipt_sha256, kind, received_at }) =>
+    verifyProof(
+      String(proof),
+      {
+        kind: String(kind),
+        receiptSha256: Uint8Array.from(Buffer.from(String(receipt_sha256), 'hex')),
+        receivedAtS: Number(received_at),
+      },
+      (await parseTrustPolicy(policy as Json)).log,
+    ),
+};
+
+describe.each(Object.entries(checks))('the vectors that the register reads too: %s', (format, check) => {
+  const names = readdirSync(new URL(`${format}/`, FOLDER)).filter((name) => name.endsWith('.json'));
+
+  it('are there', () => expect(names.length).toBeGreaterThan(0));
+
+  it.each(names)('%s', async (name) => {
+    const vector: Vector = JSON.parse(readFileSync(new URL(`${format}/${name}`, FOLDER), 'utf8'));
+    const outcome = await check(vector).then(
+      () => 'valid',
+      (error: unknown) => (error instanceof ObjectionError ? error.code : String(error)),
+    );
+    expect(outcome, vector.description).toBe(vector.expect);
+  });
+});
