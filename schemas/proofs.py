@@ -7,8 +7,8 @@ from schemas.receipts import SelfAsserted, data_categories, evidence_name
 from schemas.strict import Integer, StrictSchema, choice, constant, digest, hex_sha256, text, time
 
 _MAX_INDEX = 2**53 - 1
-_ORIGIN = r"[^\s+]{1,255}"
-_URL = r"https?://[^\s?#]{1,255}"
+_ORIGIN = "[!-*,-~]{1,255}"  # printable ASCII without +
+_URL = 'https?://[!"$->@-~]{1,255}'  # printable ASCII without ? and #
 
 
 class PublicKey(StrictSchema):

@@ -20,7 +20,8 @@ from schemas.strict import (
 )
 
 _HOSTS = r"(?:facebook\.com|instagram\.com|threads\.net|threads\.com|meta\.com|whatsapp\.com|messenger\.com)"
-_NOTICE_URL = rf"(?:https://(?:[a-z0-9-]+\.)*{_HOSTS}/[^?#\s]*|http://127\.0\.0\.1:[0-9]{{1,5}}/practice)"
+_PATH = '/[!"$->@-~]*'  # printable ASCII without ? and #
+_NOTICE_URL = rf"(?:https://(?:[a-z0-9-]+\.)*{_HOSTS}{_PATH}|http://127\.0\.0\.1:[0-9]{{1,5}}/practice)"
 
 
 def language() -> fields.String:

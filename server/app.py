@@ -52,7 +52,7 @@ def open_register(settings: Settings) -> Register:
         database_url=settings.database_url,
         public_url=settings.public_url,
         log_origin=settings.log_origin,
-        clock=current_time,
+        create=True,
     )
     return start_register(
         storage,

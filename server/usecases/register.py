@@ -54,12 +54,15 @@ class Storage:
     keyring: Keyring
 
 
-def open_storage(data_dir: Path, *, database_url: str, public_url: str, log_origin: str, clock: Clock) -> Storage:
-    """Migrate the database, make keys where nothing is recorded yet, and check that head, keys and tiles agree.
+def open_storage(data_dir: Path, *, database_url: str, public_url: str, log_origin: str, create: bool) -> Storage:
+    """Open a register's storage, and check that head, keys and tiles agree.
 
-    Raises OperatorError: ``keys_missing``, ``keys_exposed``, ``keys_invalid``, ``storage_unusable``,
-    ``log_inconsistent``. Safe to run in several processes at once.
+    With ``create``, migrate the database, and make folders and keys where nothing is recorded yet; without, a register
+    that never ran is an error. Raises OperatorError: ``keys_missing``, ``keys_exposed``, ``keys_invalid``,
+    ``storage_unusable``, ``log_inconsistent``. Safe to run in several processes at once.
     """
+    if not create and not (data_dir / "keys").is_dir():
+        raise OperatorError("storage_unusable", f"there is no register in {data_dir}")
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         blobs = LocalBlobs(data_dir / "blobs")
@@ -72,7 +75,7 @@ def open_storage(data_dir: Path, *, database_url: str, public_url: str, log_orig
     with database.writing() as connection:
         head = log.read_head(connection)
         if head is None:
-            create_keys(keys, issuer=public_url, now=datetime.fromtimestamp(clock(), UTC))
+            create_keys(keys, issuer=public_url, now=datetime.now(UTC))
         keyring = load_keys(keys, issuer=public_url, log_name=log_origin)
         if head is None:
             log.create_head(connection, _first_head(keyring))

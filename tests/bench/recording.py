@@ -38,7 +38,10 @@ class Load:
 
 
 LOADS = (
-    Load("receipt, notice and 100 kB screenshot", {"notice.txt": b"n" * 1_500, "screenshot.jpg": os.urandom(SCREENSHOT_BYTES)}),
+    Load(
+        "receipt, notice and 100 kB screenshot",
+        {"notice.txt": b"n" * 1_500, "screenshot.jpg": os.urandom(SCREENSHOT_BYTES)},
+    ),
     Load("receipt alone", {}),
 )
 
@@ -71,9 +74,7 @@ def measure(load: Load, folder: Path) -> dict[str, Any]:
     evidence = sum(map(len, load.evidence.values()))
     return {
         "load": load.name,
-        "levels": [
-            {"connections": level, "register": register[level], "bare": bare[level]} for level in CONNECTIONS
-        ],
+        "levels": [{"connections": level, "register": register[level], "bare": bare[level]} for level in CONNECTIONS],
         "bytes_per_receipt_beyond_evidence": round(stored / recorded) - evidence,
     }
 
@@ -86,7 +87,9 @@ def sign_line(evidence: dict[str, bytes]) -> str:
 def evidence_parts(evidence: dict[str, bytes]) -> bytes:
     parts = [
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="evidence"; filename="{name}"\r\n'
-        f"Content-Type: application/octet-stream\r\n\r\n".encode() + data + b"\r\n"
+        f"Content-Type: application/octet-stream\r\n\r\n".encode()
+        + data
+        + b"\r\n"
         for name, data in evidence.items()
     ]
     return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
@@ -98,7 +101,16 @@ def serving(application: str, settings: dict[str, str]) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     environment = os.environ | settings | {"OBJECTION_BIND": f"127.0.0.1:{port}"}
-    command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "--log-level", "error", application]
+    command = [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "-c",
+        str(ROOT / "gunicorn.conf.py"),
+        "--log-level",
+        "error",
+        application,
+    ]
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
     try:
         wait_for(port)
@@ -134,7 +146,16 @@ def wrk(url: str, receipts: Path, body: Path, connections: int, skip: int) -> di
     window = receipts.with_suffix(f".{connections}")
     lines = receipts.read_text().splitlines()[skip : skip + RECEIPTS[connections]]
     window.write_text("\n".join(lines) + "\n")
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{SECONDS}s", "--timeout", "20s", "-s", str(ROOT / "tests/bench/post.lua")]
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{SECONDS}s",
+        "--timeout",
+        "20s",
+        "-s",
+        str(ROOT / "tests/bench/post.lua"),
+    ]
     command += [f"{url}/v1/receipts", "--", str(window), "0", str(body), BOUNDARY]
     output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS + 60).stdout
     result: dict[str, Any] = json.loads(output.rpartition("RESULT ")[2])
@@ -156,7 +177,9 @@ def table(report: list[dict[str, Any]]) -> str:
                 f"  {level['connections']:>11}  {ours['per_second']:>10.0f}  {bare['per_second']:>12.0f}  {ratio:>5.2f}"
                 f"  {ours['p50_ms']:>8.1f} {ours['p95_ms']:>8.1f} {ours['p99_ms']:>8.1f}"
             )
-        lines.append(f"  stored beyond the evidence itself: {load['bytes_per_receipt_beyond_evidence']} bytes a receipt")
+        lines.append(
+            f"  stored beyond the evidence itself: {load['bytes_per_receipt_beyond_evidence']} bytes a receipt"
+        )
     return "\n".join(lines)
 
 

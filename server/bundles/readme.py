@@ -1,0 +1,103 @@
+"""``README.txt`` of a bundle: for the person who opens it years later."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from server.core.receipts import VerifiedReceipt
+
+_PLATFORMS = {
+    "facebook": "Facebook",
+    "instagram": "Instagram",
+    "threads": "Threads",
+    "messenger": "Messenger",
+    "whatsapp": "WhatsApp",
+}
+_CHANNELS = {
+    "in-app": "a notice on the page",
+    "notification-list": "an entry in the list of notifications",
+    "form": "Meta's objection form",
+    "email": "an e-mail, kept apart",
+    "none": "no notice was at hand",
+}
+
+
+def format_readme(
+    receipt: VerifiedReceipt,
+    *,
+    received_at: int,
+    log_origin: str,
+    log_index: int,
+    issuer: str,
+    issuer_kids: Sequence[str],
+) -> bytes:
+    payload = receipt.payload
+    notice = payload["notice"]
+    evidence = "".join(f"  evidence/{item.name}\n" for item in receipt.evidence)
+    return f"""PROOF OF OBJECTION
+
+Somebody objected, under Article 21 GDPR, to the use of their personal data for
+training AI at Meta. This bundle is the proof of it.
+
+  Platform             {_PLATFORMS[payload["platform"]]}
+  Prompted by          {_CHANNELS[notice["channel"]]}
+  Objected at          {format_time(receipt.iat)} (the clock of the person's computer)
+  Received at          {format_time(received_at)} (the register's clock)
+  Register             {issuer}
+  Place in the log     {log_origin}, entry {log_index}
+  Receipt, SHA-256     {receipt.sha256.hex()}
+
+
+WHAT IT SHOWS
+
+- The holder of one secret key signed this objection (receipt.jws).
+- The register received it, with the evidence listed there, and entered it in
+  its public log (token.sd-jwt, proof.tlog-proof).
+- Every evidence file is the one the holder signed for, byte for byte.
+
+WHAT IT DOES NOT SHOW
+
+- That Meta received the objection. Only a confirmation by Meta shows that.
+- Who holds the key. Names and accounts stay with the holder, as salted digests;
+  they may open them for you, and what they open was fixed at the time above.
+- That the time above is right, if you do not trust the register's clock: this
+  bundle is recorded, but no independent time authority has stamped it yet.
+
+
+WHAT IS IN IT
+
+  receipt.jws          the objection, signed by its holder
+  token.sd-jwt         the register's signed statement about it
+  proof.tlog-proof     that the receipt stands in the log
+  checkpoint.txt       the log's signed state at that moment
+{evidence}  policy.json          the register's public keys, as it states them
+  manifest.json        every file with its size and SHA-256
+  META-INF/            the same list in the form of ASiC-E (ETSI EN 319 162-1),
+                       stamped by the register's own clock, which nobody need trust
+
+
+HOW TO CHECK IT
+
+With the verifier, offline:
+
+  objection verify FILE
+
+That takes the register's keys from policy.json, so it shows that the parts fit
+together. To rule out that somebody made up a whole register, get its policy
+from another source that you trust, and pass it:
+
+  objection verify --policy policy.json FILE
+
+The key that signed the token should be, by its thumbprint:
+{"".join(f"  {kid}" for kid in issuer_kids)}
+
+Any file by hand: unzip the bundle, run
+
+  sha256sum receipt.jws evidence/*
+
+and compare with manifest.json and with the hash above.
+""".encode()
+
+
+def format_time(seconds: int) -> str:
+    """Return a time in UTC, for people."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%d %B %Y, %H:%M:%S UTC")

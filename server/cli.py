@@ -1,0 +1,245 @@
+"""The ``objection`` command. Each command ends with one line and a non-zero status when it cannot do what was asked."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import click
+
+from server.errors import ObjectionError
+
+if TYPE_CHECKING:
+    from server.core.policies import TrustPolicy
+    from server.usecases.register import Storage
+    from server.usecases.verify_bundle import Report
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_UNUSABLE = 2
+_INVALID = 1
+_MAX_FILE_BYTES = 32 * 1024 * 1024
+_MARKS = {"passed": "✓ passed     ", "failed": "✗ FAILED     ", "not-present": "– not present"}
+
+
+def _one_line(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn our errors into one line on standard error."""
+
+    @wraps(command)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except ObjectionError as error:
+            click.echo(f"objection: {error.code}: {error}", err=True)
+            sys.exit(_UNUSABLE)
+
+    return guarded
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def main() -> None:
+    """Proof of Objection: run a register, look after it, and verify proofs.
+
+    Settings come from OBJECTION_… environment variables; docs/operating.md lists them.
+    """
+
+
+@main.command()
+@click.argument("proof", metavar="FILE|TOKEN")
+@click.option("--policy", "policy_file", metavar="FILE", help="Trust the keys in this policy, not those in the bundle.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@_one_line
+def verify(proof: str, policy_file: str | None, as_json: bool) -> None:
+    """Verify a proof, offline.
+
+    FILE is a bundle (.asice) or a file with a token; TOKEN is the token itself; - reads standard input.
+
+    Prints each check with its outcome, and what the proof shows and does not show. Exit status: 0 when everything
+    present holds and nothing required is missing, 1 when not, 2 when there is nothing to verify.
+
+    Without --policy the register's keys are taken from the bundle: the parts fit together, but whether the register is
+    the one you mean is for you to check. A token alone always needs --policy.
+    """
+    from server.usecases.verify_bundle import verify_file
+
+    policy = _read_policy(policy_file) if policy_file else None
+    report = verify_file(_read_proof(proof), policy=policy)
+    click.echo(json.dumps(_report_as_json(report), indent=2) if as_json else _report_as_text(report))
+    sys.exit(0 if report.valid else _INVALID)
+
+
+@main.command()
+@click.option("--practice", is_flag=True, help="Serve the practice page, and take objections from it.")
+@_one_line
+def serve(practice: bool) -> None:
+    """Run the register with gunicorn, until stopped.
+
+    Needs no set-up: keys, database and evidence store are made in OBJECTION_DATA_DIR (.data) on the first start.
+    """
+    from server.settings import Settings
+
+    root = Path(__file__).parent.parent
+    environment = dict(os.environ) | ({"OBJECTION_PRACTICE": "on"} if practice else {})
+    settings = Settings.from_env(environment)
+    click.echo(f"Register   {settings.public_url}")
+    click.echo(f"Data       {settings.data_dir}")
+    if practice:
+        click.echo(f"Extension  {root / 'extension/.output/practice/chrome-mv3'}")
+        click.echo("           load it at chrome://extensions (Developer mode, Load unpacked), then open")
+        click.echo(f"Practice   {settings.public_url}/practice")
+    sys.stdout.flush()
+    arguments = ["gunicorn", "--config", str(root / "gunicorn.conf.py"), "--chdir", str(root), "wsgi:application"]
+    os.execve(sys.executable, [sys.executable, "-m", *arguments], environment)  # noqa: S606 (no shell wanted)
+
+
+@main.group()
+def keys() -> None:
+    """Show this register's public keys."""
+
+
+@keys.command("show")
+@_one_line
+def keys_show() -> None:
+    """Print the fingerprints that the register should publish elsewhere, too."""
+    from server.core.notes import format_verifier_key
+
+    keyring = _open_storage().keyring
+    for kid in keyring.issuer_keys:
+        click.echo(f"issuer key  {kid}{'  (signs now)' if kid == keyring.issuer_kid else ''}")
+    click.echo(f"log key     {format_verifier_key(keyring.log_verifier)}")
+    click.echo(f"key-encryption key versions: {', '.join(map(str, sorted(keyring.key_encryption_keys)))}")
+
+
+@keys.command("policy")
+@_one_line
+def keys_policy() -> None:
+    """Print the policy by which others verify this register's proofs (for `objection verify --policy`)."""
+    from server.core.policies import format_trust_policy
+
+    click.echo(format_trust_policy(_open_storage().keyring.policy).decode())
+
+
+@main.group()
+def log() -> None:
+    """Look after the transparency log."""
+
+
+@log.command("check")
+@_one_line
+def log_check() -> None:
+    """Derive every hash, tile and checkpoint anew from what is stored, and compare.
+
+    Also checks that each record has its entry and its sealed bytes. Changes nothing. Exit status 1 when something does
+    not fit.
+    """
+    from server.usecases.check_log import check_log
+
+    storage = _open_storage()
+    with click.progressbar(length=1, label="entries", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.length = max(total, 1)
+            bar.update(done - bar.pos)
+
+        found = check_log(storage, progress=progress)
+    click.echo(f"{found.entries} entries, {found.records} records, {found.tiles} tiles")
+    if found.orphaned_segments:
+        click.echo(f"{found.orphaned_segments} segment(s) that no record names: left by a crash, sealed, harmless")
+    for problem in found.problems:
+        click.echo(f"✗ {problem}", err=True)
+    if found.problems:
+        sys.exit(_INVALID)
+    click.echo("✓ the log is consistent")
+
+
+def _open_storage() -> "Storage":
+    from server.settings import Settings
+    from server.usecases.register import open_storage
+
+    settings = Settings.from_env(os.environ)
+    return open_storage(
+        settings.data_dir,
+        database_url=settings.database_url,
+        public_url=settings.public_url,
+        log_origin=settings.log_origin,
+        create=False,
+    )
+
+
+def _read_proof(proof: str) -> bytes:
+    if proof == "-":
+        return _bounded(sys.stdin.buffer.read(_MAX_FILE_BYTES + 1))
+    path = Path(proof)
+    if "~" in proof and proof.startswith("ey") and len(proof) > 255:
+        return proof.encode()
+    return _read_file(path)
+
+
+def _read_policy(name: str) -> "TrustPolicy":
+    from server.core.policies import parse_trust_policy
+
+    return parse_trust_policy(_read_file(Path(name)))
+
+
+def _read_file(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return _bounded(file.read(_MAX_FILE_BYTES + 1))
+    except OSError as error:
+        raise ObjectionError("file_unreadable", f"{path}: {error.strerror}") from error
+
+
+def _bounded(data: bytes) -> bytes:
+    if not data:
+        raise ObjectionError("file_unreadable", "there is nothing in it")
+    if len(data) > _MAX_FILE_BYTES:
+        raise ObjectionError("file_unreadable", f"larger than {_MAX_FILE_BYTES} bytes: no proof of ours is")
+    return data
+
+
+def _report_as_json(report: "Report") -> dict[str, Any]:
+    checks = [{name: value for name, value in vars(check).items() if value is not None} for check in report.checks]
+    return {
+        "valid": report.valid,
+        "checks": checks,
+        "facts": report.facts,
+        "shows": report.shows,
+        "does_not_show": report.does_not_show,
+    }
+
+
+def _report_as_text(report: "Report") -> str:
+    lines = []
+    for number, check in enumerate(report.checks, 1):
+        lines.append(f"{number:>2}. {_MARKS[check.outcome]}  {check.title}")
+        code = f" [{check.code}]" if check.code else ""
+        lines.append(f"                    {check.reason}{code}")
+    lines.append("")
+    lines += _facts_as_text(report.facts)
+    lines.append("VALID" if report.valid else "NOT VALID: do not rely on anything above")
+    if report.valid:
+        lines += ["", "It shows:", *(f"  - {sentence}" for sentence in report.shows)]
+        lines += ["It does not show:", *(f"  - {sentence}" for sentence in report.does_not_show)]
+    return "\n".join(lines)
+
+
+def _facts_as_text(facts: dict[str, Any]) -> list[str]:
+    from server.bundles.readme import format_time
+
+    times = {"objected_at": "the holder's clock", "received_at": "the register's clock"}
+    lines = [f"{name:<16} {format_time(facts[name])} ({clock})" for name, clock in times.items() if name in facts]
+    shown = ("platform", "right", "issuer", "holder_key", "receipt_sha256")
+    lines += [f"{name:<16} {facts[name]}" for name in shown if name in facts]
+    lines += [
+        f"{name:<16} {value} (declared by the holder, not verified)"
+        for name, value in facts.get("disclosed", {}).items()
+    ]
+    return [*lines, ""] if lines else []
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""RFC 3161 time tokens: made by the embedded local authority, verified whoever made them.
+
+The local authority exists so that a register works with nothing around it. It shares the register's machine and proves
+nothing to a stranger: its name says so, and every output repeats it.
+"""
+
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Self
+
+from asn1crypto import algos, cms, core, tsp
+from asn1crypto import x509 as asn1_x509
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from rfc3161_client import TimeStampResponse, VerifierBuilder, decode_timestamp_response
+from rfc3161_client import VerificationError as Rfc3161Error
+
+from server.core.encoding import sha256
+from server.errors import OperatorError, ParseError, VerificationError
+
+AUTHORITY_NAME = "Local time authority of the register, UNTRUSTED"
+_POLICY = "1.3.6.1.4.1.4146.2.3.1.999"  # no published policy stands behind a local authority
+_LIFE = timedelta(days=3652)
+_GRANTED = bytes.fromhex("3003020100")  # PKIStatusInfo { status granted(0) }
+
+
+@dataclass(frozen=True)
+class LocalAuthority:
+    """A key, its certificate, and the self-signed root above it."""
+
+    key: ec.EllipticCurvePrivateKey
+    certificate: x509.Certificate
+    root: x509.Certificate
+
+    @classmethod
+    def from_pem(cls, pem: bytes) -> Self:
+        """Undo ``to_pem``. Raises OperatorError ``keys_invalid``."""
+        try:
+            key = serialization.load_pem_private_key(pem, None)
+            certificate, root = x509.load_pem_x509_certificates(pem)
+        except ValueError as error:
+            raise OperatorError("keys_invalid", "the local time authority's key file is damaged") from error
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or certificate.public_key() != key.public_key():
+            raise OperatorError("keys_invalid", "the local time authority's key and certificate do not fit")
+        return cls(key, certificate, root)
+
+    def to_pem(self) -> bytes:
+        pem = self.key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return pem + b"".join(
+            certificate.public_bytes(serialization.Encoding.PEM) for certificate in (self.certificate, self.root)
+        )
+
+    def timestamp(self, data: bytes, *, now: datetime) -> bytes:
+        """Return a TimeStampToken (DER) that says: ``data`` existed at ``now``, by this machine's clock."""
+        info = tsp.TSTInfo(
+            {
+                "version": "v1",
+                "policy": _POLICY,
+                "message_imprint": {"hash_algorithm": _sha256_algorithm(), "hashed_message": sha256(data)},
+                "serial_number": secrets.randbits(63),
+                "gen_time": now.astimezone(UTC).replace(microsecond=0),
+                "nonce": secrets.randbits(63),
+            }
+        ).dump()
+        attributes = self._signed_attributes(info, now)
+        # Signed as the SET that they are, stored under the context tag that CMS wants.
+        signature = self.key.sign(attributes.untag().dump(), ec.ECDSA(SHA256()))
+        certificate = asn1_x509.Certificate.load(_der(self.certificate))
+        signer = {
+            "version": "v1",
+            "sid": cms.SignerIdentifier(
+                "issuer_and_serial_number",
+                cms.IssuerAndSerialNumber({"issuer": certificate.issuer, "serial_number": certificate.serial_number}),
+            ),
+            "digest_algorithm": _sha256_algorithm(),
+            "signed_attrs": attributes,
+            "signature_algorithm": {"algorithm": "sha256_ecdsa"},
+            "signature": signature,
+        }
+        token = cms.ContentInfo(
+            {
+                "content_type": "signed_data",
+                "content": cms.SignedData(
+                    {
+                        "version": "v3",
+                        "digest_algorithms": [_sha256_algorithm()],
+                        "encap_content_info": {
+                            "content_type": "tst_info",
+                            "content": core.ParsableOctetString(info),
+                        },
+                        "certificates": [certificate, asn1_x509.Certificate.load(_der(self.root))],
+                        "signer_infos": [signer],
+                    }
+                ),
+            }
+        )
+        raw: bytes = token.dump()
+        return raw
+
+    def _signed_attributes(self, info: bytes, now: datetime) -> cms.CMSAttributes:
+        signing_certificate = tsp.SigningCertificateV2({"certs": [{"cert_hash": sha256(_der(self.certificate))}]})
+        return cms.CMSAttributes(
+            [
+                {"type": "content_type", "values": ["tst_info"]},
+                {"type": "message_digest", "values": [sha256(info)]},
+                {"type": "signing_time", "values": [cms.Time("utc_time", now.astimezone(UTC).replace(microsecond=0))]},
+                {"type": "signing_certificate_v2", "values": [signing_certificate]},
+            ]
+        )
+
+
+def create_local_authority(*, now: datetime) -> LocalAuthority:
+    """Make a new authority: a root of its own, and a key under it that may do nothing but stamp."""
+    root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    root = _certificate(f"{AUTHORITY_NAME} (root)", root_key, None, root_key, now)
+    return LocalAuthority(key, _certificate(AUTHORITY_NAME, key, root, root_key, now), root)
+
+
+@dataclass(frozen=True)
+class TrustedAuthority:
+    """An authority whose time is believed: its own certificate, pinned, and the root above it."""
+
+    certificate: x509.Certificate
+    root: x509.Certificate
+
+
+def verify_timestamp(token: bytes, data: bytes, *, trusted: TrustedAuthority) -> datetime:
+    """Return the time at which ``trusted`` saw ``data``. Revocation is not checked.
+
+    Raises ParseError ``timestamp_malformed``, VerificationError ``timestamp_invalid`` when the token is for other
+    bytes, by another authority, or its signature does not hold.
+    """
+    response = _as_response(token)
+    verifier = VerifierBuilder(tsa_certificate=trusted.certificate, roots=[trusted.root]).build()
+    try:
+        verifier.verify_message(response, data)
+    except (Rfc3161Error, ValueError) as error:
+        raise VerificationError("timestamp_invalid", "the time token does not hold") from error
+    return response.tst_info.gen_time
+
+
+def embedded_authority(token: bytes) -> TrustedAuthority:
+    """Return the authority that a token itself names. To trust it is the caller's decision, and seldom a good one.
+
+    Raises ParseError ``timestamp_malformed`` when the token does not carry one authority and its root.
+    """
+    certificates = [x509.load_der_x509_certificate(raw) for raw in _as_response(token).signed_data.certificates]
+    roots = [certificate for certificate in certificates if certificate.issuer == certificate.subject]
+    others = [certificate for certificate in certificates if certificate.issuer != certificate.subject]
+    if len(roots) != 1 or len(others) != 1:
+        raise ParseError("timestamp_malformed", "the time token does not carry its authority's certificate and root")
+    return TrustedAuthority(others[0], roots[0])
+
+
+def authority_name(authority: TrustedAuthority) -> str:
+    return authority.certificate.subject.rfc4514_string()
+
+
+def _as_response(token: bytes) -> TimeStampResponse:
+    body = _GRANTED + token
+    length = len(body).to_bytes((len(body).bit_length() + 7) // 8)
+    try:
+        return decode_timestamp_response(b"\x30" + bytes([0x80 | len(length)]) + length + body)
+    except ValueError as error:
+        raise ParseError("timestamp_malformed", "not an RFC 3161 time token") from error
+
+
+def _certificate(
+    common_name: str,
+    key: ec.EllipticCurvePrivateKey,
+    parent: x509.Certificate | None,
+    parent_key: ec.EllipticCurvePrivateKey,
+    now: datetime,
+) -> x509.Certificate:
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject if parent is None else parent.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(minutes=5))
+        .not_valid_after(now + _LIFE)
+        .add_extension(x509.BasicConstraints(ca=parent is None, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(parent_key.public_key()), critical=False)
+    )
+    if parent is not None:
+        purpose = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING])
+        builder = builder.add_extension(purpose, critical=True)
+    return builder.sign(parent_key, SHA256())
+
+
+def _sha256_algorithm() -> algos.DigestAlgorithm:
+    return algos.DigestAlgorithm({"algorithm": "sha256"})
+
+
+def _der(certificate: x509.Certificate) -> bytes:
+    return certificate.public_bytes(serialization.Encoding.DER)
