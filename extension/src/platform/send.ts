@@ -1,11 +1,31 @@
+/** How the extension's pages ask the background, which the browser may stop at any moment. */
 import { browser } from 'wxt/browser';
 import { ObjectionError } from '../core/errors';
 import type { Answer, Message } from './messages';
 
-/** Sends a message to the background and returns what it answered. Throws ObjectionError with the background's code. */
+const ATTEMPTS = 3;
+const PAUSE_MS = 150;
+
+/**
+ * Returns what the background answers. Throws its error, with its code.
+ *
+ * A background that is stopped while it works leaves the question without an answer. It is then asked again: every
+ * message may be sent twice, and what the first one began is found in the database and carried on.
+ */
 export async function send<T>(message: Message): Promise<T> {
-  const answer: Answer | undefined = await browser.runtime.sendMessage(message);
-  if (!answer) throw new ObjectionError('no_answer', 'the background did not answer');
+  const answer = await ask(message, ATTEMPTS);
+  if (answer === undefined) throw new ObjectionError('no_answer', 'the extension did not answer; try again');
   if ('error' in answer) throw new ObjectionError(answer.error.code, answer.error.message);
   return answer.ok as T;
+}
+
+async function ask(message: Message, attempts: number): Promise<Answer | undefined> {
+  try {
+    return await browser.runtime.sendMessage(message);
+  } catch (error) {
+    // Only a lost connection throws here: what the background itself refuses comes as an answer.
+    if (attempts <= 1) throw error;
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+    return ask(message, attempts - 1);
+  }
 }

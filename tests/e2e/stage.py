@@ -1,0 +1,212 @@
+"""The stage: a TLS server that is every Meta host, a TLS register, and Chromium with the production build loaded."""
+
+import http.server
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from playwright.sync_api import BrowserContext, Page, Worker, sync_playwright
+
+ROOT = Path(__file__).parents[2]
+BUILD = ROOT / "extension/.output/production/chrome-mv3"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+REGISTER = "https://register.proof-of-objection.example"
+_META = ("*.facebook.com", "*.instagram.com", "*.threads.net", "*.threads.com", "*.whatsapp.com", "news.example")
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """Write a self-signed certificate, good for every host here, and its key; return both paths."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "stage")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, SHA256())
+    )
+    certificate_file, key_file = folder / "stage.crt", folder / "stage.key"
+    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return certificate_file, key_file
+
+
+@contextmanager
+def serving_pages(pages: dict[str, str], certificate: tuple[Path, Path]) -> Iterator[int]:
+    """Serve ``pages`` by path over TLS on a free port, whatever host is asked for."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = pages.get(self.path.partition("?")[0], "<!doctype html><title>empty</title>").encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@dataclass
+class TlsRegister:
+    """A register behind TLS on a fixed port, which can be stopped and started again on the same data."""
+
+    data: Path
+    certificate: tuple[Path, Path]
+    port: int
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return {"OBJECTION_DATA_DIR": str(self.data), "OBJECTION_PUBLIC_URL": REGISTER}
+
+    def start(self) -> None:
+        certificate, key = self.certificate
+        command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "--log-level", "error"]
+        command += ["--certfile", str(certificate), "--keyfile", str(key), "wsgi:application"]
+        environment = os.environ | self.settings | {"OBJECTION_BIND": f"127.0.0.1:{self.port}"}
+        self.process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
+        _wait_for_tls(self.port)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            os.killpg(self.process.pid, signal.SIGTERM)
+            self.process.wait(timeout=30)
+            self.process = None
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_for_tls(port: int) -> None:
+    context = ssl._create_unverified_context()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(f"https://127.0.0.1:{port}/readyz", context=context, timeout=2)
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise RuntimeError("the register did not start")
+
+
+@dataclass
+class Browser:
+    """Chromium with the extension. ``downloads`` is where it saves files."""
+
+    context: BrowserContext
+    downloads: Path
+
+    @property
+    def worker(self) -> Worker:
+        workers = self.context.service_workers
+        return workers[0] if workers else self.context.wait_for_event("serviceworker", timeout=15_000)
+
+    def open(self, url: str) -> Page:
+        page = self.context.new_page()
+        page.goto(url)
+        page.bring_to_front()
+        return page
+
+    def stop_workers(self, page: Page) -> None:
+        """Stop the extension's service worker, as Chromium does when it idles."""
+        session = self.context.new_cdp_session(page)
+        session.send("ServiceWorker.enable")
+        session.send("ServiceWorker.stopAllWorkers")
+        session.detach()
+
+    def click_toolbar(self, page: Page) -> None:
+        """Click the extension's toolbar icon while ``page`` is in front: the gesture that grants activeTab."""
+        session = self.context.browser.new_browser_cdp_session()
+        extension = self.worker.url.split("/")[2]
+        targets = session.send("Target.getTargets", {"filter": [{"type": "tab"}]})["targetInfos"]
+        tab = next(target for target in targets if target["url"] == page.url)
+        session.send("Extensions.triggerAction", {"id": extension, "targetId": tab["targetId"]})
+
+    def saved_files(self) -> list[Path]:
+        """The files that the browser has finished saving."""
+        return [path for path in sorted(self.downloads.rglob("*")) if path.is_file() and path.read_bytes()[:2] == b"PK"]
+
+
+@contextmanager
+def browsing(folder: Path, *, pages_port: int, register_port: int) -> Iterator[Browser]:
+    downloads = folder / "downloads"
+    register_host = REGISTER.removeprefix("https://")
+    rules = [f"MAP {host} 127.0.0.1:{pages_port}" for host in _META]
+    rules += [f"MAP {register_host} 127.0.0.1:{register_port}", "MAP * ~NOTFOUND", "EXCLUDE 127.0.0.1"]
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            str(folder / "profile"),
+            executable_path=CHROMIUM,
+            headless=True,
+            chromium_sandbox=False,
+            downloads_path=str(downloads),
+            accept_downloads=True,
+            locale="en-GB",
+            viewport={"width": 1100, "height": 800},
+            ignore_default_args=["--disable-extensions"],
+            args=[
+                f"--disable-extensions-except={BUILD}",
+                f"--load-extension={BUILD}",
+                f"--host-resolver-rules={', '.join(rules)}",
+                "--ignore-certificate-errors",
+                "--enable-unsafe-extension-debugging",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ],
+        )
+        try:
+            yield Browser(context, downloads)
+        finally:
+            context.close()
+
+
+def wait_until(condition: Callable[[], object], *, timeout_s: float = 15.0) -> None:
+    """Poll ``condition`` until it is true; raise TimeoutError when it never is."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if condition():
+            return
+        time.sleep(0.1)
+    raise TimeoutError("it did not happen")
