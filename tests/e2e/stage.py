@@ -27,7 +27,15 @@ ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "extension/.output/production/chrome-mv3"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 REGISTER = "https://register.proof-of-objection.example"
-_META = ("*.facebook.com", "*.instagram.com", "*.threads.net", "*.threads.com", "*.whatsapp.com", "news.example")
+_META = (
+    "*.facebook.com",
+    "*.instagram.com",
+    "*.threads.net",
+    "*.threads.com",
+    "*.notice.example",
+    "notfacebook.com",
+    "news.example",
+)
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
@@ -55,11 +63,13 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 
 @contextmanager
 def serving_pages(pages: dict[str, str], certificate: tuple[Path, Path]) -> Iterator[int]:
-    """Serve ``pages`` by path over TLS on a free port, whatever host is asked for."""
+    """Serve ``pages`` over TLS on a free port: by address if they have one, else by path whatever the host."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = pages.get(self.path.partition("?")[0], "<!doctype html><title>empty</title>").encode()
+            address = f"https://{self.headers['Host']}{self.path}"
+            path = self.path.partition("?")[0]
+            body = pages.get(address, pages.get(path, "<!doctype html><title>empty</title>")).encode()
             self.send_response(200)
             self.send_header("Content-Type", "text/html; charset=utf-8")
             self.send_header("Content-Length", str(len(body)))

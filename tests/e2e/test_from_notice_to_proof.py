@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -37,8 +38,9 @@ NOTICE = """<!doctype html><html lang="en"><title>Facebook</title>
  people aged 18 or over. <a href="https://www.facebook.com/help/contact/712876720715583">object</a></p>
 </div></html>"""
 QUOTED = """<!doctype html><html lang="en"><title>Facebook</title>
-<div role="main"><div role="feed"><div role="article">Meta says: Learn how we'll use your information as we improve AI at Meta. They rely on legitimate interests, you have
-the right to object. <a href="https://www.facebook.com/help/contact/712876720715583">object here</a></div></div></div>"""
+<div role="main"><div role="feed"><div role="article">Meta says: Learn how we'll use your information as we improve AI at
+Meta. They rely on legitimate interests, you have the right to object.
+<a href="https://www.facebook.com/help/contact/712876720715583">object here</a></div></div></div>"""
 PAGES = {"/": NOTICE, "/quoted": QUOTED}
 
 
@@ -175,3 +177,37 @@ def test_other_sites_never_see_the_extension(browser: Browser) -> None:
     page = browser.open("https://news.example/")
     page.wait_for_timeout(1000)
     assert page.locator("proof-of-objection-card").count() == 0
+
+
+FIXTURES = sorted((ROOT / "extension/tests/fixtures/pages").glob("*/*.html"))
+FIXTURE_HEAD = re.compile(r"<!-- url: (\S+) expect: (.+?) -->")
+
+
+def test_every_fixture_page_in_chromium(tmp_path: Path, certificate: tuple[Path, Path], register: TlsRegister) -> None:
+    """The same pages as in the unit tests, on their own addresses, with the production build: is there a card?"""
+    rows = []
+    for fixture in FIXTURES:
+        html = fixture.read_text()
+        head = FIXTURE_HEAD.match(html)
+        assert head is not None, fixture
+        rows.append(
+            (f"{fixture.parent.name}/{fixture.name}", head[1].replace("&amp;", "&"), head[2] != "nothing", html)
+        )
+    shown = {}
+    served: dict[str, str] = {}
+    with (
+        serving_pages(served, certificate) as port,
+        browsing(tmp_path, pages_port=port, register_port=register.port) as browser,
+    ):
+        page = browser.context.new_page()
+        for name, url, expected, html in rows:
+            served[url] = html  # several fixtures live at one address
+            page.goto(url)
+            if expected:
+                wait_until(lambda: record_button(page).count() == 1, timeout_s=10)
+            else:
+                page.wait_for_timeout(350)
+            shown[name] = record_button(page).count() == 1
+    for name, _, expected, _ in rows:
+        print(f"{name:<50} {'card' if expected else '-':<6} {'card' if shown[name] else '-':<6}")
+    assert shown == {name: expected for name, _, expected, _ in rows}

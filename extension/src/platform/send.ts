@@ -5,6 +5,8 @@ import type { Answer, Message } from './messages';
 
 const ATTEMPTS = 3;
 const PAUSE_MS = 150;
+const PATIENCE_MS = 5_000;
+const WAITS_FOR_THE_NETWORK: Message['kind'][] = ['ui/attempt', 'ui/save', 'ui/accept-keys'];
 
 /**
  * Returns what the background answers. Throws its error, with its code.
@@ -21,11 +23,22 @@ export async function send<T>(message: Message): Promise<T> {
 
 async function ask(message: Message, attempts: number): Promise<Answer | undefined> {
   try {
-    return await browser.runtime.sendMessage(message);
+    return await inTime(browser.runtime.sendMessage(message), message.kind);
   } catch (error) {
-    // Only a lost connection throws here: what the background itself refuses comes as an answer.
+    // Only a lost connection comes here: what the background itself refuses comes as an answer.
     if (attempts <= 1) throw error;
-    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS));
+    await pause(PAUSE_MS);
     return ask(message, attempts - 1);
   }
+}
+
+/** A background that is being stopped just then may leave a question open for ever, without an error. */
+function inTime<T>(answer: Promise<T>, kind: Message['kind']): Promise<T> {
+  if (WAITS_FOR_THE_NETWORK.includes(kind)) return answer;
+  const late = pause(PATIENCE_MS).then(() => Promise.reject(new Error('no answer in time')));
+  return Promise.race([answer, late]);
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
