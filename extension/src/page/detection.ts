@@ -36,13 +36,21 @@ export function findNotice(root: Document | Element, location: Location | URL): 
   const form = findForm(root, location);
   if (form) return form;
   if (!platformOf(location.hostname) || isContentPath(location.pathname)) return undefined;
-  for (const [, { selector }] of PLACES) {
-    for (const element of root.querySelectorAll(selector)) {
-      const found = noticeAt(element, location);
-      if (found) return found;
-    }
+  for (const element of placesIn(root, location)) {
+    const found = noticeAt(element, location);
+    if (found) return found;
   }
   return undefined;
+}
+
+/** Yields where a notice may stand in `root`. Lists are looked through only where they are notifications. */
+function* placesIn(root: Document | Element, location: Location | URL): Generator<Element> {
+  yield* root.querySelectorAll(rules.places.dialog.selector);
+  yield* root.querySelectorAll(rules.places.page.selector);
+  const panes = isNotificationPath(location.pathname)
+    ? [root]
+    : [...root.querySelectorAll('[aria-label]')].filter(isNotificationPane);
+  for (const pane of panes) yield* pane.querySelectorAll(rules.places.notification.selector);
 }
 
 /** Returns the notice that `element` itself is, if it stands in one of the places. */
