@@ -13,6 +13,7 @@ from server.errors import ParseError
 JsonObject = dict[str, Any]
 
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,15}")
+_STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"?|[{}\[\]]', re.DOTALL)
 _MAX_DEPTH = 16
 
 
@@ -69,13 +70,16 @@ def _parse_json_value(raw: bytes) -> Any:
     try:
         text = raw.decode("utf-8", "strict")
         _refuse_deep_nesting(text)
-        return json.loads(
+        value = json.loads(
             text,
             object_pairs_hook=_object_without_duplicates,
             parse_int=_canonical_integer,
             parse_float=_no_number,
             parse_constant=_no_number,
         )
+        if "\\u" in text:  # an escape can say half a surrogate pair: text that nothing could print or encode later
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
     except ParseError:
         raise
     except ValueError as error:
@@ -83,16 +87,14 @@ def _parse_json_value(raw: bytes) -> Any:
 
 
 def _refuse_deep_nesting(text: str) -> None:
-    # Counting brackets, those in strings too, is stricter than needed; no value of ours comes near the limit.
-    if text.count("{") + text.count("[") > _MAX_DEPTH:
-        depth = deepest = 0
-        for character in text:
-            if character in "{[":
-                depth += 1
-                deepest = max(deepest, depth)
-            elif character in "}]":
-                depth -= 1
-        if deepest > _MAX_DEPTH:
+    # Strings are passed over whole: "]]]]" in one would make room for a depth that exhausts the parser's stack.
+    depth = 0
+    for token in _STRING_OR_BRACKET.findall(text):
+        if token in {"{", "["}:
+            depth += 1
+        elif token in {"}", "]"}:
+            depth -= 1
+        if depth > _MAX_DEPTH:
             raise ParseError("json_malformed", "nested too deeply")
 
 

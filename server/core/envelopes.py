@@ -32,7 +32,7 @@ def open_sealed(sealed: bytes, data_key: bytes, record_id: bytes) -> list[bytes]
     """Undo ``seal``. Raises VerificationError ``holder_share_wrong``: wrong share, or the ciphertext was altered."""
     try:
         packed = AESGCM(data_key).decrypt(sealed[:NONCE_SIZE], sealed[NONCE_SIZE:], record_id)
-    except InvalidTag as error:
+    except (InvalidTag, ValueError) as error:  # ValueError: cut so short that not even the nonce is whole
         raise VerificationError("holder_share_wrong", "this holder share does not open the record") from error
     parts: list[bytes] = []
     position = 0
@@ -50,11 +50,11 @@ def wrap_share(share: bytes, *, version: int, key: bytes, nonce: bytes, record_i
 
 def unwrap_share(wrapped: bytes, *, keys: Mapping[int, bytes], record_id: bytes) -> bytes:
     """Undo ``wrap_share``. Raises OperatorError when the key version is gone or the stored share was altered."""
-    (version,) = struct.unpack_from(">I", wrapped)
+    version = int.from_bytes(wrapped[:4])
     if version not in keys:
         raise OperatorError("keys_missing", f"key-encryption key {version} is missing")
     nonce, ciphertext = wrapped[4 : 4 + NONCE_SIZE], wrapped[4 + NONCE_SIZE :]
     try:
         return AESGCM(keys[version]).decrypt(nonce, ciphertext, record_id)
-    except InvalidTag as error:
+    except (InvalidTag, ValueError) as error:
         raise OperatorError("share_damaged", "a stored server share does not open with its key") from error

@@ -17,6 +17,7 @@ from server.core.policies import TrustPolicy
 from server.core.receipts import VerifiedReceipt
 from server.errors import FieldError, ParseError, VerificationError
 
+TYPE_PATH = "/vct/proof-of-objection/1"
 TOKEN_TYPE = "dc+sd-jwt"  # noqa: S105 (a media type, not a secret)
 _CLAIMS = TokenClaims()
 _MAX_TOKEN_CHARACTERS = 65_536
@@ -41,7 +42,7 @@ def token_claims(receipt: VerifiedReceipt, recorded: Recorded, *, issuer: str) -
     return {
         "_sd_alg": "sha-256",
         "iss": issuer,
-        "vct": f"{issuer}/vct/proof-of-objection/1",
+        "vct": issuer + TYPE_PATH,
         "iat": recorded.received_at,
         "cnf": {"jwk": dict(receipt.holder_jwk)},
         "status": {"status_list": {"idx": recorded.status_index, "uri": recorded.status_uri}},
@@ -111,12 +112,16 @@ def verify_token(text: str, policy: TrustPolicy) -> VerifiedToken:
         raise FieldError.from_messages(problems)
     if claims["iss"] != policy.issuer:
         raise VerificationError("token_issuer_unknown", "issued under another name than the policy's")
+    if claims["vct"] != claims["iss"] + TYPE_PATH or claims["iat"] != claims["received_at"]:
+        raise FieldError([("vct, iat", "not those of a proof of objection")])
     parse_public_jwk(claims["cnf"]["jwk"])
     return VerifiedToken(claims, _open_slots(claims["self_asserted"], disclosures), kid)
 
 
 def verify_token_of_receipt(token: VerifiedToken, receipt: VerifiedReceipt) -> None:
     """Raise VerificationError ``token_receipt_mismatch`` unless the token says what the receipt says, and no more."""
+    if receipt.kind != "objection":
+        raise VerificationError("token_receipt_mismatch", "only an objection has a token")
     claims = token.claims
     log, status = claims["log"], claims["status"]["status_list"]
     recorded = Recorded(claims["received_at"], log["origin"], log["index"], status["idx"], status["uri"])

@@ -5,6 +5,7 @@ from flask import Blueprint, Response
 from schemas.openapi import describe
 from server.core.encoding import JsonObject, format_json
 from server.core.policies import format_trust_policy, jwks
+from server.core.tokens import TYPE_PATH
 from server.errors import Unavailable
 from server.store import log
 from server.usecases.register import Register
@@ -26,7 +27,7 @@ def create_blueprint(register: Register) -> Blueprint:
         response = Response(format_trust_policy(policy), mimetype="application/json")
         return _cached(response, max_age_s=5 * _MINUTES)
 
-    @blueprint.get("/vct/proof-of-objection/1")
+    @blueprint.get(TYPE_PATH)
     def type_metadata() -> Response:
         return _json(_type_metadata(policy.issuer), max_age_s=60 * _MINUTES)
 
@@ -87,7 +88,7 @@ def _type_metadata(issuer: str) -> JsonObject:
         "assurance": "What stands behind the record",
     }
     return {
-        "vct": f"{issuer}/vct/proof-of-objection/1",
+        "vct": issuer + TYPE_PATH,
         "name": "Proof of objection",
         "description": "The holder of a key objected under Article 21 GDPR, and the register recorded it.",
         "display": [{"locale": "en", "name": "Proof of objection"}],

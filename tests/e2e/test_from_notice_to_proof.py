@@ -38,8 +38,8 @@ NOTICE = """<!doctype html><html lang="en"><title>Facebook</title>
  people aged 18 or over. <a href="https://www.facebook.com/help/contact/712876720715583">object</a></p>
 </div></html>"""
 QUOTED = """<!doctype html><html lang="en"><title>Facebook</title>
-<div role="main"><div role="feed"><div role="article">Meta says: Learn how we'll use your information as we improve AI at
-Meta. They rely on legitimate interests, you have the right to object.
+<div role="main"><div role="feed"><div role="article">Meta says: Learn how we'll use your information as we improve
+AI at Meta. They rely on legitimate interests, you have the right to object.
 <a href="https://www.facebook.com/help/contact/712876720715583">object here</a></div></div></div>"""
 PAGES = {"/": NOTICE, "/quoted": QUOTED}
 

@@ -132,27 +132,23 @@ export function parseJson(raw: Bytes): JsonObject {
 /** As parseJson, for the one place where the top level is not an object: a disclosure. */
 export function parseJsonValue(raw: Bytes): Json {
   const text = parseUtf8(raw, 'json_malformed');
-  refuseDeepNesting(text);
   return new Reader(text).whole();
+}
+
+/** An escape can say half a surrogate pair: text that UTF-8 cannot hold. */
+function wellFormed(text: string): string {
+  if (/\p{Surrogate}/u.test(text)) throw malformed('half a surrogate pair');
+  return text;
 }
 
 function malformed(message: string): ObjectionError {
   return new ObjectionError('json_malformed', message);
 }
 
-// Counting brackets, those in strings too, is stricter than needed and the same as in the register.
-function refuseDeepNesting(text: string): void {
-  let depth = 0;
-  for (const character of text) {
-    if (character === '{' || character === '[') depth++;
-    else if (character === '}' || character === ']') depth--;
-    if (depth > MAX_DEPTH) throw malformed('nested too deeply');
-  }
-}
-
 // JSON.parse keeps the last of two equal keys and silently rounds numbers: both would let two readers see two contents.
 class Reader {
   private at = 0;
+  private depth = 0;
 
   constructor(private readonly text: string) {}
 
@@ -166,13 +162,21 @@ class Reader {
   private value(): Json {
     this.space();
     const start = this.text[this.at];
-    if (start === '{') return this.object();
-    if (start === '[') return this.array();
+    if (start === '{') return this.nested(() => this.object());
+    if (start === '[') return this.nested(() => this.array());
     if (start === '"') return this.string();
     if (this.takes('true')) return true;
     if (this.takes('false')) return false;
     if (this.takes('null')) return null;
     return this.number();
+  }
+
+  /** Reads one level deeper; without a limit, a stranger's brackets would exhaust the stack. */
+  private nested<T>(read: () => T): T {
+    if (++this.depth > MAX_DEPTH) throw malformed('nested too deeply');
+    const value = read();
+    this.depth--;
+    return value;
   }
 
   private object(): JsonObject {
@@ -215,7 +219,7 @@ class Reader {
     let value = '';
     for (;;) {
       value += this.matches(PLAIN_CHARACTERS) ?? '';
-      if (this.takes('"')) return value;
+      if (this.takes('"')) return wellFormed(value);
       if (!this.takes('\\')) throw malformed('a string does not end, or holds a control character');
       value += this.escape();
     }

@@ -1,5 +1,5 @@
 /** Objection receipts: what the holder signs, checked and typed. */
-import type { Evidence, ObjectionReceipt, PublicKey } from './contract.gen';
+import type { Evidence, ObjectionReceipt, PublicKey, SelfAsserted } from './contract.gen';
 import { type Bytes, type JsonObject, sha256, sha256Hex, utf8 } from './encoding';
 import { ObjectionError } from './errors';
 import { parseJws, parsePublicJwk, signJws, verifyJws } from './jws';
@@ -99,7 +99,7 @@ function verifyPayload(value: JsonObject) {
   }
   const payload = verifyFields(KINDS[kind as keyof typeof KINDS], value);
   if ('evidence' in payload) refuseUnboundedEvidence(payload.evidence);
-  if ('self_asserted' in payload) refuseRepeatedDigests(Object.values(payload.self_asserted).map(({ _sd }) => _sd[0]));
+  if ('self_asserted' in payload) refuseRepeatedDigests(payload.self_asserted);
   return payload;
 }
 
@@ -113,7 +113,9 @@ function refuseUnboundedEvidence(evidence: Evidence[]): void {
   }
 }
 
-function refuseRepeatedDigests(digests: (string | undefined)[]): void {
+/** Throws FieldError when one digest stands in two slots: one disclosure would open both. */
+export function refuseRepeatedDigests(slots: SelfAsserted): void {
+  const digests = Object.values(slots).map(({ _sd }) => _sd[0]);
   if (new Set(digests).size !== digests.length) {
     throw new FieldError([{ field: 'self_asserted', problem: 'digests must not repeat' }]);
   }

@@ -10,13 +10,14 @@ import { formatBase64url, formatJson, type Json, parseBase64url, parseJsonValue,
 import { ObjectionError } from './errors';
 import { parseJws, parsePublicJwk, verifyJws } from './jws';
 import type { TrustPolicy } from './policies';
-import type { VerifiedReceipt } from './receipts';
-import { verifyFields } from './schema';
+import { refuseRepeatedDigests, type VerifiedReceipt } from './receipts';
+import { FieldError, verifyFields } from './schema';
 
 export type Slot = keyof SelfAsserted;
 export const SLOTS: Slot[] = ['account', 'contact', 'person'];
 
 const TOKEN_TYPE = 'dc+sd-jwt';
+const TYPE_PATH = '/vct/proof-of-objection/1';
 const MAX_TOKEN_CHARACTERS = 65_536;
 const MAX_VALUE_CHARACTERS = 320;
 const MIN_SALT_BYTES = 16;
@@ -37,15 +38,19 @@ export async function verifyToken(text: string, policy: TrustPolicy): Promise<Ve
   const [signed = '', ...disclosures] = text.split('~');
   if (disclosures.pop() !== '') throw new ObjectionError('jws_malformed', 'a token without key binding ends in ~');
   const jws = parseJws(signed, TOKEN_TYPE, ['kid', 'x5c']);
-  const kid = String(jws.header.kid);
-  const issuer = policy.issuerKeys.get(kid);
-  if (!issuer) {
+  const { kid } = jws.header;
+  const issuer = typeof kid === 'string' ? policy.issuerKeys.get(kid) : undefined;
+  if (typeof kid !== 'string' || !issuer) {
     throw new ObjectionError('token_issuer_unknown', 'signed with a key that the policy does not trust');
   }
   const claims = verifyFields('TokenClaims', await verifyJws(jws, issuer.key));
   if (claims.iss !== policy.issuer) {
     throw new ObjectionError('token_issuer_unknown', "issued under another name than the policy's");
   }
+  if (claims.vct !== `${claims.iss}${TYPE_PATH}` || claims.iat !== claims.received_at) {
+    throw new FieldError([{ field: 'vct, iat', problem: 'not those of a proof of objection' }]);
+  }
+  refuseRepeatedDigests(claims.self_asserted);
   await parsePublicJwk({ ...claims.cnf.jwk });
   return { claims, disclosed: await openSlots(claims.self_asserted, disclosures), kid };
 }
@@ -59,7 +64,7 @@ export function verifyTokenOfReceipt({ claims }: VerifiedToken, receipt: Verifie
   const expected: TokenClaims = {
     _sd_alg: 'sha-256',
     iss: claims.iss,
-    vct: `${claims.iss}/vct/proof-of-objection/1`,
+    vct: `${claims.iss}${TYPE_PATH}`,
     iat: claims.received_at,
     cnf: { jwk: receipt.holderJwk },
     status: claims.status,

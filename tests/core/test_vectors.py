@@ -1,0 +1,108 @@
+"""The vectors that the TypeScript verifier reads too: each gives exactly the outcome it says."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.core.encoding import format_base64url, format_json, parse_base64url, parse_json
+from server.core.notes import Checkpoint, format_checkpoint, format_policy, verify_checkpoint
+from server.core.policies import TrustPolicy, format_trust_policy, parse_trust_policy
+from server.core.proofs import format_entry, format_proof, parse_proof, verify_proof
+from server.core.receipts import verify_freshness, verify_receipt
+from server.core.tokens import verify_token
+from server.errors import ObjectionError
+from tests.fixtures.make_vectors import FOLDER, MAX_AGE_S, make_vectors
+
+Vector = dict[str, Any]
+
+
+def _policy(vector: Vector) -> TrustPolicy:
+    return parse_trust_policy(json.dumps(vector["policy"]).encode())
+
+
+def _check_receipt(vector: Vector) -> None:
+    receipt = verify_receipt(vector["receipt"].encode())
+    verify_freshness(receipt, now=vector["now"], max_age_s=MAX_AGE_S)
+
+
+def _check_token(vector: Vector) -> None:
+    verify_token(vector["token"], _policy(vector))
+
+
+def _check_proof(vector: Vector) -> Checkpoint:
+    policy = _policy(vector)
+    proof = parse_proof(vector["proof"])
+    entry = format_entry(
+        kind=vector["kind"],
+        salt=proof.salt,
+        receipt_sha256=bytes.fromhex(vector["receipt_sha256"]),
+        received_at=vector["received_at"],
+    )
+    return verify_proof(proof, entry=entry, log=policy.log)
+
+
+CHECKS: dict[str, Callable[[Vector], object]] = {
+    "receipts": _check_receipt,
+    "tokens": _check_token,
+    "proofs": _check_proof,
+}
+PATHS = sorted(FOLDER.glob("*/*.json"))
+VALID = [path for path in PATHS if path.name.startswith("valid")]
+# The others are read as they were signed; we would write the same content otherwise.
+CANONICAL = [path for path in VALID if json.loads(path.read_bytes()).get("canonical", True)]
+
+
+def _name(path: Path) -> str:
+    return f"{path.parent.name}/{path.stem}"
+
+
+@pytest.mark.parametrize("path", PATHS, ids=_name)
+def test_outcome_is_the_expected_one(path: Path) -> None:
+    vector = json.loads(path.read_bytes())
+    try:
+        CHECKS[path.parent.name](vector)
+        outcome = "valid"
+    except ObjectionError as error:
+        outcome = error.code
+    assert outcome == vector["expect"], vector["description"]
+
+
+def test_valid_vectors_are_named_so() -> None:
+    expected_valid = {path for path in PATHS if json.loads(path.read_bytes())["expect"] == "valid"}
+    assert expected_valid == set(VALID)
+
+
+@pytest.mark.parametrize("path", CANONICAL, ids=_name)
+def test_valid_ones_encode_to_the_same_bytes(path: Path) -> None:
+    vector = json.loads(path.read_bytes())
+    if "receipt" in vector:
+        _assert_canonical_jws(vector["receipt"])
+    elif "token" in vector:
+        _assert_canonical_jws(vector["token"].partition("~")[0])
+        policy = _policy(vector)
+        keys = sorted(vector["policy"]["issuer_keys"], key=lambda key: str(key["kid"]))
+        assert json.loads(format_trust_policy(policy)) == vector["policy"] | {"issuer_keys": keys}
+    else:
+        proof = parse_proof(vector["proof"])
+        again = format_proof(salt=proof.salt, index=proof.index, path=proof.path, checkpoint_note=proof.checkpoint_note)
+        assert again == vector["proof"]
+        log = _policy(vector).log
+        checkpoint = verify_checkpoint(proof.checkpoint_note, trusted=log)
+        assert format_checkpoint(checkpoint) == proof.checkpoint_note.partition("\n\n")[0] + "\n"
+        if "comment" not in path.stem:
+            assert format_policy(log) == vector["policy"]["log"]
+
+
+def test_generator_gives_the_files_that_are_there() -> None:
+    made = make_vectors()
+    there = {(path.parent.name, path.stem): path.read_bytes() for path in PATHS}
+    assert sorted(made) == sorted(there)
+    assert [name for name in made if made[name] != there[name]] == [], "run python -m tests.fixtures.make_vectors"
+
+
+def _assert_canonical_jws(jws: str) -> None:
+    for part in jws.split(".")[:2]:
+        assert format_base64url(format_json(parse_json(parse_base64url(part)))) == part
