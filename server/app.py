@@ -35,7 +35,11 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["objection"] = register
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies)  # type: ignore[method-assign]
-    limiter = create_limiter(storage_url=settings.rate_limit_storage_url, read_rate=settings.read_rate)
+    limiter = create_limiter(
+        storage_url=settings.rate_limit_storage_url,
+        read_rate=settings.read_rate,
+        shared_secret=register.keyring.rate_limit_secret,
+    )
     app.before_request(_begin)
     limiter.init_app(app)
     app.after_request(_finish)

@@ -3,8 +3,10 @@
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from functools import wraps
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -23,6 +25,8 @@ R = TypeVar("R")
 _UNUSABLE = 2
 _INVALID = 1
 _MAX_FILE_BYTES = 32 * 1024 * 1024
+_MAX_LINE = 1000
+_MAX_NAME = 255  # bytes in a file's name; every token is longer
 _MARKS = {"passed": "✓ passed     ", "failed": "✗ FAILED     ", "not-present": "– not present"}
 
 
@@ -34,7 +38,7 @@ def _one_line(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except ObjectionError as error:
-            click.echo(f"objection: {error.code}: {error}", err=True)
+            click.echo(_printable(f"objection: {error.code}: {error}"), err=True)
             sys.exit(_UNUSABLE)
 
     return guarded
@@ -46,6 +50,9 @@ def main() -> None:
 
     Settings come from OBJECTION_… environment variables; docs/operating.md lists them.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a terminal without ✓ must not end in a stack trace
+            stream.reconfigure(errors="replace")
 
 
 @main.command()
@@ -63,9 +70,15 @@ def verify(proof: str, policy_file: str | None, as_json: bool) -> None:
 
     Without --policy the register's keys are taken from the bundle: the parts fit together, but whether the register is
     the one you mean is for you to check. A token alone always needs --policy.
+
+    \b
+    objection verify proof.asice
+    objection verify --policy register.json proof.asice
+    objection verify --policy register.json - < token.txt
     """
     from server.usecases.verify_bundle import verify_file
 
+    warnings.simplefilter("ignore")  # libraries remark on hostile files to standard error; the report is what counts
     policy = _read_policy(policy_file) if policy_file else None
     report = verify_file(_read_proof(proof), policy=policy)
     click.echo(json.dumps(_report_as_json(report), indent=2) if as_json else _report_as_text(report))
@@ -173,10 +186,9 @@ def _open_storage() -> "Storage":
 def _read_proof(proof: str) -> bytes:
     if proof == "-":
         return _bounded(sys.stdin.buffer.read(_MAX_FILE_BYTES + 1))
-    path = Path(proof)
-    if "~" in proof and proof.startswith("ey") and len(proof) > 255:
+    if proof.isascii() and proof.startswith("ey") and "/" not in proof and len(proof) > _MAX_NAME:
         return proof.encode()
-    return _read_file(path)
+    return _read_file(Path(proof))
 
 
 def _read_policy(name: str) -> "TrustPolicy":
@@ -190,7 +202,7 @@ def _read_file(path: Path) -> bytes:
         with path.open("rb") as file:
             return _bounded(file.read(_MAX_FILE_BYTES + 1))
     except OSError as error:
-        raise ObjectionError("file_unreadable", f"{path}: {error.strerror}") from error
+        raise ObjectionError("file_unreadable", f"{str(path)[:_MAX_NAME]}: {error.strerror}") from error
 
 
 def _bounded(data: bytes) -> bytes:
@@ -224,7 +236,13 @@ def _report_as_text(report: "Report") -> str:
     if report.valid:
         lines += ["", "It shows:", *(f"  - {sentence}" for sentence in report.shows)]
         lines += ["It does not show:", *(f"  - {sentence}" for sentence in report.does_not_show)]
-    return "\n".join(lines)
+    return "\n".join(_printable(line) for line in lines)
+
+
+def _printable(line: str) -> str:
+    """Escape what could move the cursor, hide text or turn its direction: lines quote files that strangers made."""
+    shown = line if len(line) <= _MAX_LINE else line[:_MAX_LINE] + "…"
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in shown)
 
 
 def _facts_as_text(facts: dict[str, Any]) -> list[str]:
@@ -232,7 +250,7 @@ def _facts_as_text(facts: dict[str, Any]) -> list[str]:
 
     times = {"objected_at": "the holder's clock", "received_at": "the register's clock"}
     lines = [f"{name:<16} {format_time(facts[name])} ({clock})" for name, clock in times.items() if name in facts]
-    shown = ("platform", "right", "issuer", "holder_key", "receipt_sha256")
+    shown = ("platform", "right", "issuer", "log_origin", "log_index", "holder_key", "receipt_sha256", "keys_from")
     lines += [f"{name:<16} {facts[name]}" for name in shown if name in facts]
     lines += [
         f"{name:<16} {value} (declared by the holder, not verified)"

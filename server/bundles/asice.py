@@ -1,4 +1,8 @@
-"""ASiC-E containers (ETSI EN 319 162-1) with a time assertion: a ZIP that standard tools can open and check."""
+"""ASiC-E containers (ETSI EN 319 162-1) with a time assertion: a ZIP that standard tools can open and check.
+
+Written with ``zipfile``, read by our own few lines: ``zipfile`` looks past what lies between, behind and inside the
+parts it was asked for, and a proof must not carry bytes that nothing covers.
+"""
 
 import base64
 import io
@@ -6,31 +10,50 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from xml.sax.saxutils import quoteattr
+from html import escape
 
-from schemas.vocabulary import MAX_EVIDENCE_BYTES, MAX_EVIDENCE_ITEMS
-from server.bundles.contents import MANIFEST, BundleContents, format_manifest, parse_manifest, verify_manifest
+from schemas.vocabulary import MAX_EVIDENCE_BYTES, MAX_EVIDENCE_ITEMS, MAX_EVIDENCE_TOTAL_BYTES
+from server.bundles.contents import (
+    MANIFEST,
+    BundleContents,
+    format_manifest,
+    media_type_of,
+    parse_manifest,
+    verify_manifest,
+)
 from server.core.encoding import sha256
 from server.errors import ParseError, VerificationError
 
 MIME_TYPE = "application/vnd.etsi.asic-e+zip"
+ASIC_MANIFEST = "META-INF/ASiCManifest.xml"
+TIMESTAMP = "META-INF/timestamp.tst"
 MAX_BUNDLE_BYTES = 16_777_216
 _MIME_FILE = "mimetype"
-_ASIC_MANIFEST = "META-INF/ASiCManifest.xml"
-_TIMESTAMP = "META-INF/timestamp.tst"
-_CONTAINER_FILES = (_MIME_FILE, MANIFEST, _ASIC_MANIFEST, _TIMESTAMP)
+_CONTAINER_FILES = (_MIME_FILE, MANIFEST, ASIC_MANIFEST, TIMESTAMP)
 _MAX_ENTRIES = MAX_EVIDENCE_ITEMS + 16
+# What may unpack is bounded as a whole: however well something compresses, no ZIP bomb fits.
+_MAX_UNPACKED_BYTES = MAX_EVIDENCE_TOTAL_BYTES + 1_048_576
+
+_LOCAL, _CENTRAL, _END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
+_DIRECTORY_ENTRY = struct.Struct("<4sH24s4H2L")
+_SHARED_FIELDS = struct.Struct("<5H3LH")  # the 24 bytes that a file's two headers have in common
 _END_OF_DIRECTORY = struct.Struct("<4s4H2LH")
+_REGULAR_FILE = (0, 0o10)  # the file type in a Unix mode: none told, or regular; never a link
 
 
+@dataclass(frozen=True)
 class Container:
-    """An ASiC-E container that was read: its contents hold together; who made it is not decided here."""
+    """An ASiC-E container that was read: its contents hold together; who made it is not decided here.
 
-    def __init__(self, contents: BundleContents, asic_manifest: bytes, timestamp: bytes) -> None:
-        self.contents = contents
-        self.asic_manifest = asic_manifest
-        self.timestamp = timestamp
+    ``evidence_types``: the media types that the manifest gives, by evidence name; compare them with the receipt.
+    """
+
+    contents: BundleContents
+    evidence_types: Mapping[str, str]
+    asic_manifest: bytes
+    timestamp: bytes
 
 
 def write_container(
@@ -40,43 +63,80 @@ def write_container(
     recorded_at: int,
     timestamp: Callable[[bytes], bytes],
 ) -> bytes:
-    """Return the container. ``timestamp`` stamps the ASiC manifest; all dates inside are ``recorded_at``."""
+    """Return the container. ``timestamp`` stamps the ASiC manifest; all dates inside are ``recorded_at``.
+
+    The same arguments and the same stamp give the same bytes.
+    """
     files = contents.files | {MANIFEST: format_manifest(contents, evidence_types=evidence_types)}
-    asic_manifest = _format_asic_manifest(files)
+    asic_manifest = _format_asic_manifest(files, evidence_types=evidence_types)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         _write(archive, _MIME_FILE, MIME_TYPE.encode(), recorded_at, stored=True)
         for name, data in files.items():
             _write(archive, name, data, recorded_at)
-        _write(archive, _ASIC_MANIFEST, asic_manifest, recorded_at)
-        _write(archive, _TIMESTAMP, timestamp(asic_manifest), recorded_at)
+        _write(archive, ASIC_MANIFEST, asic_manifest, recorded_at)
+        _write(archive, TIMESTAMP, timestamp(asic_manifest), recorded_at)
     return buffer.getvalue()
 
 
 def read_container(raw: bytes) -> Container:
     """Return the container in ``raw`` once it holds exactly what its two manifests list.
 
-    Raises ParseError ``bundle_malformed``, VerificationError ``bundle_unlisted_file``, ``bundle_file_missing``,
-    ``bundle_file_mismatch``. Safe to call with anything: sizes are bounded before anything is unpacked.
+    Raises what ``unpack_container`` and ``verify_container`` raise.
     """
-    files = _unpack(raw)
-    if missing := [name for name in _CONTAINER_FILES if name not in files]:
-        raise VerificationError("bundle_file_missing", f"the container lacks {', '.join(missing)}")
+    return verify_container(unpack_container(raw))
+
+
+def unpack_container(raw: bytes) -> dict[str, bytes]:
+    """Return the files of the ZIP in ``raw`` by name, still unchecked against any list. Safe to call with anything.
+
+    Raises ParseError ``bundle_malformed`` unless every byte belongs to exactly one file or header, and the ZIP is as
+    plain as those we write: no links, encryption, extra fields, comments, ZIP64 or streamed sizes.
+    """
+    if len(raw) > MAX_BUNDLE_BYTES:
+        raise ParseError("bundle_malformed", f"a bundle has at most {MAX_BUNDLE_BYTES} bytes")
+    try:
+        entries = _parse_directory(raw)
+    except struct.error as error:
+        raise ParseError("bundle_malformed", "the ZIP ends too early") from error
+    names = [entry.name for entry in entries]
+    if len(set(names)) != len(names):
+        raise ParseError("bundle_malformed", "the ZIP names one file twice")
+    if names[:1] != [_MIME_FILE] or entries[0].method != zipfile.ZIP_STORED:
+        raise ParseError("bundle_malformed", "the container must begin with its stored mimetype")
+    if sum(entry.size for entry in entries) > _MAX_UNPACKED_BYTES:
+        raise ParseError("bundle_malformed", f"a bundle unpacks to at most {_MAX_UNPACKED_BYTES} bytes")
+    files = {entry.name: _inflate(entry) for entry in entries}
     if files[_MIME_FILE] != MIME_TYPE.encode():
         raise ParseError("bundle_malformed", "the container is of another type")
-    listed = {name: data for name, data in files.items() if name not in (_MIME_FILE, _ASIC_MANIFEST, _TIMESTAMP)}
+    return files
+
+
+def verify_container(files: Mapping[str, bytes]) -> Container:
+    """Return the container once ``files`` are exactly what its two manifests list.
+
+    Raises ParseError ``bundle_malformed``, VerificationError ``bundle_unlisted_file``, ``bundle_file_missing``,
+    ``bundle_file_mismatch``.
+    """
+    if missing := [name for name in _CONTAINER_FILES if name not in files]:
+        raise VerificationError("bundle_file_missing", f"the container lacks {', '.join(missing)}")
     manifest = parse_manifest(files[MANIFEST])
-    contents = verify_manifest(manifest, {name: data for name, data in listed.items() if name != MANIFEST})
+    contents = verify_manifest(manifest, {name: files[name] for name in files if name not in _CONTAINER_FILES})
+    evidence_types = {
+        item["name"].removeprefix("evidence/"): item["media_type"]
+        for item in manifest["files"]
+        if item["role"] == "evidence"
+    }
     # Written anew and compared: an XML parser would be one more thing to trust.
-    in_order = {item["name"]: listed[item["name"]] for item in manifest["files"]} | {MANIFEST: listed[MANIFEST]}
-    if files[_ASIC_MANIFEST] != _format_asic_manifest(in_order):
-        raise VerificationError("bundle_file_mismatch", f"{_ASIC_MANIFEST} does not list the files of this container")
-    return Container(contents, files[_ASIC_MANIFEST], files[_TIMESTAMP])
+    in_order = {item["name"]: files[item["name"]] for item in manifest["files"]} | {MANIFEST: files[MANIFEST]}
+    if files[ASIC_MANIFEST] != _format_asic_manifest(in_order, evidence_types=evidence_types):
+        raise VerificationError("bundle_file_mismatch", f"{ASIC_MANIFEST} does not list the files of this container")
+    return Container(contents, evidence_types, files[ASIC_MANIFEST], files[TIMESTAMP])
 
 
-def _format_asic_manifest(files: Mapping[str, bytes]) -> bytes:
+def _format_asic_manifest(files: Mapping[str, bytes], *, evidence_types: Mapping[str, str]) -> bytes:
     references = "".join(
-        f"<asic:DataObjectReference URI={quoteattr(name)}>"
+        f'<asic:DataObjectReference URI="{escape(name)}" MimeType="{escape(media_type_of(name, evidence_types))}">'
         '<ds:DigestMethod Algorithm="http://www.w3.org/2001/04/xmlenc#sha256"/>'
         f"<ds:DigestValue>{base64.b64encode(sha256(data)).decode()}</ds:DigestValue>"
         "</asic:DataObjectReference>"
@@ -85,7 +145,7 @@ def _format_asic_manifest(files: Mapping[str, bytes]) -> bytes:
     return (
         '<?xml version="1.0" encoding="UTF-8"?>'
         '<asic:ASiCManifest xmlns:asic="http://uri.etsi.org/02918/v1.2.1#" xmlns:ds="http://www.w3.org/2000/09/xmldsig#">'
-        f'<asic:SigReference URI="{_TIMESTAMP}" MimeType="application/vnd.etsi.timestamp-token"/>'
+        f'<asic:SigReference URI="{TIMESTAMP}" MimeType="application/vnd.etsi.timestamp-token"/>'
         f"{references}</asic:ASiCManifest>"
     ).encode()
 
@@ -94,58 +154,70 @@ def _write(archive: zipfile.ZipFile, name: str, data: bytes, at: int, *, stored:
     moment = datetime.fromtimestamp(at, UTC)
     entry = zipfile.ZipInfo(name, (moment.year, moment.month, moment.day, moment.hour, moment.minute, moment.second))
     entry.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
+    entry.create_system = 3  # Unix, on every machine: the same inputs give the same bytes
     entry.external_attr = 0o644 << 16
     archive.writestr(entry, data)
 
 
-def _unpack(raw: bytes) -> dict[str, bytes]:
-    if len(raw) > MAX_BUNDLE_BYTES:
-        raise ParseError("bundle_malformed", f"a bundle has at most {MAX_BUNDLE_BYTES} bytes")
-    _refuse_slack(raw)
-    try:
-        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-            entries = archive.infolist()
-            _refuse_odd_entries(entries, directory_offset=archive.start_dir)
-            files = {entry.filename: _read(archive, entry) for entry in entries}
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, ValueError, struct.error) as error:
-        raise ParseError("bundle_malformed", "not a readable ZIP") from error
-    return files
+@dataclass(frozen=True)
+class _Entry:
+    name: str
+    method: int
+    crc: int
+    size: int
+    packed: bytes
 
 
-def _refuse_slack(raw: bytes) -> None:
-    """Bytes before the first or after the last part would be carried along without being covered by anything."""
-    end = raw[-_END_OF_DIRECTORY.size :]
-    if len(end) < _END_OF_DIRECTORY.size or not raw.startswith(b"PK\x03\x04"):
-        raise ParseError("bundle_malformed", "not a ZIP")
-    signature, _, _, _, _, size, offset, comment = _END_OF_DIRECTORY.unpack(end)
-    if signature != b"PK\x05\x06" or comment or offset + size + _END_OF_DIRECTORY.size != len(raw):
+def _parse_directory(raw: bytes) -> list[_Entry]:
+    """Walk directory and files in step: each file starts where the one before ends, the directory after the last."""
+    end = len(raw) - _END_OF_DIRECTORY.size
+    signature, disk, first_disk, count_here, count, size, directory, comment = _END_OF_DIRECTORY.unpack_from(raw, end)
+    if signature != _END or disk or first_disk or comment or count_here != count or directory + size != end:
         raise ParseError("bundle_malformed", "the ZIP has bytes that belong to no file")
-
-
-def _refuse_odd_entries(entries: list[zipfile.ZipInfo], *, directory_offset: int) -> None:
-    names = [entry.filename for entry in entries]
-    if len(names) > _MAX_ENTRIES or len(set(names)) != len(names):
-        raise ParseError("bundle_malformed", "too many files, or one name twice")
-    if names[:1] != [_MIME_FILE] or entries[0].compress_type != zipfile.ZIP_STORED:
-        raise ParseError("bundle_malformed", "the container must begin with its stored mimetype")
-    for entry in entries:
-        if entry.flag_bits & 0x1 or entry.extra or entry.comment:
-            raise ParseError("bundle_malformed", f"{entry.filename} is encrypted or has extra fields")
-        if entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
-            raise ParseError("bundle_malformed", f"{entry.filename} is compressed in another way than deflate")
-    position = 0
-    for entry in entries:
-        if entry.header_offset != position:
-            break
-        position += 30 + len(entry.filename.encode()) + entry.compress_size
-    if position != directory_offset:
+    if count > _MAX_ENTRIES:
+        raise ParseError("bundle_malformed", f"a bundle has at most {_MAX_ENTRIES} files")
+    entries: list[_Entry] = []
+    at, file_at = directory, 0
+    for _ in range(count):
+        entry, file_end = _parse_entry(raw, at, file_at)
+        entries.append(entry)
+        at, file_at = at + _DIRECTORY_ENTRY.size + len(entry.name), file_end
+    if at != end or file_at != directory:
         raise ParseError("bundle_malformed", "the ZIP has bytes that belong to no file")
+    return entries
 
 
-def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
-    # The size in the directory is a claim; reading stops at the limit whatever it says.
-    with archive.open(entry) as stream:
-        data = stream.read(MAX_EVIDENCE_BYTES + 1)
-    if len(data) > MAX_EVIDENCE_BYTES:
-        raise ParseError("bundle_malformed", f"{entry.filename} is too large")
+def _parse_entry(raw: bytes, at: int, file_at: int) -> tuple[_Entry, int]:
+    """Return the entry whose directory header is at ``at``, and where its file ends, if it begins at ``file_at``."""
+    fields = _DIRECTORY_ENTRY.unpack_from(raw, at)
+    signature, _made_by, shared, extra, comment, disk, _internal, attributes, offset = fields
+    _version, flags, method, _time, _date, crc, packed_size, size, name_length = _SHARED_FIELDS.unpack(shared)
+    raw_name = raw[at + _DIRECTORY_ENTRY.size :][:name_length]
+    if signature != _CENTRAL or extra or comment or disk or flags or attributes >> 28 not in _REGULAR_FILE:
+        raise ParseError("bundle_malformed", "the ZIP has more than plain files: links, encryption or extra fields")
+    if not raw_name.isascii() or not raw_name.decode("ascii").isprintable() or not raw_name:
+        raise ParseError("bundle_malformed", "a file's name is not plain ASCII")
+    if method not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED} or size > MAX_EVIDENCE_BYTES:
+        raise ParseError("bundle_malformed", "a file is too large, or compressed in another way than deflate")
+    # The header before the file itself must say the same: readers that stream see only that one.
+    header = _LOCAL + shared + b"\0\0" + raw_name
+    start = file_at + len(header)
+    if offset != file_at or raw[file_at:start] != header:
+        raise ParseError("bundle_malformed", "the ZIP's directory and its files do not agree")
+    packed = raw[start : start + packed_size]
+    return _Entry(raw_name.decode("ascii"), method, crc, size, packed), start + packed_size
+
+
+def _inflate(entry: _Entry) -> bytes:
+    data = entry.packed
+    if entry.method == zipfile.ZIP_DEFLATED:
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        try:
+            data = inflater.decompress(entry.packed, entry.size + 1)
+        except zlib.error as error:
+            raise ParseError("bundle_malformed", f"{entry.name} does not unpack") from error
+        if not inflater.eof or inflater.unused_data:
+            raise ParseError("bundle_malformed", f"{entry.name} is longer than the ZIP says")
+    if len(data) != entry.size or zlib.crc32(data) != entry.crc:
+        raise ParseError("bundle_malformed", f"{entry.name} is damaged")
     return data

@@ -9,6 +9,7 @@ from server.core.encoding import JsonObject, format_json, parse_json, sha256
 from server.errors import FieldError, ParseError, VerificationError
 
 MANIFEST = "manifest.json"
+_EVIDENCE = "evidence/"
 _SINGLE_FILES = {
     "receipt.jws": ("receipt", "application/jose"),
     "token.sd-jwt": ("token", "application/dc+sd-jwt"),
@@ -17,7 +18,6 @@ _SINGLE_FILES = {
     "policy.json": ("policy", "application/json"),
     "README.txt": ("readme", "text/plain; charset=utf-8"),
 }
-_EVIDENCE = "evidence/"
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class BundleContents:
 
 
 def media_type_of(name: str, evidence_types: Mapping[str, str]) -> str:
+    if name == MANIFEST:
+        return "application/json"
     if name in _SINGLE_FILES:
         return _SINGLE_FILES[name][1]
     return evidence_types[name.removeprefix(_EVIDENCE)]
@@ -93,6 +95,10 @@ def verify_manifest(manifest: JsonObject, files: Mapping[str, bytes]) -> BundleC
     roles = {name: item["role"] for name, item in listed.items()}
     if roles != expected or len(evidence) > MAX_EVIDENCE_ITEMS or len(listed) != len(manifest["files"]):
         raise ParseError("bundle_malformed", "the files listed are not those of a proof")
+    if any(listed[name]["media_type"] != media_type for name, (_, media_type) in _SINGLE_FILES.items()):
+        raise ParseError("bundle_malformed", "a file is listed under another media type than its own")
+    if manifest["receipt_sha256"] != sha256(files["receipt.jws"]).hex():
+        raise VerificationError("bundle_file_mismatch", f"{MANIFEST} names another receipt than receipt.jws")
     return BundleContents(
         receipt=files["receipt.jws"],
         token=files["token.sd-jwt"],

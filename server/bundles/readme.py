@@ -33,6 +33,7 @@ def format_readme(
     payload = receipt.payload
     notice = payload["notice"]
     evidence = "".join(f"  evidence/{item.name}\n" for item in receipt.evidence)
+    by_hand = "receipt.jws evidence/*" if evidence else "receipt.jws"
     return f"""PROOF OF OBJECTION
 
 Somebody objected, under Article 21 GDPR, to the use of their personal data for
@@ -92,7 +93,7 @@ The key that signed the token should be, by its thumbprint:
 
 Any file by hand: unzip the bundle, run
 
-  sha256sum receipt.jws evidence/*
+  sha256sum {by_hand}
 
 and compare with manifest.json and with the hash above.
 """.encode()

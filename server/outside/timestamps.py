@@ -25,6 +25,7 @@ from server.errors import OperatorError, ParseError, VerificationError
 AUTHORITY_NAME = "Local time authority of the register, UNTRUSTED"
 _POLICY = "1.3.6.1.4.1.4146.2.3.1.999"  # no published policy stands behind a local authority
 _LIFE = timedelta(days=3652)
+_UNREADABLE = (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 _GRANTED = bytes.fromhex("3003020100")  # PKIStatusInfo { status granted(0) }
 
 
@@ -140,9 +141,9 @@ def verify_timestamp(token: bytes, data: bytes, *, trusted: TrustedAuthority) ->
     verifier = VerifierBuilder(tsa_certificate=trusted.certificate, roots=[trusted.root]).build()
     try:
         verifier.verify_message(response, data)
-    except (Rfc3161Error, ValueError) as error:
-        raise VerificationError("timestamp_invalid", "the time token does not hold") from error
-    return response.tst_info.gen_time
+        return response.tst_info.gen_time
+    except (Rfc3161Error, *_UNREADABLE) as error:
+        raise VerificationError("timestamp_invalid", "the time token does not hold for these bytes") from error
 
 
 def embedded_authority(token: bytes) -> TrustedAuthority:
@@ -150,9 +151,13 @@ def embedded_authority(token: bytes) -> TrustedAuthority:
 
     Raises ParseError ``timestamp_malformed`` when the token does not carry one authority and its root.
     """
-    certificates = [x509.load_der_x509_certificate(raw) for raw in _as_response(token).signed_data.certificates]
-    roots = [certificate for certificate in certificates if certificate.issuer == certificate.subject]
-    others = [certificate for certificate in certificates if certificate.issuer != certificate.subject]
+    response = _as_response(token)
+    try:
+        certificates = [x509.load_der_x509_certificate(raw) for raw in response.signed_data.certificates]
+        roots = [certificate for certificate in certificates if certificate.issuer == certificate.subject]
+        others = [certificate for certificate in certificates if certificate.issuer != certificate.subject]
+    except _UNREADABLE as error:
+        raise ParseError("timestamp_malformed", "the time token carries a certificate that cannot be read") from error
     if len(roots) != 1 or len(others) != 1:
         raise ParseError("timestamp_malformed", "the time token does not carry its authority's certificate and root")
     return TrustedAuthority(others[0], roots[0])
@@ -191,10 +196,25 @@ def _certificate(
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(parent_key.public_key()), critical=False)
     )
+    builder = builder.add_extension(_key_usage(signs_certificates=parent is None), critical=True)
     if parent is not None:
         purpose = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING])
         builder = builder.add_extension(purpose, critical=True)
     return builder.sign(parent_key, SHA256())
+
+
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
 
 
 def _sha256_algorithm() -> algos.DigestAlgorithm:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from server.core.merkle import TileTree, leaf_hash
 from server.core.proofs import format_entry
-from server.errors import NotFound, ObjectionError
+from server.errors import NotFound, ObjectionError, OperatorError
 from server.store import log, records
 from server.store.blobs import segment_of
 from server.usecases.register import Storage, check_head
@@ -81,14 +81,14 @@ def _compare_records(connection: Connection, storage: Storage, leaves: dict[int,
     named = set()
     for record in records.read_all_records(connection):
         found.records += 1
-        named.add(segment_of(record.blob))
         entry = format_entry(
             kind=record.kind, salt=record.salt, receipt_sha256=record.receipt_sha256, received_at=record.received_at
         )
         if leaves.get(record.log_index) != leaf_hash(entry):
             found.problems.append(f"record {record.receipt_sha256.hex()} does not fit entry {record.log_index}")
         try:
+            named.add(segment_of(record.blob))
             storage.blobs.get(record.blob)
-        except NotFound:
+        except (NotFound, OperatorError):
             found.problems.append(f"record {record.receipt_sha256.hex()} has lost its sealed bytes")
     found.orphaned_segments = len(storage.blobs.segments() - named)

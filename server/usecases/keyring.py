@@ -1,6 +1,7 @@
 """The register's keys: made on the first start, loaded on every other."""
 
 import base64
+import hmac
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from server.outside.timestamps import LocalAuthority, create_local_authority
 from server.store.keys import KeyFolder
 
 _CERTIFICATE_LIFE = timedelta(days=3652)
+_KEK_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,11 @@ class Keyring:
         return VerifierKey(self.log_name, self.log_key.public_key())
 
     @property
+    def rate_limit_secret(self) -> bytes:
+        """What keys the hashes of callers' networks: the same in every process and replica, and nowhere but in them."""
+        return hmac.digest(self.key_encryption_keys[max(self.key_encryption_keys)], b"rate limits", "sha256")
+
+    @property
     def policy(self) -> TrustPolicy:
         """Whom to trust in order to trust this register."""
         keys = {kid: issuer.key.public_key() for kid, issuer in self.issuer_keys.items()}
@@ -60,13 +67,20 @@ def create_keys(folder: KeyFolder, *, issuer: str, now: datetime) -> None:
     if folder.read("log-1.key") is None:
         folder.create("log-1.key", _private_pem(Ed25519PrivateKey.generate()))
     if folder.read("kek-1.key") is None:
-        folder.create("kek-1.key", secrets.token_bytes(32))
+        folder.create("kek-1.key", secrets.token_bytes(_KEK_SIZE))
     if folder.read("time-authority.pem") is None:
         folder.create("time-authority.pem", create_local_authority(now=now).to_pem())
 
 
 def load_keys(folder: KeyFolder, *, issuer: str, log_name: str) -> Keyring:
-    """Raises OperatorError ``keys_missing``: making new ones would fork the log and orphan every record."""
+    """Raises OperatorError ``keys_missing`` (new ones would fork the log and orphan every record), ``keys_invalid``."""
+    try:
+        return _load_keys(folder, issuer=issuer, log_name=log_name)
+    except ValueError as error:
+        raise OperatorError("keys_invalid", f"a file in the key folder is no key: {error}") from error
+
+
+def _load_keys(folder: KeyFolder, *, issuer: str, log_name: str) -> Keyring:
     issuer_keys = {}
     issuer_kid = ""
     for version in folder.versions("issuer"):
@@ -84,6 +98,8 @@ def load_keys(folder: KeyFolder, *, issuer: str, log_name: str) -> Keyring:
     keks = {version: _required(folder, f"kek-{version}.key") for version in folder.versions("kek")}
     if not keks:
         raise OperatorError("keys_missing", "the key-encryption key is missing from the key folder")
+    if damaged := [version for version, key in keks.items() if len(key) != _KEK_SIZE]:
+        raise OperatorError("keys_invalid", f"kek-{damaged[0]}.key has not {_KEK_SIZE} bytes")
     return Keyring(
         issuer=issuer,
         issuer_keys=issuer_keys,

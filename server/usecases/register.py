@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from server.core.merkle import EMPTY_ROOT, TileTree
 from server.core.notes import Checkpoint, format_checkpoint, sign_note, verify_checkpoint
-from server.errors import LogInconsistent, OperatorError, VerificationError
+from server.errors import LogInconsistent, OperatorError, ParseError, VerificationError
 from server.store import log
 from server.store.blobs import LocalBlobs
 from server.store.database import Database
@@ -75,6 +75,7 @@ def open_storage(data_dir: Path, *, database_url: str, public_url: str, log_orig
     with database.writing() as connection:
         head = log.read_head(connection)
         if head is None:
+            _refuse_lost_log(connection, blobs, create=create)
             create_keys(keys, issuer=public_url, now=datetime.now(UTC))
         keyring = load_keys(keys, issuer=public_url, log_name=log_origin)
         if head is None:
@@ -109,7 +110,7 @@ def check_head(connection: Connection, head: Head, keyring: Keyring) -> Checkpoi
     """
     try:
         checkpoint = verify_checkpoint(head.checkpoint, trusted=keyring.log_verifier)
-    except VerificationError as error:
+    except (ParseError, VerificationError) as error:
         raise LogInconsistent("log_inconsistent", f"the stored checkpoint does not hold: {error}") from error
     tree = TileTree(head.size, lambda level, number: log.read_tile(connection, level, number))
     if checkpoint.size != head.size or tree.root() != checkpoint.root:
@@ -120,6 +121,14 @@ def check_head(connection: Connection, head: Head, keyring: Keyring) -> Checkpoi
 def holder_scoped(thumbprint: str, jti: str) -> bytes:
     """Return the 32 bytes by which a holder's jti is remembered without keeping either."""
     return hashlib.sha256(f"{thumbprint}.{jti}".encode()).digest()
+
+
+def _refuse_lost_log(connection: Connection, blobs: LocalBlobs, *, create: bool) -> None:
+    """A second log with the first one's key would fork it: the database was lost, or another one named by mistake."""
+    if log.read_tile_keys(connection) or blobs.segments():
+        raise LogInconsistent("log_inconsistent", "records are stored here, but this database has no head of their log")
+    if not create:
+        raise OperatorError("storage_unusable", "this database has no log")
 
 
 def _first_head(keyring: Keyring) -> Head:

@@ -5,38 +5,50 @@ import hmac
 import ipaddress
 import secrets
 import time
+from collections.abc import Callable
 from functools import lru_cache
 
 from flask import request
 from flask_limiter import Limiter
 
-_PROCESS_SECRET = secrets.token_bytes(32)
 _DAY_S = 86_400
+_STORAGE_TIMEOUT_S = 1  # a shared storage that hangs must not hang the register with it
 
 
-def network_key() -> str:
-    """Return today's keyed hash of the caller's /24 or /48. The key lives in this process's memory and ends with it."""
-    return _network_key(request.remote_addr or "0.0.0.0", time.time() // _DAY_S)  # noqa: S104 (one shared bucket)
+def create_limiter(*, storage_url: str, read_rate: str, shared_secret: bytes) -> Limiter:
+    """Return the limiter; it falls back to this process's memory when the shared storage does not answer.
 
-
-@lru_cache(maxsize=4096)
-def _network_key(remote_address: str, day: float) -> str:
-    address = ipaddress.ip_address(remote_address)
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    network = ipaddress.ip_network((address, 24 if address.version == 4 else 48), strict=False)
-    today = hmac.digest(_PROCESS_SECRET, str(day).encode(), "sha256")
-    return hmac.new(today, network.compressed.encode(), hashlib.sha256).hexdigest()
-
-
-def create_limiter(*, storage_url: str, read_rate: str) -> Limiter:
-    """Return the limiter; it falls back to this process's memory when the shared storage does not answer."""
+    Networks are hashed with ``shared_secret`` where processes share the storage, which must have the same one to count
+    together; where none is shared, with a secret that ends with this process.
+    """
     shared = not storage_url.startswith("memory://")
     return Limiter(
-        network_key,
+        _network_key(shared_secret if shared else secrets.token_bytes(32)),
         storage_uri=storage_url,
+        storage_options={"socket_timeout": _STORAGE_TIMEOUT_S} if shared else {},
         strategy="fixed-window",
         default_limits=[read_rate],
         headers_enabled=True,
         in_memory_fallback_enabled=shared,
     )
+
+
+def _network_key(secret: bytes) -> Callable[[], str]:
+    """Return the function that gives today's keyed hash of the caller's /24 or /48."""
+
+    @lru_cache(maxsize=4096)
+    def hash_of(remote_address: str, day: int) -> str:
+        today = hmac.digest(secret, str(day).encode(), "sha256")
+        return hmac.new(today, _network(remote_address).encode(), hashlib.sha256).hexdigest()
+
+    return lambda: hash_of(request.remote_addr or "", int(time.time()) // _DAY_S)
+
+
+def _network(remote_address: str) -> str:
+    try:
+        address = ipaddress.ip_address(remote_address)
+    except ValueError:  # a UNIX socket, or what a proxy wrote who does not know either: they share one limit
+        return "unknown"
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return ipaddress.ip_network((address.packed, 24 if address.version == 4 else 48), strict=False).compressed

@@ -1,0 +1,262 @@
+"""SQLite and PostgreSQL: what the store relies on, and what happens when they go away."""
+
+import json
+import os
+import sqlite3
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect, text
+from sqlalchemy.exc import IntegrityError
+
+from server.errors import LogInconsistent, NotFound, OperatorError, Unavailable
+from server.store import log, records
+from server.store.blobs import LocalBlobs, segment_of
+from server.store.database import Database
+from server.store.tables import metadata
+from tests.fixtures.holders import Holder
+from tests.fixtures.servers import make_settings, post, register_of, running
+
+
+@pytest.fixture
+def database(tmp_path: Path, storage_settings: dict[str, str]) -> Any:
+    settings = make_settings(tmp_path, **storage_settings)
+    database = Database(settings.database_url, lock_file=tmp_path / "writer.lock")
+    database.migrate()
+    yield database
+    database.close()
+
+
+def test_the_migrations_make_the_tables(database: Database) -> None:
+    with database.reading() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+        tables = set(inspect(connection).get_table_names())
+    assert tables == {*metadata.tables, "alembic_version"}
+
+
+def test_migrating_again_changes_nothing(database: Database) -> None:
+    with database.writing() as connection:
+        log.create_head(connection, log.Head("origin", 0, "note"))
+    database.migrate()
+    with database.reading() as connection:
+        assert log.read_head(connection) == log.Head("origin", 0, "note")
+
+
+def test_several_processes_migrate_at_once(tmp_path: Path, storage_settings: dict[str, str]) -> None:
+    settings = make_settings(tmp_path, **storage_settings)
+
+    def migrate(_: int) -> None:
+        database = Database(settings.database_url, lock_file=tmp_path / "writer.lock")
+        with database.starting():
+            database.migrate()
+        database.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(migrate, range(4))) == [None] * 4
+
+
+def test_what_fails_leaves_nothing(database: Database) -> None:
+    def half_way() -> None:
+        with database.writing() as connection:
+            log.create_head(connection, log.Head("origin", 0, "note"))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        half_way()
+    with database.reading() as connection:
+        assert log.read_head(connection) is None
+
+
+def test_writers_exclude_each_other(database: Database) -> None:
+    with database.writing() as connection:
+        log.create_head(connection, log.Head("origin", 0, "0"))
+
+    def count_up(_: int) -> None:
+        with database.writing() as connection:
+            head = log.read_head(connection, lock=True)
+            assert head is not None
+            log.move_head(connection, old_size=head.size, size=head.size + 1, checkpoint="x")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(count_up, range(40)))
+    with database.reading() as connection:
+        head = log.read_head(connection)
+    assert head is not None
+    assert head.size == 40
+
+
+def test_a_reader_sees_one_state_and_does_not_wait_for_a_writer(database: Database) -> None:
+    with database.writing() as connection:
+        log.create_head(connection, log.Head("origin", 0, "old"))
+    with database.writing() as writer:
+        log.move_head(writer, old_size=0, size=1, checkpoint="new")
+        with database.reading() as reader:
+            head = log.read_head(reader)
+    assert head is not None
+    assert head.checkpoint == "old"
+
+
+def test_there_is_one_head(database: Database) -> None:
+    with database.writing() as connection:
+        log.create_head(connection, log.Head("origin", 0, "note"))
+    with pytest.raises(IntegrityError), database.writing() as connection:
+        log.create_head(connection, log.Head("other", 0, "note"))
+
+
+def test_a_head_moves_only_from_where_it_was(database: Database) -> None:
+    with database.writing() as connection:
+        log.create_head(connection, log.Head("origin", 5, "note"))
+    with pytest.raises(LogInconsistent), database.writing() as connection:
+        log.move_head(connection, old_size=4, size=6, checkpoint="fork")
+    with database.reading() as connection:
+        assert log.read_head(connection) == log.Head("origin", 5, "note")
+
+
+def test_entries_come_in_order_and_never_twice(database: Database) -> None:
+    with database.writing() as connection:
+        log.insert_entries(connection, 0, [b"a", b"b"])
+        log.insert_entries(connection, 2, [b"c"])
+    with pytest.raises(IntegrityError), database.writing() as connection:
+        log.insert_entries(connection, 2, [b"x"])
+    with database.reading() as connection:
+        assert list(log.read_entries(connection, batch_rows=2)) == [(0, b"a"), (1, b"b"), (2, b"c")]
+
+
+def test_a_proof_of_possession_is_spent_once_until_it_expires(database: Database) -> None:
+    def spend(proof_id: bytes, now: int) -> bool:
+        with database.writing() as connection:
+            return records.spend_dpop_proof(connection, proof_id, now=now, expires_at=now + 600)
+
+    assert spend(b"1", 1000)
+    assert not spend(b"1", 1000)
+    assert spend(b"2", 1000)
+    assert not spend(b"1", 1600)
+    assert spend(b"1", 1601)
+    with database.reading() as connection:
+        assert connection.execute(text("SELECT count(*) FROM dpop_proofs")).scalar_one() == 1
+
+
+def test_one_proof_of_possession_at_once_in_many_threads(database: Database) -> None:
+    def spend(_: int) -> bool:
+        with database.writing() as connection:
+            return records.spend_dpop_proof(connection, b"1", now=0, expires_at=9)
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(spend, range(16))) == 1
+
+
+def test_sqlite_is_durable_and_overwrites_what_is_deleted(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/a.sqlite", lock_file=tmp_path / "lock")
+    with database.reading() as connection:
+        pragmas = {
+            name: connection.execute(text(f"PRAGMA {name}")).scalar_one()
+            for name in ("journal_mode", "synchronous", "secure_delete")
+        }
+    assert pragmas == {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1}
+    database.close()
+
+
+def test_a_locked_sqlite_file_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody else's tool holds the file: no answer instead of a wrong one."""
+    with running(make_settings(tmp_path)) as app:
+        submission = Holder().objection({})
+        engine = register_of(app).database.engine
+        engine.dispose()
+        from sqlalchemy import event
+
+        event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA busy_timeout = 50"))
+        other = sqlite3.connect(tmp_path / "register.sqlite", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        response = post(app, submission)
+        assert (response.status_code, json.loads(response.data)["code"]) == (503, "database_unavailable")
+        other.execute("ROLLBACK")
+        assert post(app, submission).status_code == 201
+        other.close()
+
+
+def test_postgres_going_away_and_coming_back(tmp_path: Path, postgres: str) -> None:
+    def cut_all() -> None:
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+
+    with running(make_settings(tmp_path, database_url=postgres)) as app:
+        holder = Holder()
+        acknowledged = []
+        stop = threading.Event()
+
+        def keep_cutting() -> None:
+            while not stop.is_set():
+                cut_all()
+                time.sleep(0.03)
+
+        cutter = threading.Thread(target=keep_cutting)
+        cutter.start()
+        statuses = set()
+        for _ in range(60):
+            submission = holder.objection({})
+            response = post(app, submission)
+            statuses.add(response.status_code)
+            statuses.add(app.test_client().get("/checkpoint").status_code)
+            if response.status_code == 201:
+                acknowledged.append((submission, json.loads(response.data)["token"]))
+        stop.set()
+        cutter.join()
+        assert statuses <= {200, 201, 503}
+        for submission, token in acknowledged:
+            again = post(app, submission)
+            assert (again.status_code, json.loads(again.data)["token"]) == (200, token)
+
+
+def test_postgres_that_is_not_there(tmp_path: Path) -> None:
+    database = Database("postgresql+psycopg://nobody@127.0.0.1:1/none", lock_file=tmp_path / "lock")
+    with pytest.raises(Unavailable), database.reading():
+        pass
+
+
+def test_blobs_of_a_group_share_a_segment(tmp_path: Path) -> None:
+    blobs = LocalBlobs(tmp_path / "blobs")
+    names = blobs.put_all([b"one", b"", b"three"])
+    assert len({segment_of(name) for name in names}) == 1
+    assert [blobs.get(name) for name in names] == [b"one", b"", b"three"]
+    (path,) = (tmp_path / "blobs").iterdir()
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.write_bytes(b"onethre")
+    assert blobs.get(names[0]) == b"one"
+    with pytest.raises(NotFound):
+        blobs.get(names[2])
+    path.unlink()
+    with pytest.raises(NotFound):
+        blobs.get(names[0])
+
+
+@pytest.mark.parametrize(
+    "name", ["../keys/kek-1.key", "a" * 32, f"{'a' * 32}.0.-1", f"{'g' * 32}.0.1", f"{'a' * 32}.0.1\n"]
+)
+def test_a_blob_name_is_no_path(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OperatorError):
+        LocalBlobs(tmp_path / "blobs").get(name)
+
+
+def test_a_segment_is_synced_before_its_name_is_returned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def watched(file: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{file}").readlink()))
+        fsync(file)
+
+    blobs = LocalBlobs(tmp_path / "blobs")
+    monkeypatch.setattr(os, "fsync", watched)
+    (name,) = blobs.put_all([b"x"])
+    assert synced == [str(tmp_path / "blobs" / segment_of(name)), str(tmp_path / "blobs")]

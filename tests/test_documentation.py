@@ -1,0 +1,236 @@
+"""What is written down is what there is: error codes, routes, settings, pages."""
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from schemas.openapi import describe
+from server.settings import Settings
+from server.web.problems import TITLES
+from tests.fixtures.servers import ROOT, make_settings, running
+
+PAGES = ["/", "/docs", "/errors", "/practice"]
+# Codes that cannot reach a client of the register: of the verifier, of the operator's commands, of the start.
+NOT_HTTP = re.compile(
+    r"bundle_.*|disclosure_.*|note_.*|checkpoint_.*|policy_.*|proof_.*|timestamp_.*|token_.*_.*|token_(?!refused).*"
+)
+OPERATORS = {
+    *(
+        "blob_name_invalid",
+        "file_unreadable",
+        "file_unrecognised",
+        "keys_exposed",
+        "keys_invalid",
+        "keys_missing",
+        "log_inconsistent",
+    ),
+    *("settings_invalid", "share_damaged", "storage_unusable"),
+}
+ERRORS = {
+    *("ObjectionError", "ParseError", "VerificationError", "FreshnessError", "RequestError", "TooLarge"),
+    *("Unauthorised", "Forbidden", "NotFound", "Conflict", "Unavailable", "OperatorError", "LogInconsistent"),
+}
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    with running(make_settings(tmp_path_factory.mktemp("register"), practice="on")) as app:
+        yield app
+
+
+def sources() -> Iterator[tuple[Path, ast.Module]]:
+    for path in sorted((ROOT / "server").rglob("*.py")):
+        yield path, ast.parse(path.read_text())
+
+
+def codes_raised() -> dict[str, set[str]]:
+    """Return every code that an error in ``server/`` is made with, and where."""
+    found: dict[str, set[str]] = {"field_invalid": {"errors.py"}}
+    for path, tree in sources():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
+                code = node.args[0]
+                if node.func.id in ERRORS and isinstance(code, ast.Constant):
+                    found.setdefault(code.value, set()).add(path.name)
+                if node.func.id == "problem" and len(node.args) > 1 and isinstance(node.args[1], ast.Constant):
+                    found.setdefault(node.args[1].value, set()).add(path.name)
+    return found
+
+
+def literals() -> set[str]:
+    return {
+        node.value
+        for path, tree in sources()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and path.name != "verify_bundle.py"
+    }
+
+
+def test_the_search_finds_codes() -> None:
+    assert len(codes_raised()) > 40
+    assert {"jti_reused", "receipt_stale", "internal", "rate_limited"} <= codes_raised().keys()
+
+
+def test_every_code_that_can_reach_a_client_has_a_title() -> None:
+    reaching = {code for code in codes_raised() if code not in OPERATORS and not NOT_HTTP.fullmatch(code)}
+    assert reaching - TITLES.keys() == set()
+
+
+def test_every_title_is_of_a_code_in_use() -> None:
+    keys = set(TITLES)
+    from server.web import problems
+
+    by_status = set(problems._CODE_OF_STATUS.values())
+    assert keys - codes_raised().keys() - by_status - literals_outside_titles() == set()
+
+
+def literals_outside_titles() -> set[str]:
+    """Codes given on by a variable: named as a literal somewhere besides the table of titles."""
+    found: set[str] = set()
+    for path, tree in sources():
+        if path.name == "problems.py":
+            continue
+        found |= {
+            node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
+    return found
+
+
+def test_titles_are_sorted_and_differ() -> None:
+    assert list(TITLES) == sorted(TITLES)
+    assert len(set(TITLES.values())) == len(TITLES)
+
+
+def test_the_contract_names_every_code_both_verifiers_share() -> None:
+    text = (ROOT / "docs/formats.md").read_text().partition("## Error codes both verifiers share")[2]
+    listed = set(re.findall(r"`([a-z]+(?:[0-9]+url)?(?:_[a-z]+)+)`", text)) - {"private_key_present"} | {"key_refused"}
+    assert listed - codes_raised().keys() - literals() == set()
+
+
+def routes(app: Flask) -> set[tuple[str, str]]:
+    """Return (path, method) of everything that is no page."""
+    return {
+        (re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), method.lower())
+        for rule in app.url_map.iter_rules()
+        if not rule.endpoint.startswith("pages.")
+        for method in rule.methods - {"HEAD", "OPTIONS"}
+    }
+
+
+def test_the_description_has_every_route_and_no_other(app: Flask) -> None:
+    paths: dict[str, Any] = json.loads((ROOT / "schemas/openapi.json").read_text())["paths"]
+    assert routes(app) == {(path, method) for path, operations in paths.items() for method in operations}
+
+
+def test_the_description_is_the_one_that_is_kept_and_served(app: Flask) -> None:
+    kept = json.loads((ROOT / "schemas/openapi.json").read_text())
+    assert kept == json.loads(json.dumps(describe()))
+    assert kept == json.loads(app.test_client().get("/openapi.json").data)
+
+
+def test_the_list_of_errors_has_every_code(app: Flask) -> None:
+    page = app.test_client().get("/errors").get_data(as_text=True)
+    for code in TITLES:
+        assert f'id="{code}"' in page
+
+
+def test_operating_names_every_setting() -> None:
+    page = ROOT / "docs/operating.md"
+    if not page.exists():
+        pytest.skip("docs/operating.md is not written yet")
+    named = set(re.findall(r"OBJECTION_([A-Z_]+[A-Z])", page.read_text()))
+    assert {name.upper() for name in Settings.__dataclass_fields__} - named == set()
+    assert named - {name.upper() for name in Settings.__dataclass_fields__} - {"TEST_POSTGRES"} == set()
+
+
+class Links(HTMLParser):
+    """Collects what a browser would load by itself, and where a click leads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+        self.linked: list[str] = []
+        self.inline: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        given = dict(attributes)
+        if tag == "a":
+            self.linked.append(given.get("href") or "")
+        else:
+            self.loaded += [value for name in ("src", "href", "srcset", "action") if (value := given.get(name))]
+        self.inline += [name for name in given if name == "style" or name.startswith("on")]
+        if tag in {"script", "style", "iframe", "object", "form"}:
+            self.inline.append(tag)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_loads_nothing_from_elsewhere(app: Flask, path: str) -> None:
+    response = app.test_client().get(path)
+    assert response.status_code == 200
+    assert response.content_type == "text/html; charset=utf-8"
+    policy = response.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    assert "Set-Cookie" not in response.headers
+    assert response.headers["Referrer-Policy"] == "no-referrer"
+    links = Links()
+    links.feed(response.get_data(as_text=True))
+    assert links.inline == [], "the policy blocks it"
+    assert links.loaded
+    for target in links.loaded:
+        assert target.startswith("/")
+        assert not target.startswith("//")
+        assert app.test_client().get(target).status_code == 200
+    for target in links.linked:
+        if target.startswith("/"):
+            assert app.test_client().get(target).status_code == 200
+        else:
+            assert target.startswith(("#", "https://www.facebook.com/help/"))
+
+
+def test_a_style_sheet_loads_nothing_from_elsewhere(app: Flask) -> None:
+    for path in (ROOT / "server/web/pages/static").iterdir():
+        assert not re.search(r"url\(|@import|https?:", path.read_text()), path
+
+
+@pytest.mark.parametrize(
+    "path", ["/.well-known/jwt-vc-issuer", "/v1/policy", "/vct/proof-of-objection/1", "/openapi.json"]
+)
+def test_what_is_public_is_json_that_may_be_kept_a_while(app: Flask, path: str) -> None:
+    response = app.test_client().get(path)
+    assert response.status_code == 200
+    assert response.content_type == "application/json"
+    assert response.headers["Cache-Control"].startswith("public, max-age=")
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    json.loads(response.data)
+
+
+def test_issuer_keys_policy_and_checkpoint_fit_each_other(app: Flask) -> None:
+    from server.core.notes import verify_checkpoint
+    from server.core.policies import parse_trust_policy
+
+    client = app.test_client()
+    policy = parse_trust_policy(client.get("/v1/policy").data)
+    issuer = json.loads(client.get("/.well-known/jwt-vc-issuer").data)
+    assert issuer["issuer"] == policy.issuer
+    assert {key["kid"] for key in issuer["jwks"]["keys"]} == policy.issuer_keys.keys()
+    checkpoint = client.get("/checkpoint")
+    assert checkpoint.content_type == "text/plain; charset=utf-8"
+    assert verify_checkpoint(checkpoint.get_data(as_text=True), trusted=policy.log).size == 0
+    metadata = json.loads(client.get("/vct/proof-of-objection/1").data)
+    assert metadata["vct"] == f"{policy.issuer}/vct/proof-of-objection/1"
+
+
+def test_health(app: Flask) -> None:
+    client = app.test_client()
+    assert json.loads(client.get("/healthz").data) == {"status": "alive"}
+    assert json.loads(client.get("/readyz").data) == {"status": "ready", "log_size": 0}

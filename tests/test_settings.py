@@ -1,0 +1,155 @@
+"""Settings: every problem at once, nothing unknown; and a process that ends with one line when they are wrong."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from server.errors import OperatorError
+from server.settings import GIVE_UP, Settings
+from tests.fixtures.servers import ROOT, bare_environment
+
+GOOD = {
+    "DATA_DIR": "/srv/objection",
+    "PUBLIC_URL": "https://register.example/base",
+    "DATABASE_URL": "postgresql://user:pass@db.example/objection",
+    "LOG_ORIGIN": "register.example/log/2026",
+    "RATE_LIMIT_STORAGE_URL": "redis://cache.example:6379",
+    "RECORD_RATE": "5 per second",
+    "READ_RATE": "100 per day",
+    "RECEIPT_MAX_AGE_S": "3600",
+    "TRUSTED_PROXIES": "2",
+    "PRACTICE": "on",
+    "BIND": "unix:/run/objection.sock",
+    "WORKERS": "8",
+}
+BAD = {
+    "PUBLIC_URL": ["", "register.example", "ftp://register.example", "https://", "https://a.example/", "https://a/?q"],
+    "DATABASE_URL": ["", "mysql://x", "postgres://x", "sqlite://"],
+    "LOG_ORIGIN": ["", "two words", "a+b", "x" * 256, "a\n"],
+    "RATE_LIMIT_STORAGE_URL": ["", "memcached://x", "localhost:6379"],
+    "RECORD_RATE": ["", "0 per minute", "many", "5/minute", "-1 per minute", "5 per minute; 6 per hour"],
+    "READ_RATE": ["", "0 per day"],
+    "RECEIPT_MAX_AGE_S": ["", "0", "-1", "1.5", "1e3", "thirty", "١٢"],
+    "TRUSTED_PROXIES": ["", "-1", "one"],
+    "PRACTICE": ["", "yes", "true", "1", "ON"],
+    "BIND": ["", "8000", "127.0.0.1", "host:port"],
+    "WORKERS": ["", "0", "-2", "auto"],
+}
+
+
+def from_env(**given: str) -> Settings:
+    return Settings.from_env({f"OBJECTION_{name}": value for name, value in given.items()})
+
+
+def refusal(**given: str) -> str:
+    with pytest.raises(OperatorError) as caught:
+        from_env(**given)
+    assert caught.value.code == "settings_invalid"
+    return str(caught.value)
+
+
+def test_defaults_need_nothing() -> None:
+    settings = Settings.from_env({"PATH": "/bin", "HOME": "/root"})
+    assert settings.public_url == "http://127.0.0.1:8000"
+    assert settings.log_origin == "127.0.0.1:8000/log"
+    assert settings.database_url == f"sqlite:///{settings.data_dir}/register.sqlite"
+    assert settings.data_dir == Path(".data").absolute()
+    assert settings.practice is False
+    assert settings.trusted_proxies == 0
+    assert settings.workers >= 2
+    assert settings.receipt_max_age_s == 30 * 86_400
+
+
+def test_everything_given_is_used() -> None:
+    settings = from_env(**GOOD)
+    assert settings == Settings(
+        data_dir=Path("/srv/objection"),
+        public_url="https://register.example/base",
+        database_url="postgresql+psycopg://user:pass@db.example/objection",
+        log_origin="register.example/log/2026",
+        rate_limit_storage_url="redis://cache.example:6379",
+        record_rate="5 per second",
+        read_rate="100 per day",
+        receipt_max_age_s=3600,
+        trusted_proxies=2,
+        practice=True,
+        bind="unix:/run/objection.sock",
+        workers=8,
+    )
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD.items() for value in values])
+def test_a_bad_value_is_named(name: str, value: str) -> None:
+    assert f"OBJECTION_{name}={value!r}" in refusal(**GOOD | {name: value})
+
+
+def test_all_problems_at_once() -> None:
+    message = refusal(**{name: values[-1] for name, values in BAD.items()}, PORT="80", SECRET="x")
+    for name in [*BAD, "PORT", "SECRET"]:
+        assert f"OBJECTION_{name}" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("name", ["DATABSE_URL", "PUBLIC_URLS", "public_url", ""])
+def test_an_unknown_variable_is_refused(name: str) -> None:
+    assert f"OBJECTION_{name}: no such setting" in refusal(**{name: "x"})
+
+
+def test_every_setting_can_be_given() -> None:
+    assert {name.lower() for name in GOOD} == set(Settings.__dataclass_fields__)
+
+
+def run(*command: str, **given: str) -> subprocess.CompletedProcess[str]:
+    environment = bare_environment() | {f"OBJECTION_{name}": value for name, value in given.items()}
+    return subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def expect_one_line(process: subprocess.CompletedProcess[str], code: str) -> None:
+    assert process.returncode not in {0, 1}
+    assert process.stderr.startswith(f"objection: {code}: "), process.stderr
+    ours = [line for line in process.stderr.splitlines() if line.startswith("objection: ")]
+    assert len(ours) == 1, process.stderr
+    assert "Traceback" not in process.stderr
+    assert process.stdout == ""
+
+
+def test_gunicorn_ends_with_one_line_on_bad_settings(tmp_path: Path) -> None:
+    process = run("-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:application", DATA_DIR=str(tmp_path), WORKERS="0")
+    expect_one_line(process, "settings_invalid")
+    assert process.returncode == GIVE_UP
+
+
+def test_the_application_ends_with_one_line_on_bad_settings(tmp_path: Path) -> None:
+    process = run("-c", "import wsgi", DATA_DIR=str(tmp_path), WORKERS="0", NOTHING="x")
+    expect_one_line(process, "settings_invalid")
+    assert process.returncode == GIVE_UP
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"DATABASE_URL": "sqlite:////nowhere/at/all.sqlite"}, "database_unavailable"),
+        ({"DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}, "database_unavailable"),
+        ({"DATA_DIR": "/dev/null/x"}, "storage_unusable"),
+    ],
+)
+def test_the_application_ends_with_one_line_on_storage_that_is_not_fit(
+    tmp_path: Path, changes: dict[str, str], code: str
+) -> None:
+    process = run("-c", "import wsgi", **({"DATA_DIR": str(tmp_path)} | changes))
+    expect_one_line(process, code)
+
+
+def test_gunicorn_gives_up_when_its_workers_cannot_start(tmp_path: Path) -> None:
+    """Exit, not an endless loop of workers that die; keys that others may read are the case here."""
+    run("-c", "import wsgi; wsgi.application.extensions['objection'].close()", DATA_DIR=str(tmp_path))
+    (tmp_path / "keys/log-1.key").chmod(0o644)
+    options = {"DATA_DIR": str(tmp_path), "WORKERS": "1", "BIND": f"unix:{tmp_path}/socket"}
+    process = run("-m", "gunicorn", "-c", "gunicorn.conf.py", "--log-level", "critical", "wsgi:application", **options)
+    assert process.returncode != 0
+    assert "objection: keys_exposed: " in process.stderr
+    assert "Traceback" not in process.stderr

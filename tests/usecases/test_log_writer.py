@@ -1,0 +1,162 @@
+"""The log writer: groups and their bounds, proofs at every size, status indexes over list borders, the end."""
+
+import secrets
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from sqlalchemy import text
+
+from server.core.proofs import format_entry, parse_proof, verify_proof
+from server.usecases import log_writer
+from server.usecases.check_log import check_log
+from server.usecases.log_writer import Logged, find_logged
+from server.usecases.register import Register, Storage
+from tests.fixtures.sealed import append_many, sealed_receipt
+from tests.fixtures.servers import make_settings, register_of, running
+
+
+@pytest.fixture
+def app(tmp_path: Path, storage_settings: dict[str, str]) -> Iterator[Flask]:
+    with running(make_settings(tmp_path, **storage_settings)) as app:
+        yield app
+
+
+def expect_proven(register: Register, logged: Logged) -> int:
+    record = logged.record
+    entry = format_entry(
+        kind=record.kind, salt=record.salt, receipt_sha256=record.receipt_sha256, received_at=record.received_at
+    )
+    proof = parse_proof(logged.proof)
+    assert proof.index == record.log_index
+    return verify_proof(proof, entry=entry, log=register.keyring.log_verifier).size
+
+
+def expect_consistent(register: Register, size: int) -> None:
+    storage = Storage(register.database, register.blobs, register.keyring)
+    found = check_log(storage, progress=lambda _done, _total: None)
+    assert (found.problems, found.entries) == ([], size)
+
+
+def test_every_proof_holds_across_tile_borders(app: Flask) -> None:
+    register = register_of(app)
+    logged = [register.log_writer.append(sealed_receipt()) for _ in range(9)]
+    assert [expect_proven(register, each) for each in logged] == list(range(1, 10))
+    logged += append_many(register, 600)
+    for each in logged:
+        assert expect_proven(register, each) > each.record.log_index
+    assert {each.record.log_index for each in logged} == set(range(609))
+    assert len({each.record.status_index for each in logged}) == 609
+    with register.database.reading() as connection:
+        for each in logged[::50]:
+            found = find_logged(connection, each.record.receipt_sha256)
+            assert found is not None
+            assert found.record == each.record
+            assert expect_proven(register, found) == 609
+        assert find_logged(connection, bytes(32)) is None
+    expect_consistent(register, 609)
+
+
+def test_what_waits_goes_into_one_group(app: Flask) -> None:
+    register = register_of(app)
+    with ThreadPoolExecutor(40) as pool:
+        with register.database.starting():
+            futures = [pool.submit(register.log_writer.append, sealed_receipt()) for _ in range(40)]
+            time.sleep(0.3)
+        sizes = {expect_proven(register, future.result(timeout=20)) for future in futures}
+    assert sizes == {40}
+    assert len(register.blobs.segments()) == 1
+
+
+def test_a_group_is_bounded_in_number_and_bytes(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    register = register_of(app)
+    for bounds, groups in (({"_MAX_GROUP": 9}, 4), ({"_MAX_GROUP_BYTES": 1000}, 4)):
+        before = len(register.blobs.segments())
+        with monkeypatch.context() as patch, ThreadPoolExecutor(40) as pool:
+            for name, value in bounds.items():
+                patch.setattr(log_writer, name, value)
+            with register.database.starting():
+                futures = [pool.submit(register.log_writer.append, sealed_receipt(size=100)) for _ in range(40)]
+                time.sleep(0.3)
+            for future in futures:
+                expect_proven(register, future.result(timeout=20))
+        assert len(register.blobs.segments()) - before == groups
+
+
+def test_a_lone_receipt_waits_for_no_timer(app: Flask) -> None:
+    append_many(register_of(app), 2)
+    started = time.monotonic()
+    for _ in range(5):
+        register_of(app).log_writer.append(sealed_receipt())
+    assert time.monotonic() - started < 2
+
+
+def test_status_lists_have_a_border(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With lists of eight: each index once, each list in an order of its own."""
+    monkeypatch.setattr(log_writer, "STATUS_LIST_SIZE", 8)
+    with running(make_settings(tmp_path)) as app:
+        indexes = [register_of(app).log_writer.append(sealed_receipt()).record.status_index for _ in range(24)]
+    for number in range(3):
+        assert {*indexes[8 * number : 8 * number + 8]} == set(range(8 * number, 8 * number + 8))
+    orders = [[index % 8 for index in indexes[8 * n : 8 * n + 8]] for n in range(3)]
+    assert orders != [sorted(order) for order in orders]
+
+
+def test_the_time_is_the_registers_own(tmp_path: Path) -> None:
+    with running(make_settings(tmp_path)) as app:
+        before = int(time.time())
+        record = register_of(app).log_writer.append(sealed_receipt()).record
+        assert before <= record.received_at <= time.time()
+
+
+def test_closing_finishes_what_was_begun(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    with running(settings) as app:
+        register = register_of(app)
+        with ThreadPoolExecutor(8) as pool:
+            with register.database.starting():
+                futures = [pool.submit(register.log_writer.append, sealed_receipt()) for _ in range(8)]
+                time.sleep(0.2)
+                closing = threading.Thread(target=register.log_writer.close)
+                closing.start()
+            assert {expect_proven(register, future.result(timeout=20)) for future in futures} == {8}
+            closing.join(timeout=20)
+        assert not register.log_writer.alive()
+        assert app.test_client().get("/readyz").status_code == 503
+    with running(settings) as app:
+        expect_consistent(register_of(app), 8)
+
+
+def test_subtrees_that_are_remembered_are_dropped_beyond_a_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_writer, "_MAX_SUBTREES", 3)
+    with running(make_settings(tmp_path)) as app:
+        register = register_of(app)
+        for _ in range(40):
+            expect_proven(register, register.log_writer.append(sealed_receipt()))
+        expect_consistent(register, 40)
+
+
+def test_a_second_writer_changes_the_log_behind_the_firsts_back(tmp_path: Path) -> None:
+    """What one process remembers of the tree must stay true when another one writes in between."""
+    settings = make_settings(tmp_path)
+    with running(settings) as one, running(settings) as other:
+        for turn in range(60):
+            register = register_of(one if secrets.randbelow(2) else other)
+            assert expect_proven(register, register.log_writer.append(sealed_receipt())) == turn + 1
+        expect_consistent(register_of(one), 60)
+
+
+def test_the_log_itself_tells_no_receipt(app: Flask) -> None:
+    register = register_of(app)
+    logged = append_many(register, 3)
+    with register.database.reading() as connection:
+        entries = b"".join(entry for (entry,) in connection.execute(text("SELECT entry FROM log_entries")))
+    for each in logged:
+        assert each.record.receipt_sha256.hex().encode() not in entries
+        assert each.record.receipt_sha256 not in entries
