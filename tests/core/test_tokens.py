@@ -108,8 +108,8 @@ def test_token_that_differs_from_the_receipt(claim: str) -> None:
 
 
 def test_every_claim_that_could_differ_was_tried() -> None:
-    """The others have one value only, or are the record's own word, which the log proof checks."""
-    one_value = {"_sd_alg", "controller", "right", "contested_basis", "assurance"}
+    """The others have one value only (vct and iat follow from iss and received_at), or are the record's own word."""
+    one_value = {"_sd_alg", "vct", "iat", "controller", "right", "contested_basis", "assurance"}
     records_word = {"iss", "received_at", "log", "status"}
     assert set(MISMATCHES) | one_value | records_word == set(_verified().claims)
 
