@@ -30,6 +30,7 @@ bench: .venv/ready extension/node_modules/ready
 
 extension: extension/.output/production/ready
 
+# With the oldest Python that we support: what only it needs must be in the lock, too.
 lock:
 	$(BIN)/pip-compile -q --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --no-emit-trusted-host -o requirements/run.lock pyproject.toml
