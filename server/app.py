@@ -37,6 +37,7 @@ def create_app(settings: Settings) -> Flask:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies)  # type: ignore[method-assign]
     limiter = create_limiter(
         storage_url=settings.rate_limit_storage_url,
+        record_rate=settings.record_rate,
         read_rate=settings.read_rate,
         shared_secret=register.keyring.rate_limit_secret,
     )
@@ -44,7 +45,7 @@ def create_app(settings: Settings) -> Flask:
     limiter.init_app(app)
     app.after_request(_finish)
     register_problem_handlers(app)
-    app.register_blueprint(receipts.create_blueprint(register, limiter.limit(settings.record_rate)))
+    app.register_blueprint(receipts.create_blueprint(register))
     app.register_blueprint(publication.create_blueprint(register))
     app.register_blueprint(pages.create_blueprint(register))
     return app

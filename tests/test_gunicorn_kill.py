@@ -73,7 +73,7 @@ def test_nothing_acknowledged_is_lost_when_everything_is_killed(tmp_path: Path) 
     with serving(tmp_path, workers=3) as server:
         for _ in range(3):
             acknowledged = kill_under_load(server)
-            assert len(acknowledged) > 30, "hardly any load"
+            assert len(acknowledged) > 10, "hardly any load"
             everything += acknowledged
             checked = check_log(server)
             assert checked.returncode == 0, checked.stderr

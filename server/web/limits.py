@@ -11,11 +11,12 @@ from functools import lru_cache
 from flask import request
 from flask_limiter import Limiter
 
+RECORD = "receipts.record"
 _DAY_S = 86_400
 _STORAGE_TIMEOUT_S = 1  # a shared storage that hangs must not hang the register with it
 
 
-def create_limiter(*, storage_url: str, read_rate: str, shared_secret: bytes) -> Limiter:
+def create_limiter(*, storage_url: str, record_rate: str, read_rate: str, shared_secret: bytes) -> Limiter:
     """Return the limiter; it falls back to this process's memory when the shared storage does not answer.
 
     Networks are hashed with ``shared_secret`` where processes share the storage, which must have the same one to count
@@ -27,7 +28,8 @@ def create_limiter(*, storage_url: str, read_rate: str, shared_secret: bytes) ->
         storage_uri=storage_url,
         storage_options={"socket_timeout": _STORAGE_TIMEOUT_S} if shared else {},
         strategy="fixed-window",
-        default_limits=[read_rate],
+        # One limit a route, chosen here: a decorator on top of defaults would have each request looked up twice.
+        default_limits=[lambda: record_rate if request.endpoint == RECORD else read_rate],
         headers_enabled=True,
         in_memory_fallback_enabled=shared,
     )

@@ -3,7 +3,6 @@
 from http import HTTPStatus
 
 from flask import Blueprint, Response, current_app, request
-from flask_limiter import RouteLimit
 
 from server.core.encoding import format_json, parse_base64url
 from server.core.envelopes import SHARE_SIZE
@@ -17,11 +16,10 @@ from server.web.multipart import read_submission
 BUNDLE_TYPE = "application/vnd.etsi.asic-e+zip"
 
 
-def create_blueprint(register: Register, limit_recording: RouteLimit) -> Blueprint:
+def create_blueprint(register: Register) -> Blueprint:
     blueprint = Blueprint("receipts", __name__, url_prefix="/v1/receipts")
 
     @blueprint.post("")
-    @limit_recording
     def record() -> Response:
         receipt, share, evidence = read_submission(request)
         recorded = record_objection(

@@ -16,7 +16,7 @@ from server.usecases import log_writer
 from server.usecases.check_log import check_log
 from server.usecases.log_writer import Logged, find_logged
 from server.usecases.register import Register, Storage
-from tests.fixtures.sealed import append_many, sealed_receipt
+from tests.fixtures.sealed import append_many, sealed_receipt, wait_for_queue
 from tests.fixtures.servers import make_settings, register_of, running
 
 
@@ -66,7 +66,7 @@ def test_what_waits_goes_into_one_group(app: Flask) -> None:
     with ThreadPoolExecutor(40) as pool:
         with register.database.starting():
             futures = [pool.submit(register.log_writer.append, sealed_receipt()) for _ in range(40)]
-            time.sleep(0.3)
+            wait_for_queue(register, 39)
         sizes = {expect_proven(register, future.result(timeout=20)) for future in futures}
     assert sizes == {40}
     assert len(register.blobs.segments()) == 1
@@ -81,7 +81,7 @@ def test_a_group_is_bounded_in_number_and_bytes(app: Flask, monkeypatch: pytest.
                 patch.setattr(log_writer, name, value)
             with register.database.starting():
                 futures = [pool.submit(register.log_writer.append, sealed_receipt(size=100)) for _ in range(40)]
-                time.sleep(0.3)
+                wait_for_queue(register, 39)
             for future in futures:
                 expect_proven(register, future.result(timeout=20))
         assert len(register.blobs.segments()) - before == groups
@@ -120,7 +120,7 @@ def test_closing_finishes_what_was_begun(tmp_path: Path) -> None:
         with ThreadPoolExecutor(8) as pool:
             with register.database.starting():
                 futures = [pool.submit(register.log_writer.append, sealed_receipt()) for _ in range(8)]
-                time.sleep(0.2)
+                wait_for_queue(register, 7)
                 closing = threading.Thread(target=register.log_writer.close)
                 closing.start()
             assert {expect_proven(register, future.result(timeout=20)) for future in futures} == {8}

@@ -17,8 +17,10 @@ from server.core.encoding import format_base64url
 from server.core.proofs import format_entry, parse_proof, verify_proof
 from server.core.tokens import verify_token
 from server.usecases.check_log import check_log
+from server.usecases.log_writer import Logged, SealedReceipt
 from server.usecases.register import Register, Storage
 from tests.fixtures.holders import Holder, Submission, new_share
+from tests.fixtures.sealed import wait_for_queue
 from tests.fixtures.servers import footprint, make_settings, post, register_of, running
 
 
@@ -61,18 +63,27 @@ def expect_consistent(register: Register, records: int) -> None:
 
 def in_one_group(app: Flask, *submissions: Submission) -> list[TestResponse]:
     """Record ``submissions`` while the log is held, so that the writer finds them all waiting; in that order."""
-    writer = register_of(app).log_writer
+    register = register_of(app)
+    arrived: list[None] = []
+    append = type(register.log_writer).append
+
+    def counted(receipt: SealedReceipt) -> Logged:
+        arrived.append(None)
+        return append(register.log_writer, receipt)
+
+    register.log_writer.append = counted  # type: ignore[method-assign]
     with ThreadPoolExecutor(len(submissions)) as pool:
         futures: list[Future[TestResponse]] = []
-        with register_of(app).database.starting():
+        with register.database.starting():
             for number, submission in enumerate(submissions):
                 futures.append(pool.submit(post, app, submission))
-                deadline = time.monotonic() + 10
-                # The writer has taken the first and waits for the log; the others queue behind it.
-                while writer._queue.qsize() < number or not futures[0].running():
+                deadline = time.monotonic() + 15
+                while len(arrived) <= number:
                     assert time.monotonic() < deadline
                     time.sleep(0.001)
                 time.sleep(0.05 if number == 0 else 0)
+                # The writer has taken the first and waits for the log; the others queue behind it.
+                wait_for_queue(register, number)
         return [future.result(timeout=20) for future in futures]
 
 
