@@ -1,9 +1,7 @@
 /** What Meta's notice is made of, without a page: wording, links, addresses. The rules are data. */
-import rules from '../../rules/notice-rules.json';
+import { type Channel, type Platform, rules } from '../../rules/rules';
 
-export type Channel = 'in-app' | 'notification-list' | 'form';
-export type Platform = 'facebook' | 'instagram' | 'threads';
-export type Place = keyof typeof rules.places;
+export type { Channel, Place, Platform } from '../../rules/rules';
 
 export interface Notice {
   platform: Platform;
@@ -16,16 +14,18 @@ export interface Notice {
   text: string;
 }
 
-export const RULESET = rules.ruleset;
 export const MAX_TEXT = 20_000;
 const MAX_URL = 512;
-const ENOUGH_CONCEPTS = 2;
+const MAX_WRAPPERS = 3;
 
 /** A language in which Meta's wording was found. */
 export interface Wording {
   language: string;
   concepts: number;
 }
+
+/** The objection against training AI, or the form for data of people without an account, which is another right. */
+export type Form = 'objection' | 'third-party';
 
 /** Returns the platform that `host` belongs to; a look-alike such as facebook.com.example belongs to none. */
 export function platformOf(host: string): Platform | undefined {
@@ -40,64 +40,107 @@ export function platformOf(host: string): Platform | undefined {
 export function sanitiseUrl(url: string): string {
   const { protocol, host, hostname, pathname } = new URL(url);
   if (__PRACTICE__ && hostname === '127.0.0.1') return `${protocol}//${host}/practice`;
-  return `https://${hostname}${pathname}`.slice(0, MAX_URL);
+  return `https://${hostname}${pathname}`.slice(0, MAX_URL).replace(/%.?$/, '');
 }
 
-/** Returns whether `url`, unwrapped from Meta's redirectors, is an objection form against training AI. */
-export function isObjectionForm(url: string): boolean {
-  const target = unwrapLink(url);
-  if (!target) return false;
-  return rules.objection_forms.some(({ host, path, ids }) => {
-    if (!isWithin(target.hostname, host) || !target.pathname.startsWith(path)) return false;
-    const [id] = target.pathname.slice(path.length).split('/');
-    return id !== undefined && ids.includes(id);
-  });
+/** Returns which form stands at `url` itself: known by the number in its path, on any subdomain, in any language. */
+export function formAt(url: string): Form | undefined {
+  if (!URL.canParse(url)) return undefined;
+  const { hostname, pathname } = new URL(url);
+  const id = pathname.match(/\/contact\/([0-9]+)(?:\/|$)/)?.[1];
+  if (!id || !rules.forms.sites.some(({ host, under }) => isWithin(hostname, host) && pathname.startsWith(under))) {
+    return undefined;
+  }
+  if (rules.forms.objection.includes(id)) return 'objection';
+  return rules.forms.thirdParty.includes(id) ? 'third-party' : undefined;
 }
 
-/** Returns whether a page at `path` shows one person's words, so that nothing on it is taken for a notice. */
+/** Returns which form a link to `url` leads to, through Meta's redirectors. */
+export function formLinked(url: string): Form | undefined {
+  let target = url;
+  for (let depth = 0; depth < MAX_WRAPPERS; depth++) {
+    const inner = wrappedIn(target);
+    if (inner === undefined) break;
+    target = inner;
+  }
+  return formAt(target);
+}
+
+/** Returns whether a page at `path` is made of people's own words, so that nothing on it is taken for a notice. */
 export function isContentPath(path: string): boolean {
-  return rules.content_paths.some((prefix) => path.startsWith(prefix));
+  return rules.contentPaths.test(path);
 }
 
 export function isNotificationPath(path: string): boolean {
-  return rules.notification_paths.some((prefix) => path === prefix || path.startsWith(`${prefix}/`));
+  return rules.notificationPaths.test(path);
 }
 
-export function isNotificationLabel(label: string): boolean {
-  return rules.notification_labels.includes(foldText(label));
+/** Returns whether something called `name` is a list of notifications. */
+export function namesNotifications(name: string): boolean {
+  return rules.notificationNames.test(foldText(name));
+}
+
+/** Returns whether `text` starts like an advertisement. */
+export function startsSponsored(text: string): boolean {
+  const found = foldText(text).match(rules.sponsored);
+  return found?.index === 0;
+}
+
+/** Returns whether `text` tells what somebody did, and so may repeat that person's words. */
+export function tellsWhatSomebodyDid(text: string): boolean {
+  return rules.personsDoing.test(foldText(text));
 }
 
 /** Returns `text` as it is read: white space folded, without soft hyphens and characters that have no width. */
 export function readableText(text: string): string {
   return text
-    .replace(/[\u00ad\u200b-\u200f\u2060\ufeff]/g, '')
+    .replace(/\u034f|[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]/g, '')
     .replace(/\s+/g, ' ')
     .trim();
 }
 
-/** Returns readable `text` without what typography varies: case and the form of apostrophes. */
-function foldText(text: string): string {
+/** Returns at most MAX_TEXT characters of `text`, none of them half of a pair. */
+export function boundedText(text: string): string {
+  return text.slice(0, MAX_TEXT).replace(/[\ud800-\udbff]$/, '');
+}
+
+/** Returns readable `text` without what typography varies: case, and the forms of apostrophes, hyphens and letters. */
+export function foldText(text: string): string {
   return readableText(text)
-    .normalize('NFC')
-    .replace(/[\u2018\u2019\u02bc\u0060\u00b4]/g, "'")
+    .replace(/[\u2018\u2019\u201b\u02bc\u2032\u0060\u00b4\uff07]/g, "'") // before NFKC, which makes spaces of some
+    .normalize('NFKC')
+    .replace(/[\u2010\u2011]/g, '-')
     .toLowerCase();
 }
 
 /**
- * Returns the language in which `text` says what the notice says, or undefined.
+ * Returns the language in which one or another of `texts`, readings of the same words, says what the notice says.
  *
- * That takes the subject, AI at Meta, and one more of title, legal basis, right to object and whose posts: a cookie
- * dialog has legitimate interests and a right to object, too.
+ * Two phrases of one language, one of them about AI at Meta: a cookie dialog has legitimate interests and a right to
+ * object, too. What is enough stands in the rules.
  */
-export function findWording(text: string): Wording | undefined {
-  const folded = foldText(text);
+export function findWording(...texts: string[]): Wording | undefined {
+  const folded = texts.map(foldText);
   let best: Wording | undefined;
   for (const [language, phrases] of Object.entries(rules.phrases)) {
-    if (!phrases.subject.some((phrase) => folded.includes(phrase))) continue;
-    const concepts = Object.values(phrases).filter((some) => some.some((phrase) => folded.includes(phrase))).length;
-    if (concepts >= ENOUGH_CONCEPTS && concepts > (best?.concepts ?? 0)) best = { language, concepts };
+    const said = new Set<string>();
+    for (const [concept, pattern] of Object.entries(phrases)) {
+      if (folded.some((text) => pattern.test(text))) said.add(concept);
+    }
+    const enough = rules.enough.some((groups) => groups.every((group) => group.some((concept) => said.has(concept))));
+    if (enough && said.size > (best?.concepts ?? 0)) best = { language, concepts: said.size };
   }
   return best;
+}
+
+/**
+ * Returns whether `text`, read with no regard to where words begin and end, could have the notice's wording.
+ *
+ * Cheap, and never false where `findWording` finds something: it decides what is worth reading properly.
+ */
+export function mayHaveWording(text: string): boolean {
+  const squeezed = squeeze(text);
+  return SQUEEZED_PHRASES.some((phrase) => squeezed.includes(phrase));
 }
 
 /** Returns a language tag as `xx`, or undefined for anything that is none. */
@@ -105,13 +148,18 @@ export function languageOf(tag: string | null | undefined): string | undefined {
   return tag?.match(/^([a-z]{2})(?:[-_]|$)/i)?.[1]?.toLowerCase();
 }
 
-function unwrapLink(url: string): URL | undefined {
+const SQUEEZED_PHRASES = [...new Set(rules.tellingPhrases.map(squeeze))];
+
+function squeeze(text: string): string {
+  return foldText(text).replaceAll(' ', '');
+}
+
+/** Returns the address that a redirector of Meta's leads to; undefined for any other address. */
+function wrappedIn(url: string): string | undefined {
   if (!URL.canParse(url)) return undefined;
-  const parsed = new URL(url);
-  const wrapper = rules.link_wrappers.find(({ host }) => host === parsed.hostname);
-  if (!wrapper) return parsed;
-  const target = parsed.searchParams.get(wrapper.parameter);
-  return target && URL.canParse(target) ? new URL(target) : undefined;
+  const { hostname, pathname, searchParams } = new URL(url);
+  const wrapper = rules.linkWrappers.find(({ host, path }) => isWithin(hostname, host) && path.test(pathname));
+  return wrapper ? (searchParams.get(wrapper.parameter) ?? undefined) : undefined;
 }
 
 function isWithin(host: string, domain: string): boolean {

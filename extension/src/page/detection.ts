@@ -1,158 +1,275 @@
 /** Finding the notice in a page: by the place where it stands, then by its link or its wording. Class names mean nothing. */
-import rules from '../../rules/notice-rules.json';
+import { type Place, rules } from '../../rules/rules';
 import {
-  type Channel,
+  boundedText,
   findWording,
+  formAt,
+  formLinked,
   isContentPath,
-  isNotificationLabel,
   isNotificationPath,
-  isObjectionForm,
   languageOf,
-  MAX_TEXT,
+  mayHaveWording,
   type Notice,
-  type Place,
+  namesNotifications,
+  type Platform,
   platformOf,
-  RULESET,
   readableText,
   sanitiseUrl,
+  startsSponsored,
+  tellsWhatSomebodyDid,
 } from '../core/detection';
 
 export interface FoundNotice extends Notice {
   element: Element;
 }
 
-/** Where a notice may stand, most telling first. */
-const PLACES = Object.entries(rules.places) as [Place, { channel: Channel; selector: string }][];
-export const ANY_PLACE = PLACES.map(([, { selector }]) => selector).join(', ');
-
+const { dialog: DIALOG, page: PAGE, notification: ENTRY } = mapSelectors();
 /** Users' own words, and what is not there to be read: never looked into. */
-const NEVER = `${rules.other_peoples_words}, ${rules.hidden}, script, style, noscript, template`;
-const BLOCK = /^(?:ADDRESS|ARTICLE|BR|DD|DIV|DL|DT|FORM|H[1-6]|HR|LI|MAIN|OL|P|SECTION|TABLE|TD|TH|TR|UL)$/;
-/** Beyond this many nodes a place is no notice but a page. Keeps the cost of one look bounded. */
+const NEVER = `${rules.otherPeoplesWords}, ${rules.messageLists}, ${rules.hidden}, script, style, noscript, template`;
+const PANE_HEADING = 'h1, h2, h3, [role=heading]';
+const MAX_PANE_NAME = 60;
+/** Beyond these a place is no notice but a page. They bound the cost of one look. */
+const MAX_CHARACTERS = 60_000;
 const MAX_NODES = 4_000;
 
 /** Returns the notice in `root`, if there is one; `location` decides the platform. */
 export function findNotice(root: Document | Element, location: Location | URL): FoundNotice | undefined {
-  const form = findForm(root, location);
-  if (form) return form;
-  if (!platformOf(location.hostname) || isContentPath(location.pathname)) return undefined;
-  for (const element of placesIn(root, location)) {
-    const found = noticeAt(element, location);
+  const platform = platformOf(location.hostname);
+  if (!platform) return undefined;
+  const form = formAt(location.href);
+  if (form) return form === 'objection' ? formPage(root, location, platform) : undefined;
+  for (const [place, element] of candidatesIn(root, location)) {
+    const found = noticeAt(place, element, location, platform);
     if (found) return found;
   }
   return undefined;
 }
 
-/** Yields where a notice may stand in `root`. Lists are looked through only where they are notifications. */
-function* placesIn(root: Document | Element, location: Location | URL): Generator<Element> {
-  yield* root.querySelectorAll(rules.places.dialog.selector);
-  yield* root.querySelectorAll(rules.places.page.selector);
-  const panes = isNotificationPath(location.pathname)
-    ? [root]
-    : [...root.querySelectorAll('[aria-label]')].filter(isNotificationPane);
-  for (const pane of panes) yield* pane.querySelectorAll(rules.places.notification.selector);
+/**
+ * Yields where a notice may stand in `root`, itself included: dialogs, then regions of the page, then notifications.
+ *
+ * Cheap reasons only: what is yielded has a right place, and words or links that deserve to be read properly.
+ */
+export function* candidatesIn(root: Document | Element, location: Location | URL): Generator<[Place, Element]> {
+  if (isContentPath(location.pathname)) return;
+  for (const element of within(root, DIALOG)) if (isCandidate('dialog', element)) yield ['dialog', element];
+  for (const element of within(root, PAGE)) if (isCandidate('page', element)) yield ['page', element];
+  for (const pane of panesIn(root, location)) {
+    for (const element of within(pane, ENTRY)) {
+      if (isCandidate('notification', element) && isNotificationEntry(element, location)) {
+        yield ['notification', element];
+      }
+    }
+  }
 }
 
-/** Returns the notice that `element` itself is, if it stands in one of the places. */
-export function noticeAt(element: Element, location: Location | URL): FoundNotice | undefined {
-  const platform = platformOf(location.hostname);
-  const place = placeOf(element, location);
-  if (!platform || !place || isContentPath(location.pathname)) return undefined;
-  if (element.closest(rules.other_peoples_words) || element.closest(rules.hidden)) return undefined;
-  const { text, links } = readVisible(element);
-  const wording = findWording(text);
-  if (!wording && !links.some(isObjectionForm)) return undefined;
-  // A list inside a dialog of notifications: the entry is the notice, not the dialog around it.
+/** Yields what holds `element` and may itself be a notice, innermost first. */
+export function* candidatesAround(element: Element, location: Location | URL): Generator<[Place, Element]> {
+  if (isContentPath(location.pathname)) return;
+  for (let around: Element | null = element; around; around = around.parentElement) {
+    const place = placeOf(around);
+    if (!place || !isCandidate(place, around)) continue;
+    if (place !== 'notification' || isNotificationEntry(around, location)) yield [place, around];
+  }
+}
+
+/** Returns whether `element` is, or stands in, what other people write: no change in there concerns us. */
+export function isOtherPeoplesWords(element: Element): boolean {
+  return element.closest(rules.otherPeoplesWords) !== null;
+}
+
+function isCandidate(place: Place, element: Element): boolean {
+  if (isOtherPeoplesWords(element) || element.closest(rules.hidden)) return false;
+  if (place !== 'notification') {
+    // Chats are lists of rows, and may stand in a dialog of their own. A post opens in a dialog, too.
+    if (element.closest(rules.messageLists) || element.querySelector(rules.showsOtherPeoplesWords)) return false;
+    if (element.parentElement?.closest(DIALOG)?.querySelector(rules.showsOtherPeoplesWords)) return false;
+  }
+  return mayBeNotice(element);
+}
+
+function mayBeNotice(element: Element): boolean {
+  const text = element.textContent ?? '';
+  if (text.length > MAX_CHARACTERS) return false;
+  const links = [...element.querySelectorAll<HTMLAnchorElement>('a[href*=contact]')];
+  if (links.some(({ href }) => formLinked(href))) return true;
+  const labels = [...element.querySelectorAll('a[aria-label]')].map(labelOf);
+  return mayHaveWording(text + labels.join(''));
+}
+
+function noticeAt(
+  place: Place,
+  element: Element,
+  location: Location | URL,
+  platform: Platform,
+): FoundNotice | undefined {
+  // The entry in a pane is the notice, not the pane around it.
   if (place !== 'notification' && isNotificationPane(element)) return undefined;
   if (!isShown(element)) return undefined;
+  const { text, apart, links } = readShown(element);
+  const forms = links.map(formLinked);
+  const wording = findWording(text, apart);
+  if (!forms.includes('objection') && (!wording || forms.includes('third-party'))) return undefined;
+  if (place !== 'dialog' && (startsSponsored(text) || tellsWhatSomebodyDid(text))) return undefined;
   return {
     platform,
-    channel: rules.places[place].channel as Channel,
+    channel: rules.places[place].channel,
     language: wording?.language ?? languageAt(element),
     rule: ruleOf(platform, place, location),
-    ruleset: RULESET,
+    ruleset: rules.ruleset,
     url: sanitiseUrl(location.href),
-    text: text.slice(0, MAX_TEXT),
+    text: boundedText(text),
     element,
   };
 }
 
 /** Returns the objection form's own page: its address says all. */
-function findForm(root: Document | Element, location: Location | URL): FoundNotice | undefined {
-  const platform = platformOf(location.hostname);
-  if (!platform || !isObjectionForm(location.href)) return undefined;
+function formPage(root: Document | Element, location: Location | URL, platform: Platform): FoundNotice | undefined {
   const document = root.nodeType === Node.DOCUMENT_NODE ? (root as Document) : root.ownerDocument;
   const element = document?.querySelector('[role=main], main, form') ?? document?.body;
   if (!element) return undefined;
-  const { text } = readVisible(element);
+  const { text, apart } = readShown(element);
   return {
     platform,
     channel: 'form',
-    language: findWording(text)?.language ?? languageAt(element),
+    language: findWording(text, apart)?.language ?? languageAt(element),
     rule: `${platform}.form`,
-    ruleset: RULESET,
+    ruleset: rules.ruleset,
     url: sanitiseUrl(location.href),
-    text: text.slice(0, MAX_TEXT),
+    text: boundedText(text),
     element,
   };
 }
 
-function placeOf(element: Element, location: Location | URL): Place | undefined {
-  const place = PLACES.find(([, { selector }]) => element.matches(selector))?.[0];
-  if (place === 'notification') return isNotificationEntry(element, location) ? place : undefined;
-  // Chats are lists of rows, and may stand in a dialog of their own.
-  return element.closest(rules.message_lists) ? undefined : place;
+function placeOf(element: Element): Place | undefined {
+  if (element.matches(DIALOG)) return 'dialog';
+  if (element.matches(PAGE)) return 'page';
+  return element.matches(ENTRY) ? 'notification' : undefined;
+}
+
+/** Returns the lists in `root` whose entries are notifications, or `root` where it stands in one itself. */
+function panesIn(root: Document | Element, location: Location | URL): Iterable<Document | Element> {
+  if (isNotificationPath(location.pathname)) return [root];
+  if (root.nodeType === Node.ELEMENT_NODE && paneAround(root as Element)) return [root];
+  return [...root.querySelectorAll(rules.notificationPanes)].filter(isNotificationPane);
 }
 
 function isNotificationEntry(element: Element, location: Location | URL): boolean {
-  if (isNotificationPath(location.pathname)) return true;
-  for (let outer = element.parentElement; outer; outer = outer.parentElement) {
-    if (isNotificationPane(outer)) return true;
+  const inner = element.querySelectorAll(ENTRY);
+  // A group of entries is none; of two that say the same the inner one is the entry.
+  if (inner.length > 1 || [...inner].some(mayBeNotice)) return false;
+  const pane = paneAround(element);
+  const landmark = element.closest(rules.besideNotifications);
+  if (pane) return !landmark || landmark === pane || landmark.contains(pane);
+  if (!isNotificationPath(location.pathname) || landmark) return false;
+  // Chats float beside the main content, on the page of notifications too.
+  return element.closest('[role=main], main') !== null || !element.ownerDocument.querySelector('[role=main], main');
+}
+
+function paneAround(element: Element): Element | undefined {
+  for (let around = element.parentElement; around; around = around.parentElement) {
+    if (around.matches(rules.notificationPanes) && isNotificationPane(around)) return around;
   }
-  return false;
+  return undefined;
 }
 
 function isNotificationPane(element: Element): boolean {
-  const label = element.getAttribute('aria-label');
-  return label !== null && isNotificationLabel(label);
+  const name = nameOf(element);
+  return name.length <= MAX_PANE_NAME && namesNotifications(name) && element.querySelector(ENTRY) !== null;
 }
 
-function ruleOf(platform: string, place: Place, location: Location | URL): string {
+/** Returns what `element` is called: its label, or the heading it starts with. */
+function nameOf(element: Element): string {
+  const label = element.getAttribute('aria-label');
+  if (label) return label;
+  const ids = element.getAttribute('aria-labelledby')?.split(/\s+/) ?? [];
+  const labels = ids.map((id) => element.ownerDocument.getElementById(id)?.textContent ?? '').join(' ');
+  return labels.trim() || (element.querySelector(PANE_HEADING)?.textContent ?? '');
+}
+
+function ruleOf(platform: Platform, place: Place, location: Location | URL): string {
   if (__PRACTICE__ && location.protocol === 'http:') return `practice.${place}`;
   return `${platform}.${place}`;
 }
 
-/** Reads the text and the link targets of `element`, leaving out what must not be looked into. */
-function readVisible(element: Element): { text: string; links: string[] } {
+/** What a person reads in an element. */
+interface Reading {
+  text: string;
+  /** The same with a space wherever an element begins or ends: styles may set them apart although they are inline. */
+  apart: string;
+  links: string[];
+}
+
+/** Reads the text and the link targets that `element` shows, leaving out what must not be looked into. */
+function readShown(element: Element): Reading {
   const words: string[] = [];
   const links: string[] = [];
   let nodes = 0;
   const read = (node: Node): void => {
     if (++nodes > MAX_NODES) return;
-    if (node.nodeType === Node.TEXT_NODE) words.push(node.nodeValue ?? '');
+    if (node.nodeType === Node.TEXT_NODE && isVisible(node.parentElement)) words.push(node.nodeValue ?? '');
     if (node.nodeType !== Node.ELEMENT_NODE) return;
     const inner = node as Element;
-    if (inner !== element && (inner.matches(NEVER) || inner.matches(rules.message_lists))) return;
-    if (inner.tagName === 'A') {
+    if (inner !== element && isLeftOut(inner)) return;
+    const display = styleOf(inner)?.display;
+    if (display === 'none') return;
+    const isApart = inner.tagName === 'BR' || (!display?.startsWith('inline') && display !== 'contents');
+    words.push(isApart ? ' ' : EDGE);
+    if (inner.tagName === 'A' && isVisible(inner)) {
       links.push((inner as HTMLAnchorElement).href);
-      if (!inner.textContent?.trim()) words.push(` ${inner.getAttribute('aria-label') ?? ''} `);
+      words.push(` ${labelOf(inner)} `);
     }
-    const apart = BLOCK.test(inner.tagName);
-    if (apart) words.push(' ');
     for (let child = inner.firstChild; child; child = child.nextSibling) read(child);
-    if (apart) words.push(' ');
+    words.push(isApart ? ' ' : EDGE);
   };
   read(element);
-  const text = readableText(words.join(''));
-  return { text: nodes > MAX_NODES ? '' : text, links: nodes > MAX_NODES ? [] : links };
+  if (nodes > MAX_NODES) return { text: '', apart: '', links: [] };
+  const all = words.join('');
+  return { text: readableText(all.replaceAll(EDGE, '')), apart: readableText(all.replaceAll(EDGE, ' ')), links };
 }
 
+/** Where an inline element begins or ends; no text node has this character, HTML cannot carry it. */
+const EDGE = '\u0000';
+
+function isLeftOut(element: Element): boolean {
+  if (element.matches(NEVER)) return true;
+  // Places of their own: a dialog in the page's banner, the notifications that open there.
+  return element.matches(DIALOG) || (element.matches(rules.notificationPanes) && isNotificationPane(element));
+}
+
+/** Returns the label of a link that shows no words of its own. */
+function labelOf(link: Element): string {
+  return link.textContent?.trim() ? '' : (link.getAttribute('aria-label') ?? '');
+}
+
+/** Returns whether `element` is displayed at all. Boxes without size and off-screen ones count as shown. */
 function isShown(element: Element): boolean {
-  if (typeof element.checkVisibility === 'function') return element.checkVisibility({ visibilityProperty: true });
-  const style = element.ownerDocument.defaultView?.getComputedStyle(element);
-  return style?.display !== 'none' && style?.visibility !== 'hidden';
+  for (let around: Element | null = element; around; around = around.parentElement) {
+    const style = styleOf(around);
+    if (style?.display === 'none' || style?.opacity === '0') return false;
+  }
+  return true;
+}
+
+function isVisible(element: Element | null): boolean {
+  const visibility = element && styleOf(element)?.visibility;
+  return visibility !== 'hidden' && visibility !== 'collapse';
+}
+
+function styleOf(element: Element): CSSStyleDeclaration | undefined {
+  return element.ownerDocument.defaultView?.getComputedStyle(element);
 }
 
 function languageAt(element: Element): string {
   return languageOf(element.closest('[lang]')?.getAttribute('lang')) ?? 'en';
+}
+
+function* within(root: Document | Element, selector: string): Generator<Element> {
+  if (root.nodeType === Node.ELEMENT_NODE && (root as Element).matches(selector)) yield root as Element;
+  yield* root.querySelectorAll(selector);
+}
+
+function mapSelectors(): Record<Place, string> {
+  const { dialog, page, notification } = rules.places;
+  return { dialog: dialog.selector, page: page.selector, notification: notification.selector };
 }

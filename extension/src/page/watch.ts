@@ -1,11 +1,21 @@
 /** Watching a single-page application for the notice: only what a change touches is looked at again. */
-import rules from '../../rules/notice-rules.json';
-import { ANY_PLACE, type FoundNotice, findNotice, noticeAt } from './detection';
+import { candidatesAround, candidatesIn, type FoundNotice, findNotice, isOtherPeoplesWords } from './detection';
 
 export type { FoundNotice };
 
-const ATTRIBUTES = ['role', 'hidden', 'aria-hidden', 'aria-modal', 'aria-label', 'open', 'inert', 'href'];
-/** Style changes are not watched, there are too many: places with few words left are looked at again this often. */
+const ATTRIBUTES = [
+  'role',
+  'hidden',
+  'aria-hidden',
+  'aria-modal',
+  'aria-label',
+  'aria-labelledby',
+  'contenteditable',
+  'open',
+  'inert',
+  'href',
+];
+/** Style changes are not watched, there are too many; nor are addresses, pages change those without an event. */
 const RECHECK_MS = 1_000;
 
 export interface Watch {
@@ -19,29 +29,16 @@ export function watchForNotice(document: Document, onChange: (found: FoundNotice
   let address = location.href;
   let current: FoundNotice | undefined;
 
-  const show = (found: FoundNotice | undefined) => {
+  const look = () => {
+    address = location.href;
+    const found = findNotice(document, location);
     const changed = found?.element !== current?.element || found?.text !== current?.text || found?.url !== current?.url;
     current = found;
     if (changed) onChange(found);
   };
-  const look = () => {
-    address = location.href;
-    show(findNotice(document, location));
-  };
   const lookAt = (changes: MutationRecord[]) => {
-    if (address !== location.href) return look();
-    const touched = placesTouched(changes);
-    if (current) {
-      // A form's page, or a notice that is still as it was.
-      const still = current.channel === 'form' || (current.element.isConnected && !touched.has(current.element));
-      if (still) return undefined;
-      return look();
-    }
-    for (const place of touched) {
-      const found = noticeAt(place, location);
-      if (found) return show(found);
-    }
-    return undefined;
+    // Always the whole page, so that what is found does not depend on the order in which it arrived.
+    if (address !== location.href || isGone(current) || mayConcernNotice(changes, current, location)) look();
   };
 
   const observer = new MutationObserver(lookAt);
@@ -52,8 +49,7 @@ export function watchForNotice(document: Document, onChange: (found: FoundNotice
     attributes: true,
     attributeFilter: ATTRIBUTES,
   });
-  // What appears or goes by style alone, and addresses changed without any other change.
-  const timer = setInterval(look, RECHECK_MS);
+  const timer = setInterval(() => document.hidden || look(), RECHECK_MS);
   look();
   return {
     stop: () => {
@@ -64,31 +60,44 @@ export function watchForNotice(document: Document, onChange: (found: FoundNotice
   };
 }
 
-/** Returns the places that changed, or that hold something which changed. */
-export function placesTouched(changes: MutationRecord[]): Set<Element> {
-  const places = new Set<Element>();
-  const roots = new Set<Element>();
-  for (const { target, addedNodes, type } of changes) {
+function isGone(current: FoundNotice | undefined): boolean {
+  return current !== undefined && !current.element.isConnected;
+}
+
+/** Returns whether `changes` touch the notice that is known, or a place that may have become one. */
+function mayConcernNotice(changes: MutationRecord[], current: FoundNotice | undefined, location: Location): boolean {
+  const { changed, fresh } = elementsIn(changes);
+  for (const element of changed) {
+    if (current?.channel !== 'form' && current?.element.contains(element)) return true;
+    if (any(candidatesAround(element, location))) return true;
+  }
+  for (const element of fresh) {
+    if (any(candidatesIn(element, location))) return true;
+  }
+  return false;
+}
+
+/** Sorts what `changes` touched outside of other people's words: changed as it stands, or to be looked through. */
+function elementsIn(changes: MutationRecord[]): { changed: Set<Element>; fresh: Set<Element> } {
+  const changed = new Set<Element>();
+  const fresh = new Set<Element>();
+  const ignored = new Set<Element>();
+  for (const { type, target, addedNodes } of changes) {
     const element = target.nodeType === Node.ELEMENT_NODE ? (target as Element) : target.parentElement;
-    if (element) roots.add(element);
-    if (type !== 'childList') continue;
-    for (const added of addedNodes) {
-      if (added.nodeType === Node.ELEMENT_NODE && !(added as Element).matches(rules.other_peoples_words)) {
-        for (const place of (added as Element).querySelectorAll(ANY_PLACE)) places.add(place);
-      }
-    }
-  }
-  for (const root of roots) {
+    if (!element || ignored.has(element)) continue;
     // In the feed, nearly every change ends here.
-    if (root.closest(rules.other_peoples_words)) continue;
-    for (let place = root.closest(ANY_PLACE); place; place = place.parentElement?.closest(ANY_PLACE) ?? null) {
-      places.add(place);
+    if (!changed.has(element) && isOtherPeoplesWords(element)) {
+      ignored.add(element);
+      continue;
     }
+    changed.add(element);
+    if (type === 'attributes') fresh.add(element);
+    for (const added of addedNodes) if (added.nodeType === Node.ELEMENT_NODE) fresh.add(added as Element);
   }
-  for (const { addedNodes } of changes) {
-    for (const added of addedNodes) {
-      if (added.nodeType === Node.ELEMENT_NODE && (added as Element).matches(ANY_PLACE)) places.add(added as Element);
-    }
-  }
-  return places;
+  return { changed, fresh };
+}
+
+function any(some: Iterable<unknown>): boolean {
+  for (const _ of some) return true;
+  return false;
 }

@@ -1,11 +1,21 @@
 import { expect, test } from 'vitest';
 import {
+  boundedText,
   findWording,
-  isObjectionForm,
+  foldText,
+  formAt,
+  formLinked,
+  isContentPath,
+  isNotificationPath,
   languageOf,
+  MAX_TEXT,
+  mayHaveWording,
+  namesNotifications,
   platformOf,
   readableText,
   sanitiseUrl,
+  startsSponsored,
+  tellsWhatSomebodyDid,
 } from '../../src/core/detection';
 
 test.each([
@@ -16,27 +26,45 @@ test.each([
   ['threads.com', 'threads'],
   ['notfacebook.com', undefined],
   ['facebook.com.example', undefined],
+  ['facebook.com.', undefined],
   ['127.0.0.1', undefined],
 ])('%s is %s', (host, platform) => expect(platformOf(host)).toBe(platform));
 
 test.each([
-  ['https://www.facebook.com/help/contact/712876720715583', true],
-  ['https://m.facebook.com/help/contact/6359191084165019/?ref=x', true],
-  ['https://help.instagram.com/contact/767264225370182', true],
-  [
-    'https://l.facebook.com/l.php?u=https%3A%2F%2Fwww.facebook.com%2Fhelp%2Fcontact%2F712876720715583%3Ffbclid%3D1&h=AT',
-    true,
-  ],
-  ['https://l.instagram.com/?u=https%3A%2F%2Fhelp.instagram.com%2Fcontact%2F233964459562201', true],
-  ['https://www.facebook.com/help/contact/1266025207620918', false],
-  ['https://www.facebook.com/help/contact/510058597920541', false],
-  ['https://www.facebook.com/help/contact/7128767207155830', false],
-  ['https://www.facebook.com/712876720715583', false],
-  ['https://help.instagram.com/contact/712876720715583', false],
-  ['https://facebook.com.example/help/contact/712876720715583', false],
-  ['https://l.facebook.com/l.php?u=javascript:alert(1)', false],
-  ['not a link', false],
-])('%s is the objection form: %s', (url, is) => expect(isObjectionForm(url)).toBe(is));
+  ['https://www.facebook.com/help/contact/712876720715583', 'objection'],
+  ['https://m.facebook.com/help/contact/6359191084165019/?ref=x', 'objection'],
+  ['https://de-de.facebook.com/help/contact/712876720715583?locale=de_DE#top', 'objection'],
+  ['https://www.facebook.com/help/instagram/contact/767264225370182', 'objection'],
+  ['https://help.instagram.com/contact/767264225370182', 'objection'],
+  ['https://help.instagram.com/contact/233964459562201/', 'objection'],
+  ['https://www.facebook.com/help/contact/1266025207620918', 'third-party'],
+  ['https://www.facebook.com/help/contact/510058597920541', 'third-party'],
+  ['https://www.facebook.com/help/contact/7128767207155830', undefined],
+  ['https://www.facebook.com/help/contact/712876720715583x', undefined],
+  ['https://www.facebook.com/712876720715583', undefined],
+  ['https://www.facebook.com/ana/contact/712876720715583', undefined],
+  ['https://www.facebook.com/help/search?q=/contact/712876720715583', undefined],
+  ['https://facebook.com.example/help/contact/712876720715583', undefined],
+  ['https://l.facebook.com/l.php?u=https%3A%2F%2Fwww.facebook.com%2Fhelp%2Fcontact%2F712876720715583', undefined],
+  ['not a link', undefined],
+])('at %s is the form: %s', (url, form) => expect(formAt(url)).toBe(form));
+
+const FORM = 'https%3A%2F%2Fwww.facebook.com%2Fhelp%2Fcontact%2F712876720715583%3Ffbclid%3D1';
+test.each([
+  ['https://www.facebook.com/help/contact/712876720715583', 'objection'],
+  [`https://l.facebook.com/l.php?u=${FORM}&h=AT`, 'objection'],
+  [`https://lm.facebook.com/l.php?h=AT&u=${FORM}`, 'objection'],
+  [`https://www.facebook.com/flx/warn/?u=${FORM}`, 'objection'],
+  [`https://l.instagram.com/?u=${FORM}`, 'objection'],
+  [`https://l.threads.com/?u=${FORM}`, 'objection'],
+  [`https://l.instagram.com/?u=https%3A%2F%2Fl.facebook.com%2Fl.php%3Fu%3D${encodeURIComponent(FORM)}`, 'objection'],
+  ['https://l.facebook.com/l.php?u=https%3A%2F%2Fwww.facebook.com%2Fhelp%2Fcontact%2F510058597920541', 'third-party'],
+  [`https://l.facebook.com.example/l.php?u=${FORM}`, undefined],
+  [`https://www.facebook.com/sharer.php?u=${FORM}`, undefined],
+  ['https://l.facebook.com/l.php?u=javascript:alert(1)', undefined],
+  ['https://l.facebook.com/l.php?u=https%3A%2F%2Fevil.example%2Fhelp%2Fcontact%2F712876720715583', undefined],
+  ['https://l.facebook.com/l.php', undefined],
+])('a link to %s leads to the form: %s', (url, form) => expect(formLinked(url)).toBe(form));
 
 test('an address keeps host and path, and nothing that identifies', () => {
   expect(sanitiseUrl('https://user:pw@www.facebook.com:8443/groups/7?ref=a#b')).toBe(
@@ -46,18 +74,122 @@ test('an address keeps host and path, and nothing that identifies', () => {
   expect(sanitiseUrl(`https://www.facebook.com/${'a'.repeat(600)}`)).toHaveLength(512);
 });
 
+test('an address that is too long is not cut inside an escaped character', () => {
+  const start = 'https://www.facebook.com/';
+  for (const length of [511, 510]) {
+    const url = sanitiseUrl(`${start}${'a'.repeat(length - start.length)}ü`);
+    expect(url).toBe(`${start}${'a'.repeat(length - start.length)}`);
+  }
+});
+
 test.each([
   ['Improving AI at Meta: your right to object', 'en'],
+  ['As we expand AI at Meta you can object.', 'en'],
+  ['We train AI on public posts and comments. We rely on legitimate interests.', 'en'],
   ['L’IA de Meta et vos intérêts légitimes', 'fr'],
+  ['Vous pouvez vous opposer à ce que l’IA de Meta apprenne', 'fr'],
+  ['L’IA de Meta et vos inte\u0301re\u0302ts le\u0301gitimes', 'fr'],
+  ['L‛IA\u202fde\u00a0Meta : droit d`opposition', 'fr'],
+  ['Pour entraîner nos modèles d’IA : intérêts légitimes', 'fr'],
   ['KI bei Meta — dein Wider\u00adspruchsrecht', 'de'],
+  ['KI bei Meta: Du kannst widersprechen', 'de'],
+  ['Training unserer KI\u2011Modelle: berechtigte Interessen', 'de'],
   ['AI\u00a0at\u2009Meta LEGITIMATE\nINTERESTS', 'en'],
+  ['A\u200bI at Me\u2060ta, legitimate interests', 'en'],
   ['AI at Meta', undefined],
+  ['How we improve AI at Meta', undefined],
   ['legitimate interests, right to object', undefined],
+  ['AI features, legitimate interests, right to object', undefined],
   ['AI at Meta, intérêts légitimes', undefined],
-])('%j is worded in %s', (text, language) => expect(findWording(text)?.language).toBe(language));
+  ['Ein Wiki bei Meta, berechtigte Interessen', undefined],
+  ['Le média de Meta et vos intérêts légitimes', undefined],
+  ['J’ai des intérêts légitimes, people aged 18', undefined],
+  ['AI at Metaverse, legitimate interests', undefined],
+])('%j is worded in %s', (text, language) => {
+  expect(findWording(text)?.language).toBe(language);
+  if (language) expect(mayHaveWording(text)).toBe(true);
+});
+
+test('the language with most of the wording is the one', () => {
+  const text = 'AI at Meta, right to object. KI bei Meta, Widerspruch, berechtigte Interessen.';
+  expect(findWording(text)?.language).toBe('de');
+});
+
+test('a phrase counts in whichever reading it stands', () => {
+  expect(findWording('AI at MetaWe rely on legit')?.language).toBeUndefined();
+  expect(
+    findWording('AI at MetaWe rely on legitimate interests', 'AI at Meta We rely on legit imate interests'),
+  ).toEqual({
+    language: 'en',
+    concepts: 3,
+  });
+});
+
+test('the quick look joins what is split, and passes over what has none of it', () => {
+  expect(mayHaveWording('legiti mateinte rests')).toBe(true);
+  expect(mayHaveWording('We share public transport and lunch')).toBe(false);
+});
 
 test('what is read has no white space twice and nothing without width', () => {
   expect(readableText(' a\u200b\u00ad b\n\tc\ufeff ')).toBe('a b c');
+});
+
+test('folding is done once', () => {
+  const text = 'L’INTÉRÊT\u00a0Légi\u00adtime ﬁn ´x';
+  expect(foldText(text)).toBe("l'intérêt légitime fin 'x");
+  expect(foldText(foldText(text))).toBe(foldText(text));
+});
+
+test('a text that is too long is not cut inside a character', () => {
+  expect(boundedText('a'.repeat(MAX_TEXT + 1))).toHaveLength(MAX_TEXT);
+  expect(boundedText(`${'a'.repeat(MAX_TEXT - 1)}😀`)).toBe('a'.repeat(MAX_TEXT - 1));
+  expect(boundedText(`${'a'.repeat(MAX_TEXT - 2)}😀`)).toBe(`${'a'.repeat(MAX_TEXT - 2)}😀`);
+});
+
+test.each([
+  ['/', false],
+  ['/privacy/center', false],
+  ['/photography.club', false],
+  ['/watchmakers', false],
+  ['/photo/', true],
+  ['/photo.php', true],
+  ['/messages', true],
+  ['/direct/t/42', true],
+  ['/marketplace/item/7', true],
+  ['/search', true],
+  ['/p/Cabc', true],
+  ['/ana/p/Cabc', true],
+  ['/@ana/post/Dxyz', true],
+  ['/@ana', false],
+])('%s is a page of people’s words: %s', (path, is) => expect(isContentPath(path)).toBe(is));
+
+test.each([
+  ['/notifications', true],
+  ['/notifications/', true],
+  ['/accounts/activity', true],
+  ['/notificationsclub', false],
+  ['/ana/notifications', false],
+])('%s is a page of notifications: %s', (path, is) => expect(isNotificationPath(path)).toBe(is));
+
+test.each([
+  ['Notifications', true],
+  ['Notifications, 3 unread', true],
+  ['BENACHRICHTIGUNGEN', true],
+  ['Activité', true],
+  ['Notification', false],
+  ['Contacts', false],
+])('%s names notifications: %s', (name, is) => expect(namesNotifications(name)).toBe(is));
+
+test('advertising is known by its first word', () => {
+  expect(startsSponsored('Sponsored · Learn')).toBe(true);
+  expect(startsSponsored('Sponsorisé Apprenez')).toBe(true);
+  expect(startsSponsored('Not sponsored')).toBe(false);
+});
+
+test('what somebody did is not what Meta says', () => {
+  expect(tellsWhatSomebodyDid('Ben mentioned you in a comment: AI at Meta')).toBe(true);
+  expect(tellsWhatSomebodyDid('Ben hat dich erwähnt')).toBe(true);
+  expect(tellsWhatSomebodyDid('We use public posts and comments you have shared')).toBe(false);
 });
 
 test.each([
