@@ -5,11 +5,11 @@ from server.settings import load_settings
 _settings = load_settings()
 
 bind = _settings.bind
-# A process a core, and one more: while one has the log, the others verify and seal.
+# Two processes a core: while one has the log, another verifies and seals. Fewer stand idle, more make small groups.
 workers = _settings.workers
-# A recording thread mostly waits for its group's commit, so many share a process.
+# A recording thread mostly waits for its group's commit. More threads in one process fight over the interpreter lock.
 worker_class = "gthread"
-threads = 32
+threads = 16
 # A request may wait 25 s for the log (usecases/log_writer.py) and must then still get its answer.
 timeout = 60
 graceful_timeout = 30

@@ -26,23 +26,35 @@ export interface FoundNotice extends Notice {
 const { dialog: DIALOG, page: PAGE, notification: ENTRY } = mapSelectors();
 /** Users' own words, and what is not there to be read: never looked into. */
 const NEVER = `${rules.otherPeoplesWords}, ${rules.messageLists}, ${rules.hidden}, script, style, noscript, template`;
+/** Set apart when read, although they may be inline. */
+const APART = 'br, button, [role=button]';
 const PANE_HEADING = 'h1, h2, h3, [role=heading]';
 const MAX_PANE_NAME = 60;
 /** Beyond these a place is no notice but a page. They bound the cost of one look. */
-const MAX_CHARACTERS = 60_000;
+const MAX_CHARACTERS = 30_000;
 const MAX_NODES = 4_000;
 
 /** Returns the notice in `root`, if there is one; `location` decides the platform. */
 export function findNotice(root: Document | Element, location: Location | URL): FoundNotice | undefined {
+  return lookFor(root, location).found;
+}
+
+/** Returns the notice in `root`, and whether a change of style alone could show or hide one. */
+export function lookFor(
+  root: Document | Element,
+  location: Location | URL,
+): { found: FoundNotice | undefined; isWaiting: boolean } {
   const platform = platformOf(location.hostname);
-  if (!platform) return undefined;
+  if (!platform) return { found: undefined, isWaiting: false };
   const form = formAt(location.href);
-  if (form) return form === 'objection' ? formPage(root, location, platform) : undefined;
+  if (form) return { found: form === 'objection' ? formPage(root, location, platform) : undefined, isWaiting: true };
+  let isWaiting = false;
   for (const [place, element] of candidatesIn(root, location)) {
+    isWaiting = true;
     const found = noticeAt(place, element, location, platform);
-    if (found) return found;
+    if (found) return { found, isWaiting };
   }
-  return undefined;
+  return { found: undefined, isWaiting };
 }
 
 /**
@@ -71,6 +83,15 @@ export function* candidatesAround(element: Element, location: Location | URL): G
     if (!place || !isCandidate(place, around)) continue;
     if (place !== 'notification' || isNotificationEntry(around, location)) yield [place, around];
   }
+}
+
+/** Returns the outermost place or pane around `element`: whether it is a notice depends on what else stands in there. */
+export function outermostPlace(element: Element): Element {
+  let outermost = element;
+  for (let around: Element | null = element; around; around = around.parentElement) {
+    if (placeOf(around) || around.matches(rules.notificationPanes)) outermost = around;
+  }
+  return outermost;
 }
 
 /** Returns whether `element` is, or stands in, what other people write: no change in there concerns us. */
@@ -151,13 +172,12 @@ function placeOf(element: Element): Place | undefined {
 function panesIn(root: Document | Element, location: Location | URL): Iterable<Document | Element> {
   if (isNotificationPath(location.pathname)) return [root];
   if (root.nodeType === Node.ELEMENT_NODE && paneAround(root as Element)) return [root];
-  return [...root.querySelectorAll(rules.notificationPanes)].filter(isNotificationPane);
+  return [...within(root, rules.notificationPanes)].filter(isNotificationPane);
 }
 
 function isNotificationEntry(element: Element, location: Location | URL): boolean {
-  const inner = element.querySelectorAll(ENTRY);
-  // A group of entries is none; of two that say the same the inner one is the entry.
-  if (inner.length > 1 || [...inner].some(mayBeNotice)) return false;
+  // Around entries there may be a group of them, or a row: what has the words is the inner one.
+  if ([...element.querySelectorAll(ENTRY)].some(mayBeNotice)) return false;
   const pane = paneAround(element);
   const landmark = element.closest(rules.besideNotifications);
   if (pane) return !landmark || landmark === pane || landmark.contains(pane);
@@ -213,7 +233,7 @@ function readShown(element: Element): Reading {
     if (inner !== element && isLeftOut(inner)) return;
     const display = styleOf(inner)?.display;
     if (display === 'none') return;
-    const isApart = inner.tagName === 'BR' || (!display?.startsWith('inline') && display !== 'contents');
+    const isApart = inner.matches(APART) || (!display?.startsWith('inline') && display !== 'contents');
     words.push(isApart ? ' ' : EDGE);
     if (inner.tagName === 'A' && isVisible(inner)) {
       links.push((inner as HTMLAnchorElement).href);

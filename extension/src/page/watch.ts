@@ -1,5 +1,12 @@
 /** Watching a single-page application for the notice: only what a change touches is looked at again. */
-import { candidatesAround, candidatesIn, type FoundNotice, findNotice, isOtherPeoplesWords } from './detection';
+import {
+  candidatesAround,
+  candidatesIn,
+  type FoundNotice,
+  isOtherPeoplesWords,
+  lookFor,
+  outermostPlace,
+} from './detection';
 
 export type { FoundNotice };
 
@@ -17,6 +24,8 @@ const ATTRIBUTES = [
 ];
 /** Style changes are not watched, there are too many; nor are addresses, pages change those without an event. */
 const RECHECK_MS = 1_000;
+/** Where no words of a notice wait to be shown, only every so many rechecks look at the whole page. */
+const IDLE_RECHECKS = 5;
 
 export interface Watch {
   stop(): void;
@@ -28,17 +37,26 @@ export function watchForNotice(document: Document, onChange: (found: FoundNotice
   const location = document.location;
   let address = location.href;
   let current: FoundNotice | undefined;
+  let isWaiting = false;
+  let rechecks = 0;
 
   const look = () => {
     address = location.href;
-    const found = findNotice(document, location);
+    const { found, isWaiting: waits } = lookFor(document, location);
+    isWaiting = waits;
     const changed = found?.element !== current?.element || found?.text !== current?.text || found?.url !== current?.url;
     current = found;
     if (changed) onChange(found);
   };
   const lookAt = (changes: MutationRecord[]) => {
     // Always the whole page, so that what is found does not depend on the order in which it arrived.
-    if (address !== location.href || isGone(current) || mayConcernNotice(changes, current, location)) look();
+    if (address !== location.href || mayConcernNotice(changes, current, location)) look();
+  };
+
+  const recheck = () => {
+    if (document.hidden) return;
+    rechecks += 1;
+    if (isWaiting || address !== location.href || rechecks % IDLE_RECHECKS === 0) look();
   };
 
   const observer = new MutationObserver(lookAt);
@@ -49,7 +67,7 @@ export function watchForNotice(document: Document, onChange: (found: FoundNotice
     attributes: true,
     attributeFilter: ATTRIBUTES,
   });
-  const timer = setInterval(() => document.hidden || look(), RECHECK_MS);
+  const timer = setInterval(recheck, RECHECK_MS);
   look();
   return {
     stop: () => {
@@ -60,21 +78,26 @@ export function watchForNotice(document: Document, onChange: (found: FoundNotice
   };
 }
 
-function isGone(current: FoundNotice | undefined): boolean {
-  return current !== undefined && !current.element.isConnected;
-}
-
 /** Returns whether `changes` touch the notice that is known, or a place that may have become one. */
 function mayConcernNotice(changes: MutationRecord[], current: FoundNotice | undefined, location: Location): boolean {
+  if (current && someConcern(changes, current.element)) return true;
   const { changed, fresh } = elementsIn(changes);
   for (const element of changed) {
-    if (current?.channel !== 'form' && current?.element.contains(element)) return true;
     if (any(candidatesAround(element, location))) return true;
   }
   for (const element of fresh) {
     if (any(candidatesIn(element, location))) return true;
   }
   return false;
+}
+
+/** Returns whether a change is in the place around `notice`, or hides, moves or removes something that holds it. */
+function someConcern(changes: MutationRecord[], notice: Element): boolean {
+  const place = outermostPlace(notice);
+  return changes.some(({ type, target, removedNodes }) => {
+    if (place.contains(target) || (type === 'attributes' && target.contains(notice))) return true;
+    return [...removedNodes].some((removed) => removed.contains(notice));
+  });
 }
 
 /** Sorts what `changes` touched outside of other people's words: changed as it stands, or to be looked through. */

@@ -93,7 +93,7 @@ test.each([
   ['Pour entraîner nos modèles d’IA : intérêts légitimes', 'fr'],
   ['KI bei Meta — dein Wider\u00adspruchsrecht', 'de'],
   ['KI bei Meta: Du kannst widersprechen', 'de'],
-  ['Training unserer KI\u2011Modelle: berechtigte Interessen', 'de'],
+  ['Unsere KI\u2011Modelle: berechtigte Interessen', 'de'],
   ['AI\u00a0at\u2009Meta LEGITIMATE\nINTERESTS', 'en'],
   ['A\u200bI at Me\u2060ta, legitimate interests', 'en'],
   ['AI at Meta', undefined],
@@ -189,7 +189,9 @@ test('advertising is known by its first word', () => {
 test('what somebody did is not what Meta says', () => {
   expect(tellsWhatSomebodyDid('Ben mentioned you in a comment: AI at Meta')).toBe(true);
   expect(tellsWhatSomebodyDid('Ben hat dich erwähnt')).toBe(true);
-  expect(tellsWhatSomebodyDid('We use public posts and comments you have shared')).toBe(false);
+  expect(tellsWhatSomebodyDid('Zoé a répondu à votre commentaire')).toBe(true);
+  expect(tellsWhatSomebodyDid('We use public posts and comments you shared a while ago')).toBe(false);
+  expect(tellsWhatSomebodyDid('Meta hat einen neuen Weg: KI bei Meta')).toBe(false);
 });
 
 test.each([
