@@ -12,7 +12,7 @@ test: .venv/ready extension/.output/production/ready extension/.output/practice/
 	$(EXTENSION) npm run --silent test
 	$(BIN)/python -m pytest
 
-lint: .venv/ready extension/node_modules/ready
+lint: .venv/ready extension/.output/production/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
