@@ -52,7 +52,7 @@ class Settings:
             trusted_proxies=reader.read("TRUSTED_PROXIES", _count, "0"),
             practice=reader.read("PRACTICE", _switch, "off"),
             bind=reader.read("BIND", _bind, "127.0.0.1:8000"),
-            workers=reader.read("WORKERS", _positive, str(2 * (os.cpu_count() or 1))),
+            workers=reader.read("WORKERS", _positive, str(len(os.sched_getaffinity(0)))),
         )
         reader.refuse_problems()
         return settings

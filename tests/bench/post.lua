@@ -26,11 +26,7 @@ end
 
 function request()
   used = used + 1
-  local line = lines[used]
-  if line == nil then
-    wrk.thread:stop()
-    line = lines[1]
-  end
+  local line = lines[(used - 1) % #lines + 1]
   local receipt, share = line:match("^(%S+) (%S+)$")
   return wrk.format("POST", nil, headers, part("receipt", receipt) .. part("holder_share", share) .. evidence)
 end
