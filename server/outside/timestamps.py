@@ -6,7 +6,7 @@ nothing to a stranger: its name says so, and every output repeats it.
 
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Self
 
 from asn1crypto import algos, cms, core, tsp
@@ -21,10 +21,10 @@ from rfc3161_client import VerificationError as Rfc3161Error
 
 from server.core.encoding import sha256
 from server.errors import OperatorError, ParseError, VerificationError
+from server.outside.certificates import make_leaf, make_root
 
 AUTHORITY_NAME = "Local time authority of the register, UNTRUSTED"
 _POLICY = "1.3.6.1.4.1.4146.2.3.1.999"  # no published policy stands behind a local authority
-_LIFE = timedelta(days=3652)
 _UNREADABLE = (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 _GRANTED = bytes.fromhex("3003020100")  # PKIStatusInfo { status granted(0) }
 
@@ -119,8 +119,10 @@ class LocalAuthority:
 def create_local_authority(*, now: datetime) -> LocalAuthority:
     """Make a new authority: a root of its own, and a key under it that may do nothing but stamp."""
     root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    root = _certificate(f"{AUTHORITY_NAME} (root)", root_key, None, root_key, now)
-    return LocalAuthority(key, _certificate(AUTHORITY_NAME, key, root, root_key, now), root)
+    root = make_root(f"{AUTHORITY_NAME} (root)", root_key, now=now)
+    purpose = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING])
+    certificate = make_leaf(AUTHORITY_NAME, key, root=root, root_key=root_key, now=now, extensions=[(purpose, True)])
+    return LocalAuthority(key, certificate, root)
 
 
 @dataclass(frozen=True)
@@ -174,47 +176,6 @@ def _as_response(token: bytes) -> TimeStampResponse:
         return decode_timestamp_response(b"\x30" + bytes([0x80 | len(length)]) + length + body)
     except ValueError as error:
         raise ParseError("timestamp_malformed", "not an RFC 3161 time token") from error
-
-
-def _certificate(
-    common_name: str,
-    key: ec.EllipticCurvePrivateKey,
-    parent: x509.Certificate | None,
-    parent_key: ec.EllipticCurvePrivateKey,
-    now: datetime,
-) -> x509.Certificate:
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject if parent is None else parent.subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + _LIFE)
-        .add_extension(x509.BasicConstraints(ca=parent is None, path_length=None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(parent_key.public_key()), critical=False)
-    )
-    builder = builder.add_extension(_key_usage(signs_certificates=parent is None), critical=True)
-    if parent is not None:
-        purpose = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING])
-        builder = builder.add_extension(purpose, critical=True)
-    return builder.sign(parent_key, SHA256())
-
-
-def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
 
 
 def _sha256_algorithm() -> algos.DigestAlgorithm:

@@ -5,22 +5,21 @@ import hmac
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.hashes import SHA256
 
 from server.core.jws import PrivateKey, format_public_jwk, thumbprint
 from server.core.notes import VerifierKey
 from server.core.policies import TrustPolicy
 from server.errors import OperatorError
+from server.outside.certificates import make_leaf, make_root
 from server.outside.timestamps import LocalAuthority, create_local_authority
 from server.store.keys import KeyFolder
 
-_CERTIFICATE_LIFE = timedelta(days=3652)
 _KEK_SIZE = 32
 
 
@@ -113,8 +112,11 @@ def _load_keys(folder: KeyFolder, *, issuer: str, log_name: str) -> Keyring:
 
 def _create_issuer(folder: KeyFolder, *, issuer: str, now: datetime) -> None:
     root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    root = _certificate("Proof of Objection register, root", root_key, None, root_key, issuer=issuer, now=now)
-    leaf = _certificate("Proof of Objection register", key, root, root_key, issuer=issuer, now=now)
+    root = make_root("Proof of Objection register, root", root_key, now=now)
+    issuer_name = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(issuer)])
+    leaf = make_leaf(
+        "Proof of Objection register", key, root=root, root_key=root_key, now=now, extensions=[(issuer_name, False)]
+    )
     # A crash between these leaves files that the next start replaces: the certificate is written last.
     for name in ("issuer-root.key", "issuer-root.crt", "issuer-1.key"):
         folder.discard(name)
@@ -122,50 +124,6 @@ def _create_issuer(folder: KeyFolder, *, issuer: str, now: datetime) -> None:
     folder.create("issuer-root.crt", root.public_bytes(serialization.Encoding.PEM))
     folder.create("issuer-1.key", _private_pem(key))
     folder.create("issuer-1.crt", leaf.public_bytes(serialization.Encoding.PEM))
-
-
-def _certificate(
-    common_name: str,
-    key: PrivateKey,
-    parent: x509.Certificate | None,
-    parent_key: PrivateKey,
-    *,
-    issuer: str,
-    now: datetime,
-) -> x509.Certificate:
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
-    is_root = parent is None
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject if parent is None else parent.subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + _CERTIFICATE_LIFE)
-        .add_extension(x509.BasicConstraints(ca=is_root, path_length=0 if is_root else None), critical=True)
-        .add_extension(
-            x509.KeyUsage(
-                digital_signature=not is_root,
-                content_commitment=not is_root,
-                key_encipherment=False,
-                data_encipherment=False,
-                key_agreement=False,
-                key_cert_sign=is_root,
-                crl_sign=is_root,
-                encipher_only=False,
-                decipher_only=False,
-            ),
-            critical=True,
-        )
-        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(issuer)]), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(parent_key.public_key()),
-            critical=False,
-        )
-        .sign(parent_key, SHA256())
-    )
 
 
 def _required(folder: KeyFolder, name: str) -> bytes:
