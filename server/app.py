@@ -32,6 +32,7 @@ def create_app(settings: Settings) -> Flask:
     register = open_register(settings)
     app = _Application("server", static_folder=None)
     app.config["PUBLIC_URL"] = register.public_url
+    _log.setLevel(logging.INFO if settings.log_requests else logging.WARNING)
     app.extensions["objection"] = register
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies)  # type: ignore[method-assign]

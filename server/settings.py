@@ -31,6 +31,7 @@ class Settings:
     receipt_max_age_s: int
     trusted_proxies: int
     practice: bool
+    log_requests: bool
     bind: str
     workers: int
 
@@ -51,6 +52,7 @@ class Settings:
             receipt_max_age_s=reader.read("RECEIPT_MAX_AGE_S", _positive, str(30 * 86_400)),
             trusted_proxies=reader.read("TRUSTED_PROXIES", _count, "0"),
             practice=reader.read("PRACTICE", _switch, "off"),
+            log_requests=reader.read("LOG_REQUESTS", _switch, "off"),
             bind=reader.read("BIND", _bind, "127.0.0.1:8000"),
             workers=reader.read("WORKERS", _positive, str(len(os.sched_getaffinity(0)))),
         )

@@ -8,7 +8,7 @@ import pytest
 
 from server.errors import OperatorError
 from server.settings import GIVE_UP, Settings
-from tests.fixtures.servers import ROOT, bare_environment
+from tests.fixtures.servers import ROOT, bare_environment, make_settings, running
 
 GOOD = {
     "DATA_DIR": "/srv/objection",
@@ -21,6 +21,7 @@ GOOD = {
     "RECEIPT_MAX_AGE_S": "3600",
     "TRUSTED_PROXIES": "2",
     "PRACTICE": "on",
+    "LOG_REQUESTS": "on",
     "BIND": "unix:/run/objection.sock",
     "WORKERS": "8",
 }
@@ -34,6 +35,7 @@ BAD = {
     "RECEIPT_MAX_AGE_S": ["", "0", "-1", "1.5", "1e3", "thirty", "١٢"],
     "TRUSTED_PROXIES": ["", "-1", "one"],
     "PRACTICE": ["", "yes", "true", "1", "ON"],
+    "LOG_REQUESTS": ["yes"],
     "BIND": ["", "8000", "127.0.0.1", "host:port"],
     "WORKERS": ["", "0", "-2", "auto"],
 }
@@ -75,6 +77,7 @@ def test_everything_given_is_used() -> None:
         receipt_max_age_s=3600,
         trusted_proxies=2,
         practice=True,
+        log_requests=True,
         bind="unix:/run/objection.sock",
         workers=8,
     )
@@ -153,3 +156,14 @@ def test_gunicorn_gives_up_when_its_workers_cannot_start(tmp_path: Path) -> None
     assert process.returncode != 0
     assert "objection: keys_exposed: " in process.stderr
     assert "Traceback" not in process.stderr
+
+
+@pytest.mark.parametrize(("switch", "lines"), [("on", 1), ("off", 0)])
+def test_requests_are_logged_only_when_asked_for_and_without_path(
+    switch: str, lines: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(make_settings(tmp_path, log_requests=switch)) as app:
+        app.test_client().get(f"/v1/receipts/{'a' * 64}", environ_base={"REMOTE_ADDR": "192.0.2.77"})
+    logged = [record.getMessage() for record in caplog.records if record.name == "objection.access"]
+    assert len(logged) == lines
+    assert not any("aaaa" in line or "192.0.2" in line for line in logged)
