@@ -25,6 +25,7 @@ format: .venv/ready extension/node_modules/ready
 	$(EXTENSION) npm run --silent format
 
 bench: .venv/ready extension/node_modules/ready
+	@command -v wrk >/dev/null || { echo "make bench needs wrk (Debian: apt-get install wrk)" >&2; exit 1; }
 	$(BIN)/python -m tests.bench.recording
 	$(EXTENSION) npm run --silent bench
 
