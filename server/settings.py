@@ -14,6 +14,9 @@ from server.errors import OperatorError
 GIVE_UP = 4  # the exit status by which gunicorn knows that another worker would fail in the same way
 T = TypeVar("T")
 _PREFIX = "OBJECTION_"
+# No wider than what tokens may carry (schemas/proofs.py): else every verifier would refuse whatever is issued here.
+_PUBLIC_URL = re.compile(r"(?=.{1,200}$)https?://[A-Za-z0-9._:\[\]-]+(?:/[!\"$->@-~]*)?")
+_ORIGIN = re.compile(r"[!-*,-~]{1,255}")
 _RATE = re.compile(r"[1-9][0-9]* per (?:second|minute|hour|day)")
 
 
@@ -89,13 +92,14 @@ class _Reader:
 
 
 def _path(text: str) -> Path:
+    if not text:
+        raise ValueError("must name a folder")
     return Path(text).absolute()
 
 
 def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.netloc or parts.query or parts.fragment or text.endswith("/"):
-        raise ValueError("must be http(s)://host[:port][/path], without a trailing slash")
+    if not _PUBLIC_URL.fullmatch(text) or not urlsplit(text).hostname or text.endswith("/"):
+        raise ValueError("must be http(s)://host[:port][/path] in at most 200 plain characters, no trailing slash")
     return text
 
 
@@ -108,8 +112,8 @@ def _database_url(text: str) -> str:
 
 
 def _origin(text: str) -> str:
-    if not re.fullmatch(r"[^\s+]{1,255}", text):
-        raise ValueError("must be a name without spaces and '+'")
+    if not _ORIGIN.fullmatch(text):
+        raise ValueError("must be a name in ASCII without spaces and '+'")
     return text
 
 

@@ -1,14 +1,18 @@
 """Settings: every problem at once, nothing unknown; and a process that ends with one line when they are wrong."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from server.core.policies import parse_trust_policy
+from server.core.tokens import verify_token
 from server.errors import OperatorError
 from server.settings import GIVE_UP, Settings
-from tests.fixtures.servers import ROOT, bare_environment, make_settings, running
+from tests.fixtures.holders import Holder
+from tests.fixtures.servers import ROOT, bare_environment, make_settings, post, running
 
 GOOD = {
     "DATA_DIR": "/srv/objection",
@@ -26,9 +30,14 @@ GOOD = {
     "WORKERS": "8",
 }
 BAD = {
-    "PUBLIC_URL": ["", "register.example", "ftp://register.example", "https://", "https://a.example/", "https://a/?q"],
+    "DATA_DIR": [""],
+    "PUBLIC_URL": [
+        *("", "register.example", "ftp://register.example", "https://", "https://a.example/", "https://a/?q"),
+        *("https://a.example?", "https://a.example#", "https://a b.example", "https://a.example\n", "https://[::1"),
+        *("https://bücher.example", "https://a.example/é", "https://u+x@a.example", f"https://a.example/{'x' * 190}"),
+    ],
     "DATABASE_URL": ["", "mysql://x", "postgres://x", "sqlite://"],
-    "LOG_ORIGIN": ["", "two words", "a+b", "x" * 256, "a\n"],
+    "LOG_ORIGIN": ["", "two words", "a+b", "x" * 256, "a\n", "a\0b", "bücher.example/log"],
     "RATE_LIMIT_STORAGE_URL": ["", "memcached://x", "localhost:6379"],
     "RECORD_RATE": ["", "0 per minute", "many", "5/minute", "-1 per minute", "5 per minute; 6 per hour"],
     "READ_RATE": ["", "0 per day"],
@@ -98,6 +107,20 @@ def test_all_problems_at_once() -> None:
 @pytest.mark.parametrize("name", ["DATABSE_URL", "PUBLIC_URLS", "public_url", ""])
 def test_an_unknown_variable_is_refused(name: str) -> None:
     assert f"OBJECTION_{name}: no such setting" in refusal(**{name: "x"})
+
+
+def test_the_longest_names_make_tokens_that_verify(tmp_path: Path) -> None:
+    """A name that settings take and verifiers do not would spoil every proof, and nobody would notice for years."""
+    printable = "".join(chr(code) for code in range(0x21, 0x7F))
+    host = "https://[2001:db8::1]:8443/"
+    url = (host + printable.replace("?", "").replace("#", "")).ljust(200, "x")
+    origin = printable.replace("+", "").ljust(255, "x")
+    with running(make_settings(tmp_path, public_url=url, log_origin=origin)) as app:
+        policy = parse_trust_policy(app.test_client().get("/v1/policy").data)
+        response = post(app, Holder().objection({}))
+        assert response.status_code == 201
+        claims = verify_token(json.loads(response.data)["token"], policy).claims
+    assert (claims["iss"], claims["log"]["origin"]) == (url, origin)
 
 
 def test_every_setting_can_be_given() -> None:

@@ -81,9 +81,10 @@ class _FileQueue:
 
 
 def _connect(url: str) -> Engine:
+    # Parameters stay out of errors, and so out of logs: a salt or wrapped share there would outlive its erasure.
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_size=_POOL_SIZE, pool_pre_ping=True)
-    engine = create_engine(url, pool_size=_POOL_SIZE, connect_args={"check_same_thread": False})
+        return create_engine(url, pool_size=_POOL_SIZE, pool_pre_ping=True, hide_parameters=True)
+    engine = create_engine(url, pool_size=_POOL_SIZE, hide_parameters=True, connect_args={"check_same_thread": False})
     # One statement for a group's rows, as PostgreSQL does it: each further statement hands Python's interpreter lock to
     # the request threads, and the writer waits for it while it holds the log.
     engine.dialect.use_insertmanyvalues_wo_returning = True

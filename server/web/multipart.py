@@ -49,7 +49,8 @@ def read_submission(request: Request) -> tuple[str, str, dict[str, bytes]]:
     fields = [name for name, _ in form.items(multi=True)]
     uploads = list(files.items(multi=True))
     if unexpected := ({*fields} - _PARTS) | {name for name, _ in uploads if name != "evidence"}:
-        raise RequestError("part_unexpected", f"not expected here: {', '.join(sorted(unexpected))}")
+        shown = sorted(name or "(no name)" for name in unexpected)  # werkzeug gives None for a part without one
+        raise RequestError("part_unexpected", f"not expected here: {', '.join(shown)}")
     names = [upload.filename or "" for _, upload in uploads]
     if len(fields) != len(_PARTS) or len(set(names)) != len(names):
         raise RequestError("part_unexpected", "a part is given twice")

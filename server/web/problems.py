@@ -110,7 +110,7 @@ def _of_ours(error: ObjectionError) -> Response:
     if status is None or error.code not in TITLES:
         return _of_anything_else(error)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        _log.error("%s on %s: %s", error.code, request.path, error, exc_info=error)
+        _log.error("%s on %s: %s", error.code, request.url_rule, error, exc_info=error)
     fields = error.problems if isinstance(error, FieldError) else ()
     return problem(status, error.code, str(error), fields)
 
@@ -129,5 +129,5 @@ def _of_http(error: HTTPException) -> Response:
 
 
 def _of_anything_else(error: Exception) -> Response:
-    _log.error("internal error on %s", request.path, exc_info=error)
+    _log.error("internal error on %s", request.url_rule, exc_info=error)
     return problem(500, "internal", f"Please tell us, with the request id {g.request_id}.")

@@ -120,6 +120,31 @@ def test_a_head_moves_only_from_where_it_was(database: Database) -> None:
         assert log.read_head(connection) == log.Head("origin", 5, "note")
 
 
+def test_of_two_that_move_the_head_from_one_size_one_wins(database: Database, tmp_path: Path) -> None:
+    """Two machines that share no lock file: the row itself decides."""
+    other = Database(database.engine.url.render_as_string(hide_password=False), lock_file=tmp_path / "other.lock")
+    with database.writing() as connection:
+        log.create_head(connection, log.Head("origin", 0, "start"))
+    for size in range(8):
+        barrier = threading.Barrier(2)
+
+        def move(mine: Database, name: str, barrier: threading.Barrier = barrier, size: int = size) -> str:
+            barrier.wait()
+            try:
+                with mine.writing() as connection:
+                    log.move_head(connection, old_size=size, size=size + 1, checkpoint=name)
+            except LogInconsistent:
+                return ""
+            return name
+
+        with ThreadPoolExecutor(2) as pool:
+            outcomes = list(pool.map(move, (database, other), (f"one {size}", f"other {size}")))
+        (winner,) = [name for name in outcomes if name]
+        with database.reading() as connection:
+            assert log.read_head(connection) == log.Head("origin", size + 1, winner)
+    other.close()
+
+
 def test_entries_come_in_order_and_never_twice(database: Database) -> None:
     with database.writing() as connection:
         log.insert_entries(connection, 0, [b"a", b"b"])
@@ -206,7 +231,7 @@ def test_postgres_going_away_and_coming_back(tmp_path: Path, postgres: str) -> N
         cutter = threading.Thread(target=keep_cutting)
         cutter.start()
         statuses = set()
-        for _ in range(60):
+        for _ in range(30):
             submission = holder.objection({})
             response = post(app, submission)
             statuses.add(response.status_code)

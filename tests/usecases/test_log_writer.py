@@ -1,5 +1,6 @@
 """The log writer: groups and their bounds, proofs at every size, status indexes over list borders, the end."""
 
+import json
 import secrets
 import threading
 import time
@@ -16,8 +17,11 @@ from server.usecases import log_writer
 from server.usecases.check_log import check_log
 from server.usecases.log_writer import Logged, find_logged
 from server.usecases.register import Register, Storage
+from tests.core import naive_merkle
+from tests.fixtures.auditor import audit, proof_text
+from tests.fixtures.holders import Holder
 from tests.fixtures.sealed import append_many, sealed_receipt, wait_for_queue
-from tests.fixtures.servers import make_settings, register_of, running
+from tests.fixtures.servers import make_settings, post, register_of, running
 
 
 @pytest.fixture
@@ -59,6 +63,53 @@ def test_every_proof_holds_across_tile_borders(app: Flask) -> None:
             assert expect_proven(register, found) == 609
         assert find_logged(connection, bytes(32)) is None
     expect_consistent(register, 609)
+
+
+@pytest.mark.parametrize("start", [0, 254, 510])
+def test_after_every_append_the_log_derives_anew(app: Flask, start: int) -> None:
+    """By code that shares nothing with ours; and what was signed before remains a prefix of it."""
+    register = register_of(app)
+    append_many(register, start)
+    signed: list[tuple[int, bytes]] = []
+    for size in range(start + 1, start + (36 if start == 0 else 5)):
+        logged = register.log_writer.append(sealed_receipt(kid=register.keyring.issuer_kid))
+        found = audit(register)
+        assert len(found.leaves) == size
+        note = logged.proof.partition("\n\n")[2]
+        assert logged.proof == proof_text(found, size - 1, salt=logged.record.salt, note=note)
+        signed.append((size, found.root))
+    for size, root in signed:
+        assert naive_merkle.root(found.leaves[:size]) == root
+
+
+def test_after_every_group_the_log_derives_anew(app: Flask) -> None:
+    register = register_of(app)
+    expected = 0
+    for count in (1, 2, 31, 200, 22, 1, 300):
+        logged = append_many(register, count)
+        expected += count
+        found = audit(register)
+        assert len(found.leaves) == expected
+        for each in logged:
+            assert found.records[each.record.receipt_sha256] == each.record.log_index
+
+
+def test_replicas_without_a_common_lock_are_fenced_by_the_head(tmp_path: Path, postgres: str) -> None:
+    """Two machines: keys and blobs in common, but no file that both could lock."""
+    first = make_settings(tmp_path / "first", database_url=postgres)
+    second = make_settings(tmp_path / "second", database_url=postgres)
+    with running(first) as one:
+        second.data_dir.mkdir()
+        for shared in ("keys", "blobs"):
+            (second.data_dir / shared).symlink_to(first.data_dir / shared)
+        with running(second) as other, ThreadPoolExecutor(12) as pool:
+            submissions = [Holder().objection({}) for _ in range(60)]
+            both = [(app, submission) for submission in submissions for app in (one, other)]
+            answers = list(pool.map(lambda pair: post(*pair), both))
+            assert sorted(answer.status_code for answer in answers) == [200] * 60 + [201] * 60
+            for mine, theirs in zip(answers[::2], answers[1::2], strict=True):
+                assert json.loads(mine.data)["token"] == json.loads(theirs.data)["token"]
+            assert len(audit(register_of(other)).leaves) == 60
 
 
 def test_what_waits_goes_into_one_group(app: Flask) -> None:

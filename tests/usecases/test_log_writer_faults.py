@@ -19,6 +19,7 @@ from sqlalchemy.exc import OperationalError
 from server.store.blobs import LocalBlobs
 from server.usecases.check_log import check_log
 from server.usecases.register import Register, Storage
+from tests.fixtures.auditor import audit
 from tests.fixtures.holders import Holder, Submission
 from tests.fixtures.servers import footprint, make_settings, post, register_of, running
 
@@ -102,6 +103,7 @@ def expect_consistent(register: Register, records: int) -> None:
     found = check_log(Storage(register.database, register.blobs, register.keyring), progress=lambda _d, _t: None)
     assert found.problems == []
     assert found.records == found.entries == records
+    assert len(audit(register).leaves) == records
 
 
 FAULTS = [(target, when) for target in WRITES for when in ("before", "after")] + [

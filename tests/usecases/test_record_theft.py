@@ -3,22 +3,29 @@
 import base64
 import hashlib
 import json
+import logging
+import os
 import shutil
+import sys
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from server.core.encoding import format_base64url, parse_base64url
+from server.core.envelopes import derive_data_key, unwrap_share
 from server.errors import VerificationError
 from server.store import records
 from server.store.records import Record
 from server.usecases.open_record import open_record
 from server.usecases.register import Register
 from tests.fixtures.holders import Holder, Submission
-from tests.fixtures.servers import make_settings, post, register_of, running
+from tests.fixtures.servers import PUBLIC_URL, make_settings, post, register_of, running
 
 SECRET = b"Ada Lovelace, ada@example.org, has seen this notice on 12 March. " * 3
 PICTURE = b"\xff\xd8\xff\xe0" + hashlib.sha512(b"screenshot").digest() * 20
@@ -92,6 +99,14 @@ def candidate_shares(theft: Theft) -> Iterator[bytes]:
         for table in ("slot_digests", "log_entries", "log_tiles", "records"):
             for row in connection.execute(text(f"SELECT * FROM {table}")):
                 pieces += [value for value in row if isinstance(value, bytes)]
+    # What the loot gives after some work: the server share unwrapped, and the keys inside their files.
+    keyring, record_id = theft.register.keyring, record.receipt_sha256
+    server_share = unwrap_share(record.wrapped_share, keys=keyring.key_encryption_keys, record_id=record_id)
+    pieces += [server_share, server_share[::-1], keyring.rate_limit_secret, *keyring.key_encryption_keys.values()]
+    pieces += [derive_data_key(server_share, b"", record_id), derive_data_key(server_share, bytes(32), record_id)]
+    pieces.append(keyring.log_key.private_bytes_raw())
+    for issuer in keyring.issuer_keys.values():
+        pieces.append(issuer.key.private_numbers().private_value.to_bytes(32))
     pieces += [theft.register.blobs.get(record.blob)[:96], bytes(32), b"\xff" * 32]
     for piece in pieces:
         yield hashlib.sha256(piece).digest()
@@ -146,3 +161,94 @@ def test_an_answer_gives_no_share_away(tmp_path: Path) -> None:
     assert record is not None
     assert submission.holder_share.encode() not in answer
     assert format_base64url(record.wrapped_share) not in json.dumps(json.loads(answer))
+
+
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+_watchers: list[list[str]] = []
+
+
+def _watch(event: str, arguments: tuple[Any, ...]) -> None:
+    if _watchers and event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITING:
+        for opened in _watchers:
+            opened.append(str(arguments[0]))
+
+
+sys.addaudithook(_watch)  # for the whole process, for there is no way to take it back; idle without a watcher
+
+
+@contextmanager
+def files_opened_for_writing() -> Iterator[list[str]]:
+    opened: list[str] = []
+    _watchers.append(opened)
+    try:
+        yield opened
+    finally:
+        _watchers.remove(opened)
+
+
+def test_evidence_touches_the_disk_only_sealed(tmp_path: Path) -> None:
+    """No temporary file, whatever the size: what is deleted from a disk can be read for a long time."""
+    with running(make_settings(tmp_path)) as app:
+        register = register_of(app)
+        submission = Holder().objection({"a.png": os.urandom(4_194_304), "b.txt": b"x" * 1_000_000})
+        with files_opened_for_writing() as opened:
+            assert post(app, submission).status_code == 201
+        assert set(opened) - {"/dev/null"} == register.blobs.segments()
+
+
+def test_the_watch_sees_temporary_files() -> None:
+    with files_opened_for_writing() as opened, tempfile.SpooledTemporaryFile(max_size=1) as file:
+        file.write(b"more than one byte")
+    assert opened
+
+
+REFUSING = {
+    "sqlite": ["CREATE TRIGGER t BEFORE INSERT ON records BEGIN SELECT RAISE(ABORT, 'cannot insert'); END"],
+    "postgresql": [
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'cannot insert'; END$$",
+        "CREATE TRIGGER t BEFORE INSERT ON records EXECUTE FUNCTION refuse()",
+    ],
+}
+
+
+def test_logs_keep_nothing_that_erasure_must_delete(
+    tmp_path: Path, storage_settings: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not even when a statement fails that holds it: record ids, salts, shares, where the sealed bytes are."""
+    caplog.set_level(logging.DEBUG)
+    with running(make_settings(tmp_path, log_requests="on", **storage_settings)) as app:
+        register = register_of(app)
+        holder = Holder()
+        submission = holder.objection()
+        kept = json.loads(post(app, submission).data)
+        with register.database.writing() as connection:
+            record = records.find_record(connection, bytes.fromhex(submission.sha256))
+            for statement in REFUSING[connection.dialect.name]:
+                connection.execute(text(statement))
+        assert record is not None
+        failed = Holder().objection()
+        assert post(app, failed).status_code == 503
+        with register.database.writing() as connection:
+            connection.execute(text("ALTER TABLE records RENAME COLUMN salt TO salty"))
+        path = f"/v1/receipts/{submission.sha256}"
+        headers = {
+            "Authorization": f"DPoP {kept['token']}",
+            "DPoP": holder.dpop(kept["token"], "GET", PUBLIC_URL + path),
+            "Objection-Holder-Share": submission.holder_share,
+        }
+        assert app.test_client().get(path, headers=headers).status_code >= 500
+        assert post(app, failed).status_code == 503
+        segments = register.blobs.segments()
+    logged = caplog.text
+    assert "cannot insert" in logged
+    assert "no such column" in logged or "does not exist" in logged
+    ids = [bytes.fromhex(each.sha256) for each in (submission, failed)]
+    for secret in [*ids, record.salt, record.wrapped_share, record.holder_jti]:
+        for form in (repr(secret)[2:-1], secret.hex(), format_base64url(secret)):
+            assert form[:24] not in logged
+    assert len(segments) >= 2
+    assert not [segment for segment in segments if segment in logged]
+    for each in (submission, failed):
+        assert each.holder_share not in logged
+        assert each.receipt.split(".")[1][:40] not in logged
+    assert "127.0.0" not in logged

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from server.core.merkle import TileKey
 from server.errors import LogInconsistent, ObjectionError, OperatorError
 from server.settings import Settings
+from server.store import log
 from server.store.keys import KeyFolder
 from server.usecases.register import Storage, open_storage
 from tests.fixtures.holders import Holder
@@ -45,6 +47,14 @@ def used(tmp_path: Path) -> Settings:
     settings = make_settings(tmp_path / "data")
     with running(settings) as app:
         assert post(app, Holder().objection()).status_code == 201
+    return settings
+
+
+@pytest.fixture
+def used_on_both(tmp_path: Path, storage_settings: dict[str, str]) -> Settings:
+    settings = make_settings(tmp_path / "data", **storage_settings)
+    with running(settings) as app:
+        append_many(register_of(app), 1)
     return settings
 
 
@@ -196,12 +206,30 @@ INCONSISTENT: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("statement", "values"), INCONSISTENT.values(), ids=INCONSISTENT)
-def test_a_log_that_contradicts_itself_stops_the_start(used: Settings, statement: str, values: dict[str, Any]) -> None:
-    change(used, statement, **values)
+def test_a_log_that_contradicts_itself_stops_the_start(
+    used_on_both: Settings, statement: str, values: dict[str, Any]
+) -> None:
+    change(used_on_both, statement, **values)
     with pytest.raises(LogInconsistent) as caught:
-        start(used)
+        start(used_on_both)
     assert caught.value.code == "log_inconsistent"
-    assert refusal(used, create=False) == "log_inconsistent", "the first refusal changed something"
+    assert refusal(used_on_both, create=False) == "log_inconsistent", "the first refusal changed something"
+
+
+@pytest.mark.parametrize("byte", [0, 31])
+@pytest.mark.parametrize("tile", [(0, 1), (1, 0)])
+def test_one_bit_of_what_gives_the_root_stops_the_start(tmp_path: Path, tile: TileKey, byte: int) -> None:
+    """In the tiles at the right edge, of each level. The full ones below them only ``check_log`` reads again."""
+    settings = make_settings(tmp_path / "data")
+    with running(settings) as app:
+        append_many(register_of(app), 260)
+    database = start(settings).database
+    with database.writing() as connection:
+        hashes = bytearray(log.read_tile(connection, *tile))
+        hashes[byte] ^= 1
+        log.write_tiles(connection, {tile: bytes(hashes)})
+    database.close()
+    assert refusal(settings) == "log_inconsistent"
 
 
 def test_a_database_lost_does_not_begin_a_second_log_with_the_same_key(used: Settings) -> None:
@@ -220,6 +248,7 @@ def test_a_head_that_moved_stops_the_writer(tmp_path: Path) -> None:
             connection.execute(text("DELETE FROM log_head"))
         response = post(app, Holder().objection())
         assert response.status_code in {500, 503}
+        assert b"head" not in response.data, "the inside shows"
         assert app.test_client().get("/readyz").status_code == 503
         assert app.test_client().get("/checkpoint").status_code == 503
         assert app.test_client().get("/healthz").status_code == 200

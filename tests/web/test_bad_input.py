@@ -2,6 +2,8 @@
 
 import base64
 import json
+import random
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -130,6 +132,11 @@ def with_parts(edit: Callable[[list[Part]], list[Part]]) -> Sent:
     return sent(edit(parts_of(Holder().objection({"a.txt": b"one"}))))
 
 
+def without_name(disposition: bytes) -> Sent:
+    part = f"--{BOUNDARY}\r\nContent-Disposition: ".encode() + disposition + b"\r\n\r\nx\r\n"
+    return Sent(part + objection().body)
+
+
 def with_share(share: str) -> Sent:
     submission = Holder().objection({})
     return sent(parts_of(Submission(submission.receipt, share, {})))
@@ -151,6 +158,19 @@ def practice_url() -> Sent:
 
 def slots(digests: Sequence[str]) -> dict[str, Any]:
     return {slot: {"_sd": [digest]} for slot, digest in zip(("account", "contact", "person"), digests, strict=True)}
+
+
+def item(name: str, size: int) -> dict[str, Any]:
+    return {"name": name, "media_type": "text/plain", "size": size, "sha256": "0" * 64}
+
+
+def naming(items: list[dict[str, Any]]) -> Sent:
+    holder = Holder()
+    return with_receipt(holder.sign(payload_of(holder.objection({})) | {"evidence": items}))
+
+
+def big_items() -> list[dict[str, Any]]:
+    return [item("a.txt", 4_194_304), item("b.txt", 4_194_304), item("c.txt", 1)]
 
 
 def big_evidence() -> Sent:
@@ -183,6 +203,14 @@ CASES: list[tuple[str, Callable[[], Sent], int, str]] = [
     ("another field", lambda: with_parts(lambda parts: [*parts, ("name", None, b"x")]), 400, "part_unexpected"),
     ("another file", lambda: with_parts(lambda parts: [*parts, ("photo", "a.png", b"x")]), 400, "part_unexpected"),
     ("evidence as a field", lambda: with_parts(lambda p: [*p[:2], ("evidence", None, b"one")]), 400, "part_unexpected"),
+    (
+        "share as a file",
+        lambda: with_parts(lambda p: [p[0], ("holder_share", "s", p[1][2]), p[2]]),
+        400,
+        "part_missing",
+    ),
+    ("field without a name", lambda: without_name(b"form-data"), 400, "part_unexpected"),
+    ("file without a name", lambda: without_name(b'form-data; filename="a.txt"'), 400, "part_unexpected"),
     (
         "very many parts",
         lambda: with_parts(lambda parts: [*parts, *[("evidence", f"{n}.txt", b"x") for n in range(40)]]),
@@ -247,6 +275,10 @@ CASES: list[tuple[str, Callable[[], Sent], int, str]] = [
     ("country unknown", lambda: objection(country="US"), 422, "field_invalid"),
     ("iat is text", lambda: objection(iat="now"), 422, "field_invalid"),
     ("iat is true", lambda: objection(iat=True), 422, "field_invalid"),
+    ("evidence over 8 MiB in all", lambda: naming(big_items()), 422, "field_invalid"),
+    ("evidence of nine files", lambda: naming([item(f"{n}.txt", 1) for n in range(9)]), 422, "field_invalid"),
+    ("evidence named twice", lambda: naming([item("a.txt", 1)] * 2), 422, "field_invalid"),
+    ("evidence named as a path", lambda: naming([item("../a.txt", 1)]), 422, "field_invalid"),
     ("one digest thrice", lambda: objection(self_asserted=slots([new_share()] * 3)), 422, "field_invalid"),
     ("stale", lambda: objection(iat=int(time.time()) - 31 * DAY_S), 422, "receipt_stale"),
     ("from the future", lambda: objection(iat=int(time.time()) + 400), 422, "receipt_from_future"),
@@ -286,6 +318,9 @@ def expect_problem(response: Any, status: int, code: str) -> dict[str, Any]:
     assert problem["type"] == f"{PUBLIC_URL}/errors#{code}"
     assert problem["request_id"] == response.headers["X-Request-Id"]
     assert ("errors" in problem) == (code == "field_invalid")
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Referrer-Policy"] == "no-referrer"
+    assert not re.search(r"Traceback|File \"|\.py\b|site-packages", response.get_data(as_text=True))
     return problem
 
 
@@ -310,3 +345,47 @@ def test_the_same_submission_unspoilt_is_recorded(app: Flask) -> None:
     after = footprint(register_of(app))
     assert after["records"] == before["records"] + 1
     assert len(after["segments"]) == len(before["segments"]) + 1
+
+
+DAMAGE = [
+    *(b"\r\n", b"\0", b"--", b'"', b"\xff", b"; filename*=utf-8''%ff%ed%a0%80", b"; name*=utf-8''%ff"),
+    *(b"\r\nContent-Type: text/plain; charset=utf-16\r\n", b"\r\nContent-Transfer-Encoding: base64\r\n"),
+    *(b"form-data", b"Content-Disposition: form-data\r\n", b"\r\n\r\n"),
+]
+
+
+def damaged(body: bytes, dice: random.Random) -> bytes:
+    """Change a few bytes, most of them where the multipart form is."""
+    result = bytearray(body)
+    for _ in range(dice.choice([1, 1, 1, 4])):
+        place = dice.choice([dice.randrange(160), dice.randrange(len(result) - 150, len(result))])
+        what = dice.randrange(4)
+        if what == 0:
+            result[place] = dice.randrange(256)
+        elif what == 1:
+            result[place:place] = dice.choice(DAMAGE)
+        elif what == 2:
+            del result[place : place + dice.randrange(1, 20)]
+        else:
+            result[place:place] = result[place - 60 : place]
+    return bytes(result)
+
+
+def test_whatever_is_damaged_gets_a_code_of_its_own(app: Flask) -> None:
+    """Never "internal"; and what is stored is what was acknowledged."""
+    dice = random.Random(20_261_124)
+    holder = Holder()
+    before = footprint(register_of(app))
+    acknowledged, codes = 0, set()
+    for _ in range(400):
+        body = damaged(format_multipart(parts_of(holder.objection({"a.txt": b"one"}))), dice)
+        response = app.test_client().post("/v1/receipts", data=body, content_type=MULTIPART)
+        if response.status_code == 201:  # the damage is where nothing counts, as after the end mark
+            acknowledged += 1
+        else:
+            problem = json.loads(response.data)
+            assert 400 <= response.status_code < 500, (body, problem)
+            expect_problem(response, response.status_code, problem["code"])
+            codes.add(problem["code"])
+    assert len(codes) > 5
+    assert footprint(register_of(app))["records"] == before["records"] + acknowledged

@@ -85,6 +85,18 @@ def test_a_body_announced_too_large_is_refused_before_it_is_sent(server: Gunicor
     assert not list((server.data_dir / "blobs").iterdir())
 
 
+def test_who_asks_before_sending_too_much_is_told_not_to(server: Gunicorn) -> None:
+    """gunicorn says 100 by itself at once; the refusal follows without a byte of the body."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(head(f"Content-Length: {MAX_BODY + 1}", "Expect: 100-continue"))
+        answer = b""
+        while piece := connection.recv(65_536):
+            answer += piece
+    final = answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+    assert final.startswith(b"HTTP/1.1 413 ")
+    assert json.loads(final.partition(b"\r\n\r\n")[2])["code"] == "body_too_large"
+
+
 def test_a_chunked_body_too_large_is_refused(server: Gunicorn) -> None:
     """Nothing announces its size; it begins as a submission that would be recorded."""
     before = size_of_log(server)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import random
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -268,3 +269,22 @@ def test_one_proof_of_possession_in_many_threads_serves_one(mine: Recorded) -> N
     with ThreadPoolExecutor(8) as pool:
         statuses = list(pool.map(lambda _: mine.get(proof=proof).status_code, range(8)))
     assert sorted(statuses) == [200] + [401] * 7
+
+
+def test_whatever_is_damaged_in_the_headers_is_refused_with_a_code(mine: Recorded) -> None:
+    dice = random.Random(20_261_124)
+    for _ in range(300):
+        given = {
+            "Authorization": f"DPoP {mine.token}",
+            "DPoP": mine.dpop(),
+            "Objection-Holder-Share": mine.share,
+        }
+        name = dice.choice(list(given))
+        place = dice.randrange(len(given[name]))
+        put = dice.choice(["~", ".", "é", "=", "WyJhIl0", "\xff", "~é~", " ", "\t", ""])
+        spoilt = given[name][:place] + put + given[name][place + 1 :]
+        if spoilt == given[name]:
+            continue
+        response = mine.app.test_client().get(mine.path, headers=given | {name: spoilt})
+        assert response.status_code in {400, 401, 403}, (name, spoilt, response.data)
+        refused(response, response.status_code, json.loads(response.data)["code"])
