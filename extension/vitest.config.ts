@@ -14,5 +14,6 @@ export default defineConfig({
     include: ['tests/**/*.test.ts'],
     setupFiles: ['tests/support/setup.ts'],
     restoreMocks: true,
+    testTimeout: 60_000, // a hung test fails; a busy machine does not
   },
 });
