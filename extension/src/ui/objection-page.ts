@@ -1,0 +1,260 @@
+/** The page of one objection. `update` shows a newer state and leaves alone what the person is typing. */
+import { send } from '../platform/send';
+import { formatDay, formatTime, t, textLanguage, tName } from '../platform/text';
+import type { DetailView, LaterView, ObjectionView, QueuedView } from '../platform/views';
+import { anchoringText, statusChip, waitingItem } from './states';
+import { actionButton, type Child, countryName, facts, fileSize, h, languageName, section, select } from './dom';
+import { evidenceDialog } from './evidence-dialog';
+import { eraseDialog, withdrawDialog } from './ending-dialogs';
+import { errorText } from './problems';
+import { showingSection } from './showing';
+
+/** The certificate is written in these languages. */
+const CERTIFICATE_LANGUAGES = ['de', 'en', 'fr'];
+
+export interface ObjectionPage {
+  title: string;
+  elements: HTMLElement[];
+  update(view: DetailView): void;
+}
+
+export function objectionPage(first: DetailView): ObjectionPage {
+  let view = first;
+  const { receipt, platform } = first.objection;
+  const title = t('objection_title', tName('platform', platform));
+  const status = h('p', { role: 'status', class: 'status floating' });
+  const say = (text: string) => {
+    status.textContent = text;
+  };
+  const failed = (error: unknown) => say(errorText(error));
+  const top = h('div', { class: 'top' });
+  const middle = h('div', {});
+  const actions = h('div', {});
+  const showing = showingSection(first);
+  const kit = h('div', {});
+  const language = select('certificate-language', CERTIFICATE_LANGUAGES, languageName, ownLanguage());
+
+  show();
+  return { title, elements: [h('h1', {}, title), top, middle, actions, showing, kit, status], update };
+
+  function update(latest: DetailView): void {
+    const before = new Set(view.later.map((one) => one.receipt));
+    view = latest;
+    const focused = document.activeElement?.getAttribute('data-key');
+    show();
+    // A refresh must not throw the keyboard user back to the top.
+    if (focused) document.querySelector<HTMLElement>(`[data-key="${focused}"]`)?.focus();
+    const news = latest.later.find((one) => !before.has(one.receipt));
+    if (news) say(t(DONE[news.kind], formatTime(news.receivedAt)));
+  }
+
+  function show(): void {
+    const { objection, queue } = view;
+    top.replaceChildren(
+      h('p', { class: 'chips' }, statusChip(objection), anchorChip(objection)),
+      h('p', { class: 'lead' }, leadText(objection)),
+      ...queue.map((queued) => waitingPanel(queued)),
+    );
+    middle.replaceChildren(proofSection(), recordSection(), historySection());
+    actions.replaceChildren(...actionSections());
+    kit.replaceChildren(kitSection());
+    showing.hidden = objection.status === 'erased';
+  }
+
+  function waitingPanel(queued: QueuedView): HTMLElement {
+    return h('section', { class: 'panel notice' }, ...waitingItem(queued, button));
+  }
+
+  function proofSection(): HTMLElement {
+    const { objection } = view;
+    const erased = objection.status === 'erased';
+    const pdf = button(
+      t('download_pdf'),
+      'pdf',
+      async () => say(t('saved_as', await send<string>({ kind: 'ui/certificate', receipt, language: language.value }))),
+      'primary',
+    );
+    const asice = button(t(erased ? 'save_kept_proof' : 'download_asice'), 'asice', async () =>
+      say(t('saved_as', await send<string>({ kind: 'ui/save', receipt }))),
+    );
+    return section(
+      t('proof_title'),
+      h('p', {}, t(erased ? 'proof_text_erased' : 'proof_text')),
+      erased
+        ? h('div', { class: 'actions' }, asice)
+        : h('div', { class: 'actions bottom' }, languageField(), pdf, asice),
+      h('p', { class: 'soft small' }, fileText(objection)),
+    );
+  }
+
+  function languageField(): HTMLElement {
+    return h('label', { class: 'field inline' }, h('span', {}, t('pdf_language')), language);
+  }
+
+  function recordSection(): HTMLElement {
+    const { objection, payload } = view;
+    const { platform, receivedAt, objectedAt, logIndex, logOrigin } = objection;
+    return section(
+      t('record_title'),
+      facts([
+        [t('platform_label'), tName('platform', platform)],
+        [t('recorded_when'), formatTime(receivedAt)],
+        [t('signed_when'), formatTime(objectedAt)],
+        [t('anchor_label'), anchoringText(objection)],
+        [t('recorded_index'), t('recorded_index_value', String(logIndex), logOrigin)],
+        [
+          t('categories_title'),
+          payload.objection.data_categories.map((category) => tName('category', category)).join(', '),
+        ],
+        [t('country_label'), countryName(payload.country)],
+        [t('evidence_title'), evidenceList(payload.evidence)],
+        [t('receipt_hash'), h('code', {}, receipt)],
+      ]),
+    );
+  }
+
+  function historySection(): Child & HTMLElement {
+    const { later, objection } = view;
+    return section(
+      t('history_title'),
+      h(
+        'ol',
+        { class: 'history' },
+        historyItem(t('history_objection'), objection.receivedAt, objection.logIndex),
+        ...later.map((one) =>
+          historyItem(
+            t(HISTORY[one.kind]),
+            one.receivedAt,
+            one.logIndex,
+            one.evidence.length > 0 && evidenceList(one.evidence),
+            one.remains.length > 0 && remainsList(one),
+          ),
+        ),
+      ),
+    );
+  }
+
+  function actionSections(): HTMLElement[] {
+    const { objection, queue } = view;
+    if (objection.status === 'erased') return [forgetSection()];
+    if (queue.some(({ kind }) => kind === 'erasure')) return [];
+    const withdrawing = objection.status === 'withdrawn' || queue.some(({ kind }) => kind === 'withdrawal');
+    const add = button(t('add_evidence'), 'evidence', async () => evidenceDialog(view, say));
+    const withdraw = button(t('withdraw'), 'withdraw', async () => withdrawDialog(view, say));
+    const erase = button(t('erase'), 'erase', async () => eraseDialog(view, say));
+    return [
+      section(t('add_title'), h('p', {}, t('add_text')), h('div', { class: 'actions' }, add)),
+      section(
+        t('ending_title'),
+        h('p', {}, t(withdrawing ? 'ending_text_withdrawn' : 'ending_text')),
+        h('div', { class: 'actions' }, !withdrawing && withdraw, erase),
+      ),
+    ];
+  }
+
+  function forgetSection(): HTMLElement {
+    const sure = button(
+      t('forget_sure'),
+      'forget-sure',
+      async () => send<void>({ kind: 'ui/forget', receipt }),
+      'danger',
+    );
+    const row = h('div', { class: 'actions' });
+    const ask = button(t('forget'), 'forget', async () => {
+      row.replaceChildren(sure, keep);
+      sure.focus();
+    });
+    const keep = button(t('keep_it'), 'keep', async () => {
+      row.replaceChildren(ask);
+      ask.focus();
+    });
+    row.append(ask);
+    return section(t('forget_title'), h('p', {}, t('forget_text')), row);
+  }
+
+  function kitSection(): HTMLElement {
+    const save = button(t('kit_save'), 'kit', async () =>
+      say(t('saved_as', await send<string>({ kind: 'ui/kit' }))),
+    );
+    return section(
+      t('kit_title'),
+      h('p', {}, t('kit_text', String(view.kept))),
+      h('ul', {}, h('li', {}, t('kit_can')), h('li', {}, t('kit_cannot'))),
+      h('p', { class: 'hint' }, t('kit_warning')),
+      h('div', { class: 'actions' }, save),
+    );
+  }
+
+  function button(label: string, key: string, work: () => Promise<void>, look?: 'primary' | 'danger') {
+    const made = actionButton(label, { work, failed });
+    if (look) made.classList.add(look);
+    made.setAttribute('data-key', key);
+    return made;
+  }
+}
+
+const DONE = {
+  supplement: 'done_supplement',
+  withdrawal: 'done_withdrawal',
+  erasure: 'done_erasure',
+} as const;
+
+const HISTORY = {
+  supplement: 'history_supplement',
+  withdrawal: 'history_withdrawal',
+  erasure: 'history_erasure',
+} as const;
+
+const REMAINS: Record<string, Parameters<typeof t>[0]> = {
+  'log-commitment': 'remains_log_commitment',
+  'published-counts': 'remains_published_counts',
+  'status-bit': 'remains_status_bit',
+  'replay-guard': 'remains_replay_guard',
+};
+
+function leadText(objection: ObjectionView): string {
+  const { status, receivedAt, changedAt, anchoring } = objection;
+  if (status === 'erased') return t('lead_erased', formatDay(changedAt));
+  if (status === 'withdrawn') return t('lead_withdrawn', formatDay(changedAt));
+  return t(anchoring === 'recorded' ? 'lead_recorded' : 'lead_anchored', formatDay(receivedAt));
+}
+
+function anchorChip({ anchoring, status }: ObjectionView): Child {
+  if (status === 'erased') return undefined;
+  const known = anchoring !== 'recorded';
+  return h('span', { class: known ? 'chip good' : 'chip' }, t(known ? 'chip_anchored' : 'chip_recorded'));
+}
+
+function fileText({ file, bundleProblem }: ObjectionView): string {
+  if (file) return t('file_newest', file);
+  return bundleProblem ? t('not_saved_yet') : t('file_being_saved_long');
+}
+
+function evidenceList(evidence: { name: string; size: number; sha256: string }[]): Child {
+  if (evidence.length === 0) return t('sent_no_evidence');
+  return h(
+    'ul',
+    { class: 'files' },
+    ...evidence.map(({ name, size, sha256 }) =>
+      h('li', {}, `${name} (${fileSize(size)})`, h('code', { class: 'small soft' }, sha256)),
+    ),
+  );
+}
+
+function historyItem(what: string, when: number, index: number, ...more: Child[]): HTMLElement {
+  const place = h('span', { class: 'soft small' }, `${formatTime(when)} · ${t('log_number', String(index))}`);
+  return h('li', {}, h('strong', {}, what), place, ...more);
+}
+
+function remainsList({ remains }: LaterView): HTMLElement {
+  return h(
+    'div',
+    {},
+    h('p', { class: 'soft small' }, t('remains_title')),
+    h('ul', { class: 'small' }, ...remains.map((one) => h('li', {}, REMAINS[one] ? t(REMAINS[one]) : one))),
+  );
+}
+
+function ownLanguage(): string {
+  return CERTIFICATE_LANGUAGES.find((code) => code === textLanguage()) ?? 'en';
+}
