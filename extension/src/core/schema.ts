@@ -13,6 +13,7 @@ type Contract = {
   WithdrawalReceipt: contract.WithdrawalReceipt;
   ErasureReceipt: contract.ErasureReceipt;
   SubmissionAnswer: contract.SubmissionAnswer;
+  AcknowledgementClaims: contract.AcknowledgementClaims;
   TokenClaims: contract.TokenClaims;
   Policy: contract.Policy;
   Problem: contract.Problem;

@@ -84,8 +84,8 @@ export interface RecordedObjection extends SignedObjection {
   anchored_seen_at?: number;
   /** How often the register was asked for the state since something of ours was recorded. */
   checks: number;
-  /** Milliseconds since 1970; absent when it is not asked any more by itself. */
-  next_check_at?: number;
+  /** Milliseconds since 1970; infinite when it is not asked any more by itself. */
+  next_check_at: number;
   /** What went wrong when it was asked last. */
   check_problem?: StoredProblem;
   bundle?: Blob;

@@ -4,7 +4,7 @@ import { ObjectionError } from '../core/errors';
 import { verifyReceipt } from '../core/receipts';
 import { nextAttemptAt, problemOf } from './attempts';
 import { changed } from './badge';
-import { inTransaction, type RecordedObjection, read, write } from './database';
+import { type RecordedObjection, read, write } from './database';
 import { saveFile } from './downloads';
 import { verifyByPinned } from './pins';
 import { getAnswer, getBundle, getCertificate, Refused } from './register';
@@ -20,17 +20,17 @@ let lookedAt = 0;
 
 /** Does what is due for recorded objections. The caller holds the flush lock. */
 export async function keepUp(): Promise<void> {
-  for (const objection of await those(({ next_check_at = Infinity }) => next_check_at <= Date.now())) {
-    await check(objection);
+  for (const objection of await those(({ next_check_at }) => next_check_at <= Date.now())) {
+    await check(objection, nextCheck(objection));
   }
   await fetchAndSave();
 }
 
-/** When something is due next, in milliseconds since 1970. */
+/** When something is due, in milliseconds since 1970; never is infinite. */
 export async function nextKeepingAt(): Promise<number[]> {
   const all = await those(() => true);
   return [
-    ...all.flatMap(({ next_check_at }) => next_check_at ?? []),
+    ...all.map(({ next_check_at }) => next_check_at),
     ...all.filter(bundleMissing).map(({ bundle_next_attempt_at }) => bundle_next_attempt_at),
   ];
 }
@@ -41,8 +41,7 @@ export async function lookAgain(): Promise<void> {
   lookedAt = Date.now();
   await navigator.locks.request('flush', async () => {
     for (const objection of await those((one) => !isSettled(one))) {
-      const { checks, next_check_at } = objection;
-      await check(objection, { checks, next_check_at });
+      await check(objection, objection);
     }
     await fetchAndSave();
   });
@@ -87,7 +86,13 @@ export function isSettled({ status, anchored_entries, later }: RecordedObjection
   return status === 'erased' || anchored_entries === 1 + later.length;
 }
 
-export function proofName({ platform, received_at, receipt_sha256, anchored_entries, later }: RecordedObjection): string {
+export function proofName({
+  platform,
+  received_at,
+  receipt_sha256,
+  anchored_entries,
+  later,
+}: RecordedObjection): string {
   const day = new Date(received_at * 1000).toISOString().slice(0, 10);
   const parts = [platform, day, receipt_sha256.slice(0, 8)];
   if (later.length > 0) parts.push(`plus-${later.length}`);
@@ -101,26 +106,30 @@ async function those(wanted: (objection: RecordedObjection) => boolean): Promise
 
 const bundleMissing = ({ bundle_wanted, status }: RecordedObjection) => bundle_wanted && status !== 'erased';
 
-/** Asks what became of an objection. `schedule` says when to ask again; without it, as the back-off says. */
-async function check(
-  objection: RecordedObjection,
-  schedule?: Pick<RecordedObjection, 'checks' | 'next_check_at'>,
-): Promise<void> {
-  const next = schedule ?? nextCheck(objection);
+type Schedule = Pick<RecordedObjection, 'checks' | 'next_check_at'>;
+
+/** Asks what became of an objection. `schedule` says when to ask again. */
+async function check(objection: RecordedObjection, schedule: Schedule): Promise<void> {
   let found: RecordedObjection;
   try {
     found = await withAnswer(objection, await askedNow(objection));
+    found = { ...found, ...scheduled(isSettled(found) ? NEVER_AGAIN : schedule) };
   } catch (error) {
-    const again = error instanceof Refused ? { checks: next.checks } : next; // its last word: no use asking again
-    found = { ...without(objection, 'next_check_at'), ...again, check_problem: problemOf(error) };
-    return keep(objection, found);
+    // What it refuses it would refuse again.
+    const again = error instanceof Refused ? NEVER_AGAIN : schedule;
+    found = { ...objection, ...scheduled(again), check_problem: problemOf(error) };
   }
-  return keep(objection, isSettled(found) ? without(found, 'next_check_at') : { ...found, ...next });
+  await keep(objection, found);
 }
 
-function nextCheck({ checks }: RecordedObjection): Pick<RecordedObjection, 'checks' | 'next_check_at'> {
-  const delay = CHECK_DELAYS_MS[checks + 1];
-  return { checks: checks + 1, next_check_at: delay === undefined ? undefined : Date.now() + delay };
+const NEVER_AGAIN: Schedule = { checks: 0, next_check_at: Number.POSITIVE_INFINITY };
+
+// Picked: a whole objection may come as a schedule, its own.
+const scheduled = ({ checks, next_check_at }: Schedule): Schedule => ({ checks, next_check_at });
+
+function nextCheck({ checks }: RecordedObjection): Schedule {
+  const delay = CHECK_DELAYS_MS[checks + 1] ?? Number.POSITIVE_INFINITY;
+  return { checks: checks + 1, next_check_at: Date.now() + delay };
 }
 
 async function askedNow(objection: RecordedObjection): Promise<VerifiedAnswer> {

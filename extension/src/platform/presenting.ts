@@ -46,6 +46,13 @@ export async function saveKit(): Promise<string> {
   });
 }
 
-function kitEntry({ receipt_sha256, platform, received_at, holder_share, disclosures, token }: RecordedObjection): Json {
+function kitEntry({
+  receipt_sha256,
+  platform,
+  received_at,
+  holder_share,
+  disclosures,
+  token,
+}: RecordedObjection): Json {
   return { receipt_sha256, platform, received_at, holder_share, disclosures: { ...disclosures }, token };
 }

@@ -3,7 +3,7 @@
  * anywhere, and the register answers a repeated receipt with its first answer.
  */
 import { browser } from 'wxt/browser';
-import { parseAnswer, type VerifiedAnswer, verifyAnswer, verifyLaterAnswer } from '../core/answers';
+import { parseAnswer, type VerifiedAnswer, verifyAnswer } from '../core/answers';
 import type { Bytes } from '../core/encoding';
 import { verifyReceipt } from '../core/receipts';
 import { nextAttemptAt, problemOf } from './attempts';
@@ -83,12 +83,16 @@ async function attempt(queued: QueuedReceipt): Promise<void> {
   await changed();
 }
 
+async function verified(queued: QueuedReceipt, rawAnswer: Bytes): Promise<VerifiedAnswer> {
+  const receipt = await verifyReceipt(queued.receipt);
+  return verifyByPinned((policy) => verifyAnswer(parseAnswer(rawAnswer), receipt, policy));
+}
+
 // In one transaction: the receipt is in the queue or among the objections, never in both and never in neither.
 async function settle(queued: QueuedObjection, rawAnswer: Bytes): Promise<void> {
-  const receipt = await verifyReceipt(queued.receipt);
-  const verified = await verifyByPinned((policy) => verifyAnswer(parseAnswer(rawAnswer), receipt, policy));
+  const answer = await verified(queued, rawAnswer);
   await inTransaction(['queue', 'objections'], 'readwrite', async (store) => {
-    await store('objections').add(recordedObjection(queued, verified));
+    await store('objections').add(recordedObjection(queued, answer));
     await store('queue').delete(queued.receipt_sha256);
   });
 }
@@ -116,11 +120,10 @@ function recordedObjection(queued: QueuedObjection, { answer, index, logOrigin }
 
 // "Done" is said only after this: the acknowledgement is signed by the register and stands in its log.
 async function settleLater(queued: QueuedLater, rawAnswer: Bytes): Promise<void> {
-  const receipt = await verifyReceipt(queued.receipt);
-  const verified = await verifyByPinned((policy) => verifyLaterAnswer(parseAnswer(rawAnswer), receipt, policy));
+  const answer = await verified(queued, rawAnswer);
   await inTransaction(['queue', 'objections'], 'readwrite', async (store) => {
     const objection = await store('objections').get(queued.objection_sha256);
-    if (objection) await store('objections').put(withLater(objection, recordedLater(queued, verified)));
+    if (objection) await store('objections').put(withLater(objection, recordedLater(queued, answer)));
     await store('queue').delete(queued.receipt_sha256);
   });
 }
@@ -139,11 +142,12 @@ function recordedLater(queued: QueuedLater, { answer, index }: VerifiedAnswer): 
 }
 
 function withLater(objection: RecordedObjection, later: RecordedLater): RecordedObjection {
-  const { bundle_problem, next_check_at, ...kept } = objection;
+  const { bundle_problem, ...kept } = objection;
   const known = kept.later.filter(({ receipt_sha256 }) => receipt_sha256 !== later.receipt_sha256);
   const all = [...known, later].sort((one, other) => one.log_index - other.log_index);
   // Nothing is left at the register to ask for.
-  if (later.kind === 'erasure') return { ...kept, later: all, status: 'erased', bundle_wanted: false };
+  const ended = { status: 'erased', next_check_at: Number.POSITIVE_INFINITY, bundle_wanted: false } as const;
+  if (later.kind === 'erasure') return { ...kept, later: all, ...ended };
   return {
     ...kept,
     later: all,
@@ -166,10 +170,11 @@ function afterFailure(queued: QueuedReceipt, error: unknown): QueuedReceipt {
 
 async function scheduleNext(): Promise<void> {
   const queued = await read('queue', (queue) => queue.all());
-  const times = [
+  const all = [
     ...queued.filter(({ state }) => state === 'waiting').map(({ next_attempt_at }) => next_attempt_at),
     ...(await nextKeepingAt()),
   ];
+  const times = all.filter(Number.isFinite);
   if (times.length === 0) await browser.alarms.clear(ALARM);
   else await browser.alarms.create(ALARM, { when: Math.max(Math.min(...times), Date.now() + MIN_ALARM_MS) });
 }

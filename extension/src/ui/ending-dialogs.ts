@@ -63,14 +63,7 @@ function confirmStep(
 
 function consequences(happens: Key[], remains: Key[]): HTMLElement {
   const list = (keys: Key[]) => h('ul', {}, ...keys.map((key) => h('li', {}, t(key))));
-  return h(
-    'div',
-    {},
-    h('h3', {}, t('happens_title')),
-    list(happens),
-    h('h3', {}, t('remains_title')),
-    list(remains),
-  );
+  return h('div', {}, h('h3', {}, t('happens_title')), list(happens), h('h3', {}, t('remains_title')), list(remains));
 }
 
 /** What the register deletes, nobody can fetch again: the offer comes before the button. */

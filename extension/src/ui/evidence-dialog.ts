@@ -3,8 +3,8 @@ import type { Evidence } from '../core/contract.gen';
 import { type Bytes, formatBase64 } from '../core/encoding';
 import { ObjectionError } from '../core/errors';
 import { evidenceItem, FILE_ENDINGS, MAX_FILES, refuseTooMuch } from '../core/later';
-import type { DetailView } from '../platform/views';
 import { t } from '../platform/text';
+import type { DetailView } from '../platform/views';
 import { openDialog } from './dialogs';
 import { fileSize, h } from './dom';
 import { errorText } from './problems';
@@ -24,7 +24,13 @@ export function evidenceDialog({ objection, header, evidenceBytes }: DetailView,
 
   const list = h('ul', { class: 'files chosen' });
   const review = h('div', {});
-  const input = h('input', { type: 'file', id: 'files', multiple: true, accept: FILE_ENDINGS.join(','), onchange: add });
+  const input = h('input', {
+    type: 'file',
+    id: 'files',
+    multiple: true,
+    accept: FILE_ENDINGS.join(','),
+    onchange: add,
+  });
   const go = dialog.button(t('sign_and_send'), 'primary', async () => {
     if (!payload) return dialog.say(t('no_file_chosen'));
     await sign(payload, Object.fromEntries(chosen.map(({ item, bytes }) => [item.name, formatBase64(bytes)])));
@@ -75,7 +81,11 @@ export function evidenceDialog({ objection, header, evidenceBytes }: DetailView,
   async function addFile(file: File): Promise<void> {
     if (chosen.length >= MAX_FILES) throw new ObjectionError('too_many_files', file.name);
     const bytes = new Uint8Array(await file.arrayBuffer());
-    const item = await evidenceItem(file.name, bytes, chosen.map((one) => one.item.name));
+    const item = await evidenceItem(
+      file.name,
+      bytes,
+      chosen.map((one) => one.item.name),
+    );
     if (chosen.some((one) => one.item.sha256 === item.sha256)) throw new ObjectionError('file_twice', file.name);
     refuseTooMuch([...chosen.map((one) => one.item), item], evidenceBytes);
     chosen.push({ item, original: file.name, bytes });
@@ -84,10 +94,16 @@ export function evidenceDialog({ objection, header, evidenceBytes }: DetailView,
   function show(): void {
     list.replaceChildren(...chosen.map(row));
     payload = undefined;
-    if (chosen.length === 0) return review.replaceChildren();
+    if (chosen.length === 0) {
+      review.replaceChildren();
+      return;
+    }
     const prepared = prepare({ ...plan, evidence: chosen.map(({ item }) => item) }, header);
     payload = prepared.payload;
-    review.replaceChildren(...(chosen.some(isMail) ? [h('p', { class: 'hint' }, t('mail_warning'))] : []), ...prepared.shown);
+    review.replaceChildren(
+      ...(chosen.some(isMail) ? [h('p', { class: 'hint' }, t('mail_warning'))] : []),
+      ...prepared.shown,
+    );
   }
 
   function row({ item, original }: Chosen): HTMLElement {
@@ -103,7 +119,11 @@ export function evidenceDialog({ objection, header, evidenceBytes }: DetailView,
         'span',
         { class: 'between' },
         h('strong', {}, `${item.name} (${fileSize(item.size)})`),
-        h('button', { type: 'button', class: 'small', 'aria-label': t('remove_file', item.name), onclick: remove }, t('remove')),
+        h(
+          'button',
+          { type: 'button', class: 'small', 'aria-label': t('remove_file', item.name), onclick: remove },
+          t('remove'),
+        ),
       ),
       original !== item.name && h('span', { class: 'soft small' }, t('file_called', original)),
       h('code', { class: 'small soft' }, `SHA-256 ${item.sha256}`),

@@ -2,12 +2,12 @@
 import { send } from '../platform/send';
 import { formatDay, formatTime, t, textLanguage, tName } from '../platform/text';
 import type { DetailView, LaterView, ObjectionView, QueuedView } from '../platform/views';
-import { anchoringText, statusChip, waitingItem } from './states';
 import { actionButton, type Child, countryName, facts, fileSize, h, languageName, section, select } from './dom';
-import { evidenceDialog } from './evidence-dialog';
 import { eraseDialog, withdrawDialog } from './ending-dialogs';
+import { evidenceDialog } from './evidence-dialog';
 import { errorText } from './problems';
 import { showingSection } from './showing';
+import { anchoringText, statusChip, waitingItem } from './states';
 
 /** The certificate is written in these languages. */
 const CERTIFICATE_LANGUAGES = ['de', 'en', 'fr'];
@@ -173,9 +173,7 @@ export function objectionPage(first: DetailView): ObjectionPage {
   }
 
   function kitSection(): HTMLElement {
-    const save = button(t('kit_save'), 'kit', async () =>
-      say(t('saved_as', await send<string>({ kind: 'ui/kit' }))),
-    );
+    const save = button(t('kit_save'), 'kit', async () => say(t('saved_as', await send<string>({ kind: 'ui/kit' }))));
     return section(
       t('kit_title'),
       h('p', {}, t('kit_text', String(view.kept))),

@@ -46,7 +46,10 @@ export async function showObjection(document: Document): Promise<void> {
   setInterval(safely, POLL_MS);
 
   function showGone(): void {
-    main.replaceChildren(h('h1', { tabindex: '-1' }, t('not_here_title')), h('p', { class: 'lead' }, t('not_here_text')));
+    main.replaceChildren(
+      h('h1', { tabindex: '-1' }, t('not_here_title')),
+      h('p', { class: 'lead' }, t('not_here_text')),
+    );
     main.querySelector('h1')?.focus();
   }
 }

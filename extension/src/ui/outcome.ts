@@ -33,7 +33,11 @@ function recorded(objection: ObjectionView, actions: Actions): Outcome {
       status.textContent = errorText(error);
     },
   });
-  const open = h('a', { class: 'button', href: `/objection.html?receipt=${receipt}`, target: '_blank' }, t('open_objection'));
+  const open = h(
+    'a',
+    { class: 'button', href: `/objection.html?receipt=${receipt}`, target: '_blank' },
+    t('open_objection'),
+  );
   return sheet(
     t('recorded_title'),
     { ...actions, buttons: [save, open] },

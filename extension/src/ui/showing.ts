@@ -18,7 +18,13 @@ export function showingSection({ objection, declared }: DetailView): HTMLElement
   }));
   const nonce = challengeField('nonce');
   const audience = challengeField('audience');
-  const token = h('textarea', { id: 'token', readonly: true, rows: '4', spellcheck: 'false', 'aria-label': t('token_label') });
+  const token = h('textarea', {
+    id: 'token',
+    readonly: true,
+    rows: '4',
+    spellcheck: 'false',
+    'aria-label': t('token_label'),
+  });
   const copy = button(t('copy_token'), async () => {
     await navigator.clipboard.writeText(token.value);
     status.textContent = t('token_copied');
@@ -27,7 +33,10 @@ export function showingSection({ objection, declared }: DetailView): HTMLElement
   const make = button(t('make_token'), async () => {
     const challenge = { nonce: nonce.value.trim(), audience: audience.value.trim() };
     const given = Object.values(challenge).filter(Boolean).length;
-    if (given === 1) return void (status.textContent = t('challenge_both'));
+    if (given === 1) {
+      status.textContent = t('challenge_both');
+      return;
+    }
     const slots: Slot[] = boxes.filter(({ box }) => box.checked).map(({ slot }) => slot);
     token.value = await send<string>({ kind: 'ui/present', receipt, slots, challenge: given ? challenge : null });
     result.hidden = false;

@@ -1,6 +1,7 @@
 /** The last step before a later receipt is signed: everything that leaves the browser, character for character. */
-import { formatLater, type LaterPlan, verifyLaterPayload } from '../core/later';
+
 import { formatBase64url, parseJson, utf8 } from '../core/encoding';
+import { formatLater, type LaterPlan, verifyLaterPayload } from '../core/later';
 import { send } from '../platform/send';
 import { formatTime, t } from '../platform/text';
 import { h } from './dom';
