@@ -11,7 +11,7 @@ import { captureTab, showCard } from './capture';
 import { announceChange } from './changes';
 import { inTransaction, read } from './database';
 import { closeDraft, type Draft, findDraft, openDraft, openDraftOf, saveDraft } from './drafts';
-import { forget, lookAgain, recorded, saveAgain, saveCertificate } from './keeping';
+import { forget, lookAgain, recorded, saveAcknowledgement, saveAgain, saveCertificate } from './keeping';
 import { holderKey } from './keystore';
 import { type Answer, type Message, type TabMessage, verifyMessage } from './messages';
 import { acceptShownKeys } from './pins';
@@ -100,6 +100,8 @@ async function handle(message: Message, sender: Browser.runtime.MessageSender): 
     }
     case 'ui/present':
       return presentation(await recorded(message.receipt), message.slots, message.challenge);
+    case 'ui/acknowledgement':
+      return saveAcknowledgement(message.receipt);
     case 'ui/kit':
       return saveKit();
     case 'ui/forget':

@@ -1,5 +1,6 @@
 /** Keeps recorded objections up to date: asks whether they are anchored, fetches the newest proof, saves it to disk. */
 import { parseAnswer, type VerifiedAnswer, verifyAnswer } from '../core/answers';
+import { formatJson } from '../core/encoding';
 import { ObjectionError } from '../core/errors';
 import { verifyReceipt } from '../core/receipts';
 import { nextAttemptAt, problemOf } from './attempts';
@@ -62,6 +63,21 @@ export async function saveCertificate(receipt: string, language: string): Promis
   return navigator.locks.request('flush', async () => {
     const objection = await recorded(receipt);
     return saveFile(`${proofName(objection)}-${language}.pdf`, await getCertificate(objection, language));
+  });
+}
+
+/**
+ * Saves the erasure with the register's signed word for it: the bundle ends before it, and it must not exist only here.
+ * Returns the file name. Throws `not_erased`.
+ */
+export async function saveAcknowledgement(receipt: string): Promise<string> {
+  return navigator.locks.request('flush', async () => {
+    const objection = await recorded(receipt);
+    const erasure = objection.later.find(({ kind }) => kind === 'erasure');
+    if (!erasure) throw new ObjectionError('not_erased', 'there is no erasure to show');
+    const { receipt: signed, acknowledgement, proof } = erasure;
+    const text = `${formatJson({ v: 1, receipt: signed, acknowledgement, proof })}\n`;
+    return saveFile(`${proofName(objection)}-erased.json`, new Blob([text], { type: 'application/json' }));
   });
 }
 

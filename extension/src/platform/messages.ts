@@ -33,6 +33,7 @@ export type UiMessage =
   | { kind: 'ui/certificate'; receipt: string; language: string }
   | { kind: 'ui/later'; payload: string; files: Record<string, string> }
   | { kind: 'ui/present'; receipt: string; slots: Slot[]; challenge: Challenge | null }
+  | { kind: 'ui/acknowledgement'; receipt: string }
   | { kind: 'ui/kit' }
   | { kind: 'ui/forget'; receipt: string }
   | { kind: 'ui/accept-keys' };
@@ -83,6 +84,7 @@ const UI_FIELDS: Record<UiMessage['kind'], Record<string, (value: unknown) => bo
   'ui/certificate': { receipt: isHash, language: (value) => /^[a-z]{2}$/.test(String(value)) },
   'ui/later': { payload: isText, files: isFiles },
   'ui/present': { receipt: isHash, slots: isSlots, challenge: (value) => value === null || isChallenge(value) },
+  'ui/acknowledgement': { receipt: isHash },
   'ui/kit': {},
   'ui/forget': { receipt: isHash },
   'ui/accept-keys': {},

@@ -11,6 +11,7 @@ import { anchoringText, statusChip, waitingItem } from './states';
 
 /** The certificate is written in these languages. */
 const CERTIFICATE_LANGUAGES = ['de', 'en', 'fr'];
+const SAID_MS = 12_000;
 
 export interface ObjectionPage {
   title: string;
@@ -23,19 +24,27 @@ export function objectionPage(first: DetailView): ObjectionPage {
   const { receipt, platform } = first.objection;
   const title = t('objection_title', tName('platform', platform));
   const status = h('p', { role: 'status', class: 'status floating' });
+  let fading: ReturnType<typeof setTimeout> | undefined;
+  const failed = (error: unknown) => announce(errorText(error));
   const say = (text: string) => {
-    status.textContent = text;
+    announce(text);
+    fading = setTimeout(() => announce(''), SAID_MS); // good news is in the history, too; a failure stays
   };
-  const failed = (error: unknown) => say(errorText(error));
   const top = h('div', { class: 'top' });
   const middle = h('div', {});
-  const actions = h('div', {});
+  const adding = h('div', {});
+  const ending = h('div', {});
   const showing = showingSection(first);
   const kit = h('div', {});
   const language = select('certificate-language', CERTIFICATE_LANGUAGES, languageName, ownLanguage());
 
   show();
-  return { title, elements: [h('h1', {}, title), top, middle, actions, showing, kit, status], update };
+  return { title, elements: [h('h1', {}, title), top, middle, adding, showing, kit, ending, status], update };
+
+  function announce(text: string): void {
+    clearTimeout(fading);
+    status.textContent = text;
+  }
 
   function update(latest: DetailView): void {
     const before = new Set(view.later.map((one) => one.receipt));
@@ -56,7 +65,8 @@ export function objectionPage(first: DetailView): ObjectionPage {
       ...queue.map((queued) => waitingPanel(queued)),
     );
     middle.replaceChildren(proofSection(), recordSection(), historySection());
-    actions.replaceChildren(...actionSections());
+    adding.replaceChildren(...addingSection());
+    ending.replaceChildren(...endingSection());
     kit.replaceChildren(kitSection());
     showing.hidden = objection.status === 'erased';
   }
@@ -77,11 +87,14 @@ export function objectionPage(first: DetailView): ObjectionPage {
     const asice = button(t(erased ? 'save_kept_proof' : 'download_asice'), 'asice', async () =>
       say(t('saved_as', await send<string>({ kind: 'ui/save', receipt }))),
     );
+    const acknowledgement = button(t('save_acknowledgement'), 'acknowledgement', async () =>
+      say(t('saved_as', await send<string>({ kind: 'ui/acknowledgement', receipt }))),
+    );
     return section(
       t('proof_title'),
       h('p', {}, t(erased ? 'proof_text_erased' : 'proof_text')),
       erased
-        ? h('div', { class: 'actions' }, asice)
+        ? h('div', { class: 'actions' }, asice, acknowledgement)
         : h('div', { class: 'actions bottom' }, languageField(), pdf, asice),
       h('p', { class: 'soft small' }, fileText(objection)),
     );
@@ -100,7 +113,7 @@ export function objectionPage(first: DetailView): ObjectionPage {
         [t('platform_label'), tName('platform', platform)],
         [t('recorded_when'), formatTime(receivedAt)],
         [t('signed_when'), formatTime(objectedAt)],
-        [t('anchor_label'), anchoringText(objection)],
+        [t('anchor_label'), anchorFact(objection)],
         [t('recorded_index'), t('recorded_index_value', String(logIndex), logOrigin)],
         [
           t('categories_title'),
@@ -134,20 +147,26 @@ export function objectionPage(first: DetailView): ObjectionPage {
     );
   }
 
-  function actionSections(): HTMLElement[] {
-    const { objection, queue } = view;
-    if (objection.status === 'erased') return [forgetSection()];
-    if (queue.some(({ kind }) => kind === 'erasure')) return [];
-    const withdrawing = objection.status === 'withdrawn' || queue.some(({ kind }) => kind === 'withdrawal');
+  /** Nothing can follow an erasure, not even one on its way. */
+  const ended = () => view.objection.status === 'erased' || view.queue.some(({ kind }) => kind === 'erasure');
+
+  function addingSection(): HTMLElement[] {
+    if (ended()) return [];
     const add = button(t('add_evidence'), 'evidence', async () => evidenceDialog(view, say));
+    return [section(t('add_title'), h('p', {}, t('add_text')), h('div', { class: 'actions' }, add))];
+  }
+
+  function endingSection(): HTMLElement[] {
+    if (view.objection.status === 'erased') return [forgetSection()];
+    if (ended()) return [];
+    const withdrawn = view.objection.status === 'withdrawn' || view.queue.some(({ kind }) => kind === 'withdrawal');
     const withdraw = button(t('withdraw'), 'withdraw', async () => withdrawDialog(view, say));
     const erase = button(t('erase'), 'erase', async () => eraseDialog(view, say));
     return [
-      section(t('add_title'), h('p', {}, t('add_text')), h('div', { class: 'actions' }, add)),
       section(
         t('ending_title'),
-        h('p', {}, t(withdrawing ? 'ending_text_withdrawn' : 'ending_text')),
-        h('div', { class: 'actions' }, !withdrawing && withdraw, erase),
+        h('p', {}, t(withdrawn ? 'ending_text_withdrawn' : 'ending_text')),
+        h('div', { class: 'actions' }, !withdrawn && withdraw, erase),
       ),
     ];
   }
@@ -221,6 +240,12 @@ function anchorChip({ anchoring, status }: ObjectionView): Child {
   if (status === 'erased') return undefined;
   const known = anchoring !== 'recorded';
   return h('span', { class: known ? 'chip good' : 'chip' }, t(known ? 'chip_anchored' : 'chip_recorded'));
+}
+
+function anchorFact(objection: ObjectionView): Child {
+  const text = anchoringText(objection);
+  if (objection.anchoring === 'recorded') return text;
+  return h('div', {}, text, h('div', { class: 'soft small' }, t('anchor_whose')));
 }
 
 function fileText({ file, bundleProblem }: ObjectionView): string {
