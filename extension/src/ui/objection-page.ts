@@ -148,7 +148,9 @@ export function objectionPage(first: DetailView): ObjectionPage {
   }
 
   /** Nothing can follow an erasure, not even one on its way. */
-  const ended = () => view.objection.status === 'erased' || view.queue.some(({ kind }) => kind === 'erasure');
+  function ended(): boolean {
+    return view.objection.status === 'erased' || view.queue.some(({ kind }) => kind === 'erasure');
+  }
 
   function addingSection(): HTMLElement[] {
     if (ended()) return [];
