@@ -1,6 +1,6 @@
 /** The register's answer to a receipt, checked before anything in it is believed. */
 import { verifyAcknowledgement } from './acknowledgements';
-import type { SubmissionAnswer } from './contract.gen';
+import type { AcknowledgementClaims, SubmissionAnswer, TokenClaims } from './contract.gen';
 import { type Bytes, parseJson } from './encoding';
 import { ObjectionError } from './errors';
 import type { TrustPolicy } from './policies';
@@ -16,6 +16,8 @@ export interface VerifiedAnswer {
   logOrigin: string;
   /** How many entries the checkpoint of the proof covers. */
   logSize: bigint;
+  /** By evidence name, the domain whose signature the register found in a mail. */
+  mailsSignedBy: Record<string, string>;
 }
 
 /** Reads the answer's shape. Throws the codes of JSON and `field_invalid`. */
@@ -53,7 +55,8 @@ export async function verifyAnswer(
   if (log.origin !== checkpoint.origin || BigInt(log.index) !== index) {
     throw new ObjectionError('proof_mismatch', 'token and proof name different places in the log');
   }
-  return { answer, index: log.index, logOrigin: log.origin, logSize: checkpoint.size };
+  const { index: at, origin: logOrigin } = log;
+  return { answer, index: at, logOrigin, logSize: checkpoint.size, mailsSignedBy: mailsSignedBy(claims) };
 }
 
 // A repeat of an earlier receipt is answered with the status of now.
@@ -63,6 +66,11 @@ const STATUS_AFTER: Record<SubmissionAnswer['kind'], SubmissionAnswer['status'][
   withdrawal: ['withdrawn', 'erased'],
   erasure: ['erased'],
 };
+
+function mailsSignedBy({ evidence }: TokenClaims | AcknowledgementClaims): Record<string, string> {
+  const found = evidence.flatMap((item) => ('dkim' in item && item.dkim ? [[item.name, item.dkim.domain]] : []));
+  return Object.fromEntries(found);
+}
 
 async function claimsOf(token: string, receipt: VerifiedReceipt, policy: TrustPolicy) {
   if (receipt.payload.kind !== 'objection') return verifyAcknowledgement(token, receipt, policy);

@@ -37,7 +37,7 @@ interface Schema {
   uniqueItems?: boolean;
   properties?: Record<string, Schema>;
   required?: string[];
-  additionalProperties?: boolean;
+  additionalProperties?: boolean | object;
   description?: string;
   title?: string;
 }

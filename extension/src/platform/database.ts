@@ -64,6 +64,8 @@ export interface RecordedLater {
   acknowledgement: string;
   proof: string;
   evidence: Evidence[];
+  /** By evidence name, the domain whose signature the register found in a mail. */
+  mails_signed_by: Record<string, string>;
   /** Of an erasure: what the register says it cannot take back. */
   remains: string[];
 }

@@ -128,7 +128,7 @@ async function settleLater(queued: QueuedLater, rawAnswer: Bytes): Promise<void>
   });
 }
 
-function recordedLater(queued: QueuedLater, { answer, index }: VerifiedAnswer): RecordedLater {
+function recordedLater(queued: QueuedLater, { answer, index, mailsSignedBy }: VerifiedAnswer): RecordedLater {
   const { kind, receipt_sha256, jti, receipt, signed_at, evidence } = queued;
   return {
     ...{ kind, receipt_sha256, jti, receipt, signed_at },
@@ -137,6 +137,7 @@ function recordedLater(queued: QueuedLater, { answer, index }: VerifiedAnswer): 
     acknowledgement: answer.token,
     proof: answer.proof,
     evidence: evidence.map(({ item }) => item),
+    mails_signed_by: mailsSignedBy,
     remains: answer.remains ?? [],
   };
 }

@@ -44,6 +44,7 @@ export interface LaterView {
   receivedAt: number;
   logIndex: number;
   evidence: Evidence[];
+  mailsSignedBy: Record<string, string>;
   remains: string[];
 }
 
@@ -138,6 +139,14 @@ export async function viewDetail(
   };
 }
 
-function viewLater({ kind, receipt_sha256, received_at, log_index, evidence, remains }: RecordedLater): LaterView {
-  return { kind, receipt: receipt_sha256, receivedAt: received_at, logIndex: log_index, evidence, remains };
+function viewLater(later: RecordedLater): LaterView {
+  return {
+    kind: later.kind,
+    receipt: later.receipt_sha256,
+    receivedAt: later.received_at,
+    logIndex: later.log_index,
+    evidence: later.evidence,
+    mailsSignedBy: later.mails_signed_by,
+    remains: later.remains,
+  };
 }

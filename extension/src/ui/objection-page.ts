@@ -1,4 +1,5 @@
 /** The page of one objection. `update` shows a newer state and leaves alone what the person is typing. */
+import type { Evidence } from '../core/contract.gen';
 import { send } from '../platform/send';
 import { formatDay, formatTime, t, textLanguage, tName } from '../platform/text';
 import type { DetailView, LaterView, ObjectionView, QueuedView } from '../platform/views';
@@ -139,7 +140,7 @@ export function objectionPage(first: DetailView): ObjectionPage {
             t(HISTORY[one.kind]),
             one.receivedAt,
             one.logIndex,
-            one.evidence.length > 0 && evidenceList(one.evidence),
+            one.evidence.length > 0 && evidenceList(one.evidence, one.mailsSignedBy),
             one.remains.length > 0 && remainsList(one),
           ),
         ),
@@ -255,15 +256,24 @@ function fileText({ file, bundleProblem }: ObjectionView): string {
   return bundleProblem ? t('not_saved_yet') : t('file_being_saved_long');
 }
 
-function evidenceList(evidence: { name: string; size: number; sha256: string }[]): Child {
+/** `mailsSignedBy`: for files whose mails the register looked into. */
+function evidenceList(evidence: Evidence[], mailsSignedBy?: Record<string, string>): Child {
   if (evidence.length === 0) return t('sent_no_evidence');
-  return h(
-    'ul',
-    { class: 'files' },
-    ...evidence.map(({ name, size, sha256 }) =>
-      h('li', {}, `${name} (${fileSize(size)})`, h('code', { class: 'small soft' }, sha256)),
-    ),
-  );
+  const item = ({ name, size, sha256, media_type }: Evidence) => {
+    const mail = mailsSignedBy && media_type === 'message/rfc822';
+    return h(
+      'li',
+      {},
+      `${name} (${fileSize(size)})`,
+      mail && h('span', { class: 'small block' }, signatureText(mailsSignedBy[name])),
+      h('code', { class: 'small soft' }, sha256),
+    );
+  };
+  return h('ul', { class: 'files' }, ...evidence.map(item));
+}
+
+function signatureText(domain: string | undefined): string {
+  return domain ? t('mail_signed', domain) : t('mail_unsigned');
 }
 
 function historyItem(what: string, when: number, index: number, ...more: Child[]): HTMLElement {

@@ -1,5 +1,11 @@
 /** A register in memory, with its own keys: records, signs and proves as docs/formats.md says. */
-import type { AcknowledgementClaims, Policy, SubmissionAnswer, TokenClaims } from '../../src/core/contract.gen';
+import type {
+  AcknowledgementClaims,
+  DkimFinding,
+  Policy,
+  SubmissionAnswer,
+  TokenClaims,
+} from '../../src/core/contract.gen';
 import {
   type Bytes,
   concat,
@@ -35,6 +41,8 @@ export interface Register {
   record(receipt: string): Promise<SubmissionAnswer>;
   /** From now on a time stamp covers everything recorded so far. */
   anchor(): void;
+  /** What it sees in mails, by evidence name. */
+  dkim: Record<string, DkimFinding>;
   /** Languages in which the certificate was asked for. */
   languages: (string | null)[];
 }
@@ -85,6 +93,7 @@ export async function startRegister(): Promise<Register> {
     anchor: () => {
       anchored = leaves.length;
     },
+    dkim: {},
     languages: [],
   };
   return register;
@@ -150,7 +159,10 @@ export async function startRegister(): Promise<Register> {
       signed_at: payload.iat,
       received_at: RECEIVED_AT,
       log: { origin: ORIGIN, index },
-      evidence: evidence.map(({ name, media_type, sha256 }) => ({ name, media_type, sha256 })),
+      evidence: evidence.map(({ name, media_type, sha256 }) => {
+        const dkim = register.dkim[name];
+        return { name, media_type, sha256, ...(dkim ? { dkim } : {}) };
+      }),
     };
     const header = { alg: 'ES256', kid, typ: 'objection-acknowledgement+jwt', x5c: ['AAAA'] };
     return signJws(header, formatJson(claims as unknown as Json), issuer.privateKey);

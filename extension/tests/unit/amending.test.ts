@@ -126,6 +126,29 @@ describe('sending', () => {
     expect(downloads.saved.at(-1)).toMatchObject({ filename: saved, content: expect.stringContaining('3 entries') });
   });
 
+  describe('what the register saw in a mail', () => {
+    const finding = {
+      ...{ domain: 'facebookmail.com', selector: 's1024', from: 'facebookmail.com', subject: 'Yes' },
+      ...{ key_sha256: 'e'.repeat(64), known: 'none' },
+    };
+
+    it('is kept', async () => {
+      register.dkim = { 'reply.eml': finding };
+      await signed('supplement', objection);
+      await flush();
+      expect((await objectionOf(objection)).later[0]?.mails_signed_by).toEqual({ 'reply.eml': 'facebookmail.com' });
+    });
+
+    it('is not believed of a file that is no mail', async () => {
+      register.dkim = { 'note.txt': finding };
+      const item = await evidenceItem('note.txt', utf8('x'), []);
+      const shown = formatLater({ kind: 'supplement', objection, jti: JTI, evidence: [item] }, LATER_S);
+      await signLater(shown, { 'note.txt': formatBase64(utf8('x')) });
+      await flush();
+      expect((await queue())[0]?.problem?.code).toBe('token_receipt_mismatch');
+    });
+  });
+
   it('a withdrawal changes the status once it is acknowledged, not before', async () => {
     await signed('withdrawal', objection);
     expect((await objectionOf(objection)).status).toBe('stands');

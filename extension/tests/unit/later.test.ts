@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { parseJson, utf8 } from '../../src/core/encoding';
 import { evidenceItem, formatLater, refuseTooMuch, verifyLaterPayload } from '../../src/core/later';
+import { built, draftWithScreenshot } from '../support/draft';
 
 const OBJECTION = 'b'.repeat(64);
 const JTI = 'AAAAAAAAAAAAAAAAAAAAAA';
@@ -56,8 +57,12 @@ describe('the bytes to sign', () => {
     );
   });
 
+  it('of an objection are none of these', async () => {
+    const { payload } = await built(await draftWithScreenshot());
+    expect(() => verifyLaterPayload(parseJson(utf8(payload)))).toThrow(withCode('field_invalid'));
+  });
+
   it.each([
-    ['an objection', { kind: 'objection' }],
     ['a supplement without files', { kind: 'supplement', evidence: [] }],
     ['a withdrawal with files', { kind: 'withdrawal', evidence: [] }],
     ['no hash', { kind: 'erasure', objection_sha256: 'B'.repeat(64) }],

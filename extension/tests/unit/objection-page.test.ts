@@ -245,6 +245,7 @@ describe('an update', () => {
     receivedAt: 4,
     logIndex: 9,
     evidence: [],
+    mailsSignedBy: {},
     remains: [],
   };
 
@@ -253,6 +254,21 @@ describe('an update', () => {
     page.update({ ...view, ...objection({ status: 'withdrawn', changedAt: 4 }), later: [later] });
     expect(document.querySelector('[role=status].floating')?.textContent).toContain('your objection is withdrawn');
     expect(text()).toContain('number 9 in the log');
+  });
+
+  it('says whether a mail carries Meta’s own signature, as far as the register saw', () => {
+    const evidence = ['a.eml', 'b.eml', 'c.txt'].map((name) => ({
+      ...{ name, size: 7, sha256: 'e'.repeat(64) },
+      media_type: name.endsWith('.eml') ? ('message/rfc822' as const) : ('text/plain' as const),
+    }));
+    page.update({
+      ...view,
+      later: [{ ...later, kind: 'supplement', evidence, mailsSignedBy: { 'a.eml': 'facebookmail.com' } }],
+    });
+    expect([...document.querySelectorAll('.files .block')].map(({ textContent }) => textContent)).toEqual([
+      expect.stringContaining('valid signature of facebookmail.com'),
+      expect.stringContaining('no signature of Meta'),
+    ]);
   });
 
   it('leaves the keyboard where it is and the typed text alone', () => {
