@@ -251,6 +251,17 @@ describe('an acknowledgement is not believed', () => {
     expect((await objectionOf(objection)).status).toBe('withdrawn');
   });
 
+  it('with the acknowledgement of another objection’s withdrawal', async () => {
+    const other = await recordObjection();
+    await signed('withdrawal', other);
+    await flush();
+    const [first] = (await objectionOf(other)).later;
+    await signed('withdrawal', objection);
+    forge((answer) => ({ ...answer, token: first?.acknowledgement }));
+    await flush();
+    expect((await queue())[0]?.problem?.code).toBe('token_receipt_mismatch');
+  });
+
   it('with the acknowledgement of another receipt', async () => {
     await signed('supplement', objection);
     await flush();
