@@ -247,6 +247,7 @@ def _statement(facts: CertificateFacts, words: Words) -> dict[str, str]:
     return {
         "language": language,
         "text": versions[language],
+        "note": "" if language == words.language else words.say("statement.signed_in"),
         "covers": words.say("statement.covers"),
         "categories": "; ".join(words.say(f"category.{name}") for name in objection["data_categories"]) + ".",
     }
@@ -487,7 +488,7 @@ def _card(name: str, file: BundleFile, picture: Picture | None, words: Words) ->
 
 
 def _name(text: str) -> str:
-    return breakable(settable(text, limit=160))
+    return breakable(settable(text, limit=100))
 
 
 def _qr_code(url: str) -> bytes:

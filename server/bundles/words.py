@@ -10,14 +10,16 @@ from importlib.resources import files
 from typing import Any
 
 LANGUAGES = ("en", "fr", "de")
-# Blocks that the fonts in typst cover completely (a test sets them all). Anything else would stop typst: PDF/A allows no
-# missing glyph, and some format characters make it panic. Left out with intent: what is invisible or changes direction.
+# Blocks that the fonts in typst cover completely (a test sets them all). Anything else would stop typst:
+# PDF/A allows no missing glyph, and some format characters make it panic. Left out with intent: what is
+# invisible or changes direction, but for the zero-width space, which is how breakable() marks places.
 _PRINTABLE = re.compile(
     "[ -~\u00a1-\u00ac\u00ae-\u024f\u0370-\u0377\u037a-\u037f\u0384-\u038a\u038c\u038e-\u03a1\u03a3-\u04ff"
-    "\u05d0-\u05ea\u0621-\u063a\u0641-\u064a\u1e00-\u1eff\u2010-\u2027\u2030-\u2040\u20a0-\u20bf]"
+    "\u05d0-\u05ea\u0621-\u063a\u0641-\u064a\u1e00-\u1eff\u200b\u2010-\u2027\u2030-\u2040\u20a0-\u20bf]"
 )
 _MAX_TEXT = 400
 _UNBROKEN = re.compile(r"\S{25,}")
+_PIECE = re.compile(r"[^/._@-]{1,18}[/._@-]*|[/._@-]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -72,5 +74,5 @@ def settable(text: str, *, limit: int = _MAX_TEXT) -> str:
 
 
 def breakable(text: str) -> str:
-    """Return ``text`` with places to break in words that are longer than a line may be."""
-    return _UNBROKEN.sub(lambda word: "\u200b".join(re.findall(".{1,12}", word[0])), text)
+    """Return ``text`` with places to break in words that are longer than a line may be: after / . _ @ - if possible."""
+    return _UNBROKEN.sub(lambda word: "\u200b".join(_PIECE.findall(word[0])), text)
