@@ -70,7 +70,7 @@ class TokenClaims(StrictSchema):
 class SubmissionAnswer(StrictSchema):
     receipt_sha256 = hex_sha256()
     received_at = time()
-    state = choice("recorded")
+    state = choice("recorded", "anchored")
     token = fields.String(required=True, validate=validate.Length(max=16_384))
     proof = fields.String(required=True, validate=validate.Length(max=16_384))
 

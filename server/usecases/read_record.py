@@ -32,7 +32,7 @@ def read_record(register: Register, receipt_sha256: bytes, request: HolderReques
     """
     _verify_holder(register, receipt_sha256, request)
     with register.database.reading() as connection:
-        logged = find_logged(connection, receipt_sha256)
+        logged = find_logged(connection, receipt_sha256, policy=register.keyring.policy)
     if logged is None:
         raise NotFound("record_not_found", "there is no such record here")
     try:

@@ -13,6 +13,7 @@ from server.core.receipts import VerifiedReceipt, verify_evidence, verify_freshn
 from server.core.tokens import Recorded, sign_token, token_claims
 from server.errors import Conflict, VerificationError
 from server.store.records import Record
+from server.usecases.find_anchor import Anchor
 from server.usecases.log_writer import Logged, SealedReceipt
 from server.usecases.open_record import open_record
 from server.usecases.register import Register, holder_scoped
@@ -20,13 +21,19 @@ from server.usecases.register import Register, holder_scoped
 
 @dataclass(frozen=True)
 class RecordAnswer:
-    """What the holder gets. ``token``: the same bytes at every repeat; ``proof``: against a current checkpoint."""
+    """What the holder gets. ``token``: the same bytes at every repeat; ``proof``: against a current checkpoint, or the
+    one of ``anchor``."""
 
     receipt_sha256: bytes
     received_at: int
     token: str
     proof: str
     repeated: bool
+    anchor: Anchor | None = None
+
+    @property
+    def state(self) -> str:
+        return "recorded" if self.anchor is None else "anchored"
 
 
 def record_objection(
@@ -63,7 +70,7 @@ def answer(register: Register, receipt: VerifiedReceipt, logged: Logged) -> Reco
     issuer = register.keyring.issuer_keys[record.issuer_kid]
     claims = token_claims(receipt, recorded, issuer=register.public_url)
     token = sign_token(claims, key=issuer.key, certificate=issuer.certificate)
-    return RecordAnswer(receipt.sha256, record.received_at, token, logged.proof, logged.repeated)
+    return RecordAnswer(receipt.sha256, record.received_at, token, logged.proof, logged.repeated, logged.anchor)
 
 
 def _seal(

@@ -47,7 +47,7 @@ def _answer(recorded: RecordAnswer, status: HTTPStatus) -> Response:
     body = {
         "receipt_sha256": recorded.receipt_sha256.hex(),
         "received_at": recorded.received_at,
-        "state": "recorded",
+        "state": recorded.state,
         "token": recorded.token,
         "proof": recorded.proof,
     }
