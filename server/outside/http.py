@@ -37,13 +37,15 @@ def post(url: str, body: bytes, *, media_type: str, accept: str, timeout_s: floa
         connection = HTTPConnection(parts.netloc, timeout=timeout_s)
     headers = {"Content-Type": media_type, "Accept": accept, "User-Agent": _AGENT, "Connection": "close"}
     # The connection's own timeout starts anew with each byte: one that drips would be waited for without end.
-    watch = threading.Timer(timeout_s, _hang_up, [connection])
+    hung_up = threading.Event()
+    watch = threading.Timer(timeout_s, _hang_up, [connection, hung_up])
     watch.daemon = True
     watch.start()
     try:
         connection.request("POST", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), body, headers)
         with connection.getresponse() as response:
             content = response.read(_MAX_ANSWER_BYTES + 1)
+            missing = response.length or 0  # reading up to a size does not say that the rest never came
             answered = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
             status = response.status
     except (HTTPException, OSError, ValueError) as error:
@@ -53,10 +55,13 @@ def post(url: str, body: bytes, *, media_type: str, accept: str, timeout_s: floa
         connection.close()
     if len(content) > _MAX_ANSWER_BYTES:
         raise Unavailable(code, f"{url} answers with more than {_MAX_ANSWER_BYTES} bytes")
+    if missing or hung_up.is_set():
+        raise Unavailable(code, f"{url} did not answer in full within {timeout_s} s")
     return Answer(status, answered, content)
 
 
-def _hang_up(connection: HTTPConnection) -> None:
+def _hang_up(connection: HTTPConnection, hung_up: threading.Event) -> None:
+    hung_up.set()
     if connection.sock is not None:
         with contextlib.suppress(OSError):
             connection.sock.shutdown(socket.SHUT_RDWR)

@@ -68,7 +68,7 @@ class LocalAuthority:
         """DER, as a policy lists them: its own first, its root last."""
         return _der(self.certificate), _der(self.root)
 
-    def timestamp(self, data: bytes, *, now: datetime) -> bytes:
+    def timestamp(self, data: bytes, *, now: datetime, nonce: int | None = None) -> bytes:
         """Return a TimeStampToken (DER) that says: ``data`` existed at ``now``, by this machine's clock."""
         info = tsp.TSTInfo(
             {
@@ -77,7 +77,7 @@ class LocalAuthority:
                 "message_imprint": {"hash_algorithm": _sha256_algorithm(), "hashed_message": sha256(data)},
                 "serial_number": secrets.randbits(63),
                 "gen_time": now.astimezone(UTC).replace(microsecond=0),
-                "nonce": secrets.randbits(63),
+                "nonce": secrets.randbits(63) if nonce is None else nonce,
             }
         ).dump()
         attributes = self._signed_attributes(info, now)
@@ -223,13 +223,13 @@ def _token_statements(token: bytes) -> dict[str, frozenset[str]]:
 
 
 def _parse_statements(raw: bytes) -> dict[str, frozenset[str]]:
-    """Return the ids of QCStatements (RFC 3739), each with the ids in its information, if it is a list of such."""
-    statements = {}
+    """Return the ids of QCStatements (RFC 3739); that of the type with the types it lists. Raises ValueError."""
+    statements: dict[str, frozenset[str]] = {}
     for statement in core.SequenceOf.load(raw, spec=_QcStatement, strict=True):
-        info = statement["info"]
-        listed = info.native if isinstance(info, core.Any) else None
-        ids = [item for item in listed or [] if isinstance(item, str)]
-        statements[statement["id"].dotted] = frozenset(ids)
+        name, types = statement["id"].dotted, []
+        if name == _QC_TYPE and isinstance(statement["info"], core.Any):
+            types = core.SequenceOf.load(statement["info"].dump(), spec=core.ObjectIdentifier, strict=True)
+        statements[name] = frozenset(each.dotted for each in types)
     return statements
 
 

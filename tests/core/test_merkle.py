@@ -213,8 +213,7 @@ def test_leaf_and_node_hashes_never_meet() -> None:
 def _consistent(old_size: int, old_root: bytes, size: int, root: bytes, path: list[bytes]) -> bool:
     try:
         verify_consistency(old_size=old_size, old_root=old_root, size=size, root=root, path=path)
-    except VerificationError as error:
-        assert error.code == "consistency_mismatch"
+    except VerificationError:
         return False
     return True
 
