@@ -131,6 +131,7 @@ def test_add_evidence_then_withdraw_then_erase(browser: Browser, register: TlsRe
     page.get_by_text("The register erased it, as you asked").wait_for()
     assert first.read_bytes() == kept, "a file on disk is never replaced"
     blobs = register.data / "blobs"
+    assert blobs.is_dir()
     wait_until(lambda: not [path for path in blobs.rglob("*") if path.is_file() and path.stat().st_size > 0])
 
     saved = len(browser.saved_files())
@@ -156,6 +157,26 @@ def test_withdrawal_waits_for_a_register_that_is_away(browser: Browser, register
         register.start()
     page.get_by_role("button", name="Try now").click()
     page.get_by_text("You withdrew the objection").wait_for()
+
+
+def test_anchored_proof_is_saved_beside_the_first(browser: Browser) -> None:
+    page = record(browser)
+    first = newest_bundle(browser)
+    kept = first.read_bytes()
+    page.locator(".chip", has_text="Anchored").wait_for(timeout=60_000)
+    wait_until(lambda: any(state_of(path) == "anchored" for path in browser.saved_files()))
+    newest = newest_bundle(browser)
+    with zipfile.ZipFile(newest) as bundle:
+        assert [name for name in bundle.namelist() if re.fullmatch(r"anchors/[a-z0-9-]+\.tst", name)]
+    assert verify(str(newest))[0] == 0
+    assert first.read_bytes() == kept
+    popup = extension_page(browser, "popup.html")
+    popup.get_by_text("Anchored on").wait_for()
+
+
+def state_of(bundle: Path) -> object:
+    with zipfile.ZipFile(bundle) as opened:
+        return json.loads(opened.read("manifest.json"))["state"]
 
 
 def test_certificate_as_pdf(browser: Browser) -> None:
