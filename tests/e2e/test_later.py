@@ -1,4 +1,4 @@
-"""What a person does with an objection afterwards: adds Meta's reply, withdraws, erases; and every page of it for axe."""
+"""What a person does with an objection afterwards: adds a reply, withdraws, erases; and all its pages for axe."""
 
 import json
 import os

@@ -40,6 +40,22 @@ export function eraseDialog(view: DetailView, say: (text: string) => void): void
   });
 }
 
+/** After an erasure: what is left in this browser goes only when the person says so again. */
+export function forgetDialog({ objection }: DetailView): void {
+  const { receipt } = objection;
+  const dialog = openDialog();
+  const go = dialog.button(t('forget_sure'), 'danger', async () => {
+    await send<void>({ kind: 'ui/forget', receipt });
+    dialog.close();
+  });
+  dialog.show({
+    title: t('forget_dialog_title'),
+    content: [h('p', {}, t('forget_text'))],
+    buttons: [go],
+    leave: t('keep_it'),
+  });
+}
+
 function confirmStep(
   dialog: Dialog,
   { objection, header }: DetailView,

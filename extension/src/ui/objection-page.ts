@@ -4,7 +4,7 @@ import { send } from '../platform/send';
 import { formatDay, formatTime, t, textLanguage, tName } from '../platform/text';
 import type { DetailView, LaterView, ObjectionView, QueuedView } from '../platform/views';
 import { actionButton, type Child, countryName, facts, fileSize, h, languageName, section, select } from './dom';
-import { eraseDialog, withdrawDialog } from './ending-dialogs';
+import { eraseDialog, forgetDialog, withdrawDialog } from './ending-dialogs';
 import { evidenceDialog } from './evidence-dialog';
 import { errorText } from './problems';
 import { showingSection } from './showing';
@@ -83,7 +83,7 @@ export function objectionPage(first: DetailView): ObjectionPage {
       t('download_pdf'),
       'pdf',
       async () => say(t('saved_as', await send<string>({ kind: 'ui/certificate', receipt, language: language.value }))),
-      'primary',
+      true,
     );
     const asice = button(t(erased ? 'save_kept_proof' : 'download_asice'), 'asice', async () =>
       say(t('saved_as', await send<string>({ kind: 'ui/save', receipt }))),
@@ -175,23 +175,8 @@ export function objectionPage(first: DetailView): ObjectionPage {
   }
 
   function forgetSection(): HTMLElement {
-    const sure = button(
-      t('forget_sure'),
-      'forget-sure',
-      async () => send<void>({ kind: 'ui/forget', receipt }),
-      'danger',
-    );
-    const row = h('div', { class: 'actions' });
-    const ask = button(t('forget'), 'forget', async () => {
-      row.replaceChildren(sure, keep);
-      sure.focus();
-    });
-    const keep = button(t('keep_it'), 'keep', async () => {
-      row.replaceChildren(ask);
-      ask.focus();
-    });
-    row.append(ask);
-    return section(t('forget_title'), h('p', {}, t('forget_text')), row);
+    const ask = button(t('forget'), 'forget', async () => forgetDialog(view));
+    return section(t('forget_title'), h('p', {}, t('forget_text')), h('div', { class: 'actions' }, ask));
   }
 
   function kitSection(): HTMLElement {
@@ -205,9 +190,8 @@ export function objectionPage(first: DetailView): ObjectionPage {
     );
   }
 
-  function button(label: string, key: string, work: () => Promise<void>, look?: 'primary' | 'danger') {
-    const made = actionButton(label, { work, failed });
-    if (look) made.classList.add(look);
+  function button(label: string, key: string, work: () => Promise<void>, primary = false) {
+    const made = actionButton(label, { primary, work, failed });
     made.setAttribute('data-key', key);
     return made;
   }

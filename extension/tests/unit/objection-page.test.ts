@@ -232,6 +232,7 @@ describe('what can be done', () => {
   it('to remove the copy here takes two clicks', async () => {
     show(objection({ status: 'erased' }));
     await click('Remove from this browser …');
+    page.update({ ...view, ...objection({ status: 'erased', file: 'another.asice' }) });
     expect(sent).toEqual([]);
     await click('Yes, remove it for good');
     expect(sent).toEqual([{ kind: 'ui/forget', receipt: RECEIPT }]);
