@@ -23,8 +23,10 @@ export function openDialog(): Dialog {
   const heading = h('h2', { id: 'dialog-title', tabindex: '-1' });
   const body = h('div', {});
   const status = h('p', { role: 'alert', class: 'status' });
-  const actions = h('div', { class: 'actions end' });
-  const element = h('dialog', { 'aria-labelledby': 'dialog-title' }, heading, body, status, actions);
+  const actions = h('div', { class: 'actions' });
+  // The status stays in sight beside the buttons, however long the dialog is.
+  const foot = h('div', { class: 'foot' }, status, actions);
+  const element = h('dialog', { 'aria-labelledby': 'dialog-title' }, heading, body, foot);
   element.addEventListener('close', () => element.remove());
   document.body.append(element);
 
