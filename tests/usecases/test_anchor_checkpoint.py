@@ -156,6 +156,32 @@ def test_what_is_only_recorded_is_said_to_be(tmp_path: Path, storage_settings: d
 # --- time authorities -------------------------------------------------------------------------------------------------
 
 
+def test_recording_goes_on_while_others_are_waited_for(tmp_path: Path, storage_settings: dict[str, str]) -> None:
+    from threading import Thread
+
+    authority = TestAuthority(delay_s=2)
+    with (
+        outside(tmp_path, storage_settings, witnesses=1, quorum="w0", authorities=(authority,)) as (settings, _),
+        running(make_settings(tmp_path / "data", **settings)) as app,
+    ):
+        register = register_of(app)
+        (first,) = append(register)
+        anchoring = anchoring_of(app)
+        round_ = Thread(target=anchoring.run_once)
+        round_.start()
+        while not authority.asked:
+            assert round_.is_alive()
+        later = append(register, 3)
+        assert [post(app, Holder().objection({})).status_code for _ in range(2)] == [201, 201]
+        assert round_.is_alive(), "recorded while the authority thought"
+        assert stored(register) == []
+        round_.join()
+        assert [anchored.size for anchored in stored(register)] == [1]
+        expect_anchored_proof(register, first)
+        with register.database.reading() as connection:
+            assert find_anchor(connection, later[0].record.log_index, register.keyring.policy) is None
+
+
 def test_two_authorities_stamp_the_same_bytes(tmp_path: Path, storage_settings: dict[str, str]) -> None:
     authorities = (TestAuthority(), TestAuthority())
     with (
@@ -319,6 +345,29 @@ def test_witnesses_cosign_what_is_then_stamped(tmp_path: Path, storage_settings:
         expect_consistent(register)
 
 
+def test_witnesses_that_failed_at_other_times_meet_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    clock, groups = Clock(), '[[group]]\nname = "g"\nneeded = "all"\nmembers = ["w0", "w1"]'
+    with (
+        outside(tmp_path, {}, witnesses=2, quorum="g", groups=groups) as (settings, witnesses),
+        running(make_settings(tmp_path / "data", **settings)) as app,
+    ):
+        register = register_of(app)
+        anchoring = anchoring_of(app, clock)
+        append(register)
+        witnesses[0].asked = 0
+        witnesses[1].outage = 503
+        caplog.clear()
+        for second in range(100):
+            if anchoring.run_once() is not None:
+                break
+            if second == 7:
+                witnesses[1].outage = None
+            clock.now += 1
+        assert 30 <= second <= 45
+        assert witnesses[0].asked <= 4, "once a round"
+        assert caplog.text.count("the quorum of witnesses is missed") <= 3
+
+
 def test_a_witness_that_forgot_or_is_ahead_of_what_we_remember_recovers(tmp_path: Path) -> None:
     clock = Clock()
     with (
@@ -391,6 +440,7 @@ def expect_halted(app: Flask) -> None:
     response = post(app, Holder().objection({}))
     assert (response.status_code, json.loads(response.data)["code"]) == (503, "log_halted")
     assert b"witness" not in response.data
+    assert app.test_client().get("/readyz").status_code == 503
     assert app.test_client().get("/checkpoint").status_code == 200, "what was signed stays readable"
 
 
