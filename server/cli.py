@@ -219,7 +219,9 @@ def log_check() -> None:
             bar.update(done - bar.pos)
 
         found = check_log(storage, progress=progress)
-    click.echo(f"{found.entries} entries, {found.records} records, {found.tiles} tiles")
+    click.echo(
+        f"{found.entries} entries, {found.records} records, {found.tiles} tiles, {found.anchors} anchored checkpoints"
+    )
     if found.orphaned_segments:
         click.echo(f"{found.orphaned_segments} segment(s) that no record names: left by a crash, sealed, harmless")
     for problem in found.problems:

@@ -23,14 +23,19 @@ NOT_HTTP = re.compile(
 )
 OPERATORS = {
     *(
+        "anchors_invalid",
         "blob_name_invalid",
         "file_unreadable",
         "file_unrecognised",
         "keys_exposed",
         "keys_invalid",
         "keys_missing",
+        "log_behind_witness",
         "log_inconsistent",
     ),
+    # Between the worker, its witnesses and authorities: logged, never answered to a client of the register.
+    *("consistency_mismatch", "log_unknown", "reply_malformed", "request_malformed"),
+    *("witness_refused", "witness_unavailable"),
     *("settings_invalid", "share_damaged", "storage_unusable"),
 }
 ERRORS = {

@@ -26,6 +26,8 @@ GOOD = {
     "TRUSTED_PROXIES": "2",
     "PRACTICE": "on",
     "LOG_REQUESTS": "on",
+    "ANCHORS": "/srv/anchors.toml",
+    "WORKER": "off",
     "BIND": "unix:/run/objection.sock",
     "WORKERS": "8",
 }
@@ -45,6 +47,7 @@ BAD = {
     "TRUSTED_PROXIES": ["", "-1", "one"],
     "PRACTICE": ["", "yes", "true", "1", "ON"],
     "LOG_REQUESTS": ["yes"],
+    "WORKER": ["", "yes", "1"],
     "BIND": ["", "8000", "127.0.0.1", "host:port"],
     "WORKERS": ["", "0", "-2", "auto"],
 }
@@ -87,6 +90,8 @@ def test_everything_given_is_used() -> None:
         trusted_proxies=2,
         practice=True,
         log_requests=True,
+        anchors=Path("/srv/anchors.toml"),
+        worker=False,
         bind="unix:/run/objection.sock",
         workers=8,
     )

@@ -147,7 +147,7 @@ def _parse_threshold(text: str) -> int:
 
 
 def _format_threshold(group: Group) -> str:
-    return {1: "any", len(group.members): "all"}.get(group.needed, str(group.needed))
+    return {len(group.members): "all", 1: "any"}.get(group.needed, str(group.needed))
 
 
 def _malformed(message: str) -> ParseError:

@@ -54,6 +54,12 @@ def find_anchored(connection: Connection, index: int, *, limit: int) -> list[Anc
     return [AnchoredCheckpoint(row.size, row.note, _read_tokens(connection, row.size)) for row in rows]
 
 
+def read_all_anchored(connection: Connection) -> list[tuple[int, str]]:
+    """Return size and note of every anchored checkpoint."""
+    rows = connection.execute(select(anchored_checkpoints).order_by(anchored_checkpoints.c.size))
+    return [(row.size, row.note) for row in rows]
+
+
 def last_stamps(connection: Connection) -> dict[str, int]:
     """Return by authority when it last stamped for us."""
     query = select(time_tokens.c.authority, func.max(time_tokens.c.stamped_at)).group_by(time_tokens.c.authority)

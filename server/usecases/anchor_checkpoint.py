@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 class Turn:
-    """When a party may be asked again: after a pause, which doubles with each failure in a row."""
+    """When something may be done again: after a pause, and a longer one after each failure in a row."""
 
     def __init__(self, pause_s: int, *, last: int = 0) -> None:
         self._pause_s = pause_s
@@ -48,7 +48,8 @@ class Turn:
 
     def done(self, now: int, *, failed: bool) -> None:
         self._failures = self._failures + 1 if failed else 0
-        self._next = now + min(self._pause_s << min(self._failures, 16), _MAX_PAUSE_S)
+        after_failures_s = min(_REMOTE_PAUSE_S << min(self._failures, 16), _MAX_PAUSE_S)
+        self._next = now + (after_failures_s if failed else self._pause_s)
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,10 @@ class Anchoring:
             last = anchors.last_stamps(connection)
         pause_s = _REMOTE_PAUSE_S if remote or self._witnesses else _LOCAL_PAUSE_S
         self._turns = {each.name: Turn(pause_s, last=last.get(each.name, 0)) for each in self._stampers}
-        self._witness_turns = {each.name: Turn(pause_s) for each in self._witnesses}
+        self._rounds = Turn(pause_s)
+        # Those that answer are asked in every round: with a pause of its own each would answer in another round than
+        # the others, and no round would have its quorum.
+        self._witness_turns = {each.name: Turn(0) for each in self._witnesses}
 
     def run_once(self) -> AnchoredCheckpoint | None:
         """Anchor the newest checkpoint if it is not yet, as far as the others may be asked now; return what was stored.
@@ -97,7 +101,12 @@ class Anchoring:
         if newest is not None and newest.size >= head.size:
             return self._complete(newest)
         due = self._due(self._stampers)
-        return self._anchor(head, due) if due else None
+        if not due or not self._rounds.due(self._clock()):
+            return None
+        try:
+            return self._anchor(head, due)
+        finally:
+            self._rounds.done(self._clock(), failed=False)
 
     def _anchor(self, head: Head, stampers: Sequence[_Stamper]) -> AnchoredCheckpoint | None:
         note = head.checkpoint + self._cosignatures(head)

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection
 
 from server.core.merkle import TileTree, leaf_hash
+from server.core.notes import verify_checkpoint
 from server.core.proofs import format_entry
 from server.errors import NotFound, ObjectionError, OperatorError
-from server.store import log, records
+from server.store import anchors, log, records
 from server.store.blobs import segment_of
 from server.usecases.register import Storage, check_head
 
@@ -22,6 +23,7 @@ class LogCheck:
     entries: int = 0
     records: int = 0
     tiles: int = 0
+    anchors: int = 0
     orphaned_segments: int = 0
     problems: list[str] = field(default_factory=list)
 
@@ -35,6 +37,8 @@ def check_log(storage: Storage, *, progress: Callable[[int, int], None]) -> LogC
             return found
         entries: dict[int, bytes] = {}
         tree = TileTree(0, lambda _level, _number: b"")
+        anchored = dict(anchors.read_all_anchored(connection))
+        found.anchors = len(anchored)
         for group in _groups(log.read_entries(connection)):
             for index, entry in group:
                 if index != tree.size:
@@ -42,8 +46,11 @@ def check_log(storage: Storage, *, progress: Callable[[int, int], None]) -> LogC
                     return found
                 tree.append([leaf_hash(entry)])
                 entries[index] = leaf_hash(entry)
+                if tree.size in anchored:
+                    _compare_anchor(storage, tree, anchored.pop(tree.size), found)
             progress(tree.size, head.size)
         found.entries = tree.size
+        found.problems += [f"the anchored checkpoint of {size} entries is of no log here" for size in sorted(anchored)]
         _compare_tiles(connection, tree, found)
         try:
             checkpoint = check_head(connection, head, storage.keyring)
@@ -53,6 +60,16 @@ def check_log(storage: Storage, *, progress: Callable[[int, int], None]) -> LogC
             found.problems.append(str(error))
         _compare_records(connection, storage, entries, found)
     return found
+
+
+def _compare_anchor(storage: Storage, tree: TileTree, note: str, found: LogCheck) -> None:
+    try:
+        checkpoint = verify_checkpoint(note, trusted=storage.keyring.log_verifier)
+    except ObjectionError as error:
+        found.problems.append(f"the anchored checkpoint of {tree.size} entries does not hold: {error}")
+    else:
+        if (checkpoint.size, checkpoint.root) != (tree.size, tree.root()):
+            found.problems.append(f"the anchored checkpoint of {tree.size} entries has another root")
 
 
 def _groups(entries: Iterator[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:

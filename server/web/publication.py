@@ -54,7 +54,7 @@ def create_blueprint(register: Register) -> Blueprint:
         """Ready to record: the database answers, the log's head is there, the writer of this process runs."""
         with register.database.reading() as connection:
             head = log.read_head(connection)
-        if head is None or not register.log_writer.alive():
+        if head is None or head.halted is not None or not register.log_writer.alive():
             raise Unavailable("log_unavailable", "the log cannot be written")
         return _json({"status": "ready", "log_size": head.size}, max_age_s=0)
 

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from schemas.proofs import Problem
 from server.core.encoding import format_base64url, sha256
 from server.core.jws import sign_jws
 from server.usecases.verify_bundle import verify_file
+from tests.fixtures.anchoring import anchoring_of
 from tests.fixtures.holders import Holder, Submission, new_share
 from tests.fixtures.servers import PUBLIC_URL, footprint, make_settings, post, register_of, running
 
@@ -100,6 +102,23 @@ def test_the_bundle_passes_the_offline_verifier(mine: Recorded) -> None:
         assert files.read("token.sd-jwt") == mine.token.encode()
         for name, data in mine.submission.evidence.items():
             assert files.read(f"evidence/{name}") == data
+
+
+def test_an_anchored_record_says_so_and_its_proof_leads_there(tmp_path: Path) -> None:
+    with running(make_settings(tmp_path)) as app:
+        register, recorded = register_of(app), record(app)
+        assert (recorded.answer["state"], json.loads(recorded.get().data)["state"]) == ("recorded", "recorded")
+        anchored = anchoring_of(app).run_once()
+        assert anchored is not None
+        record(app)  # the newest checkpoint is now another than the anchored one
+        answer = json.loads(recorded.get().data)
+        assert answer["state"] == "anchored"
+        assert answer["proof"].endswith(f"\n\n{anchored.note}")
+        assert answer["token"] == recorded.answer["token"]
+        bundle = replace(recorded, path=f"{recorded.path}/bundle").get()
+        report = verify_file(bundle.data, policy=register.keyring.policy)
+        assert report.valid, report.checks
+        assert report.facts["log_size"] == 1
 
 
 def test_the_bundle_of_one_record_is_not_for_another(mine: Recorded, theirs: Recorded) -> None:
