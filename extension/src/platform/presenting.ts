@@ -1,7 +1,7 @@
 /** What the person shows to somebody or puts away: the token with chosen disclosures, and the recovery kit. */
 import { formatJson, type Json } from '../core/encoding';
 import { ObjectionError } from '../core/errors';
-import { presentToken } from '../core/presentations';
+import { signPresentation } from '../core/presentations';
 import type { Slot } from '../core/tokens';
 import { type RecordedObjection, read } from './database';
 import { saveFile } from './downloads';
@@ -25,7 +25,7 @@ export async function presentation(
   const shown = `${token}${opened.join('')}`;
   if (!challenge) return shown;
   const nowS = Math.floor(Date.now() / 1000);
-  return presentToken(shown, { ...challenge, nowS }, (await holderKey()).privateKey);
+  return signPresentation(shown, (await holderKey()).privateKey, { ...challenge, nowS });
 }
 
 /** Saves what opens the sealed records and the declared values, for all objections kept here. Returns the file name. */
