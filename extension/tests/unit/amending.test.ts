@@ -12,7 +12,9 @@ import { LATER_S, MAIL, makeDue, objectionOf, recordObjection, signed } from '..
 import { problem, RECEIVED_AT, type Register, startRegister } from '../support/register';
 
 const OTHER_KEY = {
-  ...{ kty: 'EC', crv: 'P-256', x: 'axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY' },
+  kty: 'EC',
+  crv: 'P-256',
+  x: 'axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY',
   y: 'T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU',
 } as const;
 const JTI = 'AAAAAAAAAAAAAAAAAAAAAA';
