@@ -19,14 +19,13 @@ from tests.fixtures.servers import ROOT, make_settings, running
 PAGES = ["/", "/docs", "/errors", "/practice"]
 # Codes that cannot reach a client of the register: of the verifier, of the operator's commands, of the start.
 NOT_HTTP = re.compile(
-    r"bundle_.*|disclosure_.*|note_.*|checkpoint_.*|policy_.*|proof_.*|timestamp_.*|token_.*_.*|token_(?!refused).*"
+    r"bundle_.*|document_.*|dkim_.*|later_.*|objection_.*|quorum_.*|status_.*|disclosure_.*|note_.*|checkpoint_.*|policy_.*|proof_.*|timestamp_.*|token_.*_.*|token_(?!refused).*"
 )
 OPERATORS = {
     *(
         "anchors_invalid",
         "blob_name_invalid",
         "file_unreadable",
-        "file_unrecognised",
         "keys_exposed",
         "keys_invalid",
         "keys_missing",
@@ -40,7 +39,7 @@ OPERATORS = {
 }
 ERRORS = {
     *("ObjectionError", "ParseError", "VerificationError", "FreshnessError", "RequestError", "TooLarge"),
-    *("Unauthorised", "Forbidden", "NotFound", "Conflict", "Unavailable", "OperatorError", "LogInconsistent"),
+    *("Unauthorised", "Forbidden", "NotFound", "Conflict", "Unavailable", "OperatorError", "LogInconsistent", "Gone"),
 }
 
 
