@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -14,6 +14,7 @@ from pyhanko.sign import fields, signers
 from pyhanko.sign.signers import cms_embedder
 from pyhanko_certvalidator.registry import SimpleCertificateStore
 
+from server.bundles.certificate import BundleFile, CertificateFacts, set_certificate
 from server.core.jws import PrivateKey
 
 _FIELD = "Register"
@@ -68,11 +69,11 @@ class _Stamping(signers.SimpleSigner):
 
     async def unsigned_attrs(
         self,
-        digest_algorithm: str,  # noqa: ARG002
+        digest_algorithm: str,
         signature: bytes,
-        signed_attrs: cms.CMSAttributes,  # noqa: ARG002
-        timestamper: object = None,  # noqa: ARG002
-        dry_run: bool = False,  # noqa: ARG002
+        signed_attrs: cms.CMSAttributes,
+        timestamper: object = None,
+        dry_run: bool = False,
     ) -> cms.CMSAttributes:
         token = cms.ContentInfo.load(self.stamp(signature))
         return cms.CMSAttributes([cms.CMSAttribute({"type": "signature_time_stamp_token", "values": [token]})])
@@ -82,7 +83,7 @@ def _signer(signer: DocumentSigner) -> _Stamping:
     der = signer.key.private_bytes(
         serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    chain = SimpleCertificateStore()
+    chain = SimpleCertificateStore()  # type: ignore[no-untyped-call]
     for certificate in signer.chain:
         chain.register(asn1_x509.Certificate.load(certificate))
     stamping = _Stamping(
@@ -93,3 +94,13 @@ def _signer(signer: DocumentSigner) -> _Stamping:
     )
     stamping.stamp = signer.stamp
     return stamping
+
+
+def make_document(
+    facts: CertificateFacts, files: Mapping[str, BundleFile], language: str, *, signer: DocumentSigner, at: int
+) -> bytes:
+    """Return the signed certificate, ``files`` attached. ``at``: now, by the register's clock.
+
+    Everything but the signature, its date and the file's id is a function of the first three arguments.
+    """
+    return sign_document(set_certificate(facts, files, language), signer=signer, at=at)
