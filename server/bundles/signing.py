@@ -18,6 +18,7 @@ from server.bundles.certificate import BundleFile, CertificateFacts, set_certifi
 from server.core.jws import PrivateKey
 
 _FIELD = "Register"
+_TIMESTAMP_ATTRIBUTE = bytes.fromhex("060b2a864886f70d010910020e")  # id-aa-timeStampToken
 _RESERVED_DIGITS = 16_384  # hex digits: a signature with two certificates and a time token has about 3 kB
 
 
@@ -75,8 +76,15 @@ class _Stamping(signers.SimpleSigner):
         timestamper: object = None,
         dry_run: bool = False,
     ) -> cms.CMSAttributes:
-        token = cms.ContentInfo.load(self.stamp(signature))
-        return cms.CMSAttributes([cms.CMSAttribute({"type": "signature_time_stamp_token", "values": [token]})])
+        # Loaded from bytes and never looked into: what asn1crypto has parsed it writes anew at each of many copies,
+        # every level twice, and a time token is ten levels deep. That can take minutes.
+        attribute = _der(0x30, _TIMESTAMP_ATTRIBUTE + _der(0x31, self.stamp(signature)))
+        return cms.CMSAttributes.load(_der(0x31, attribute))
+
+
+def _der(tag: int, body: bytes) -> bytes:
+    """Return an ASN.1 element; ``body`` has 256 to 65 535 bytes, as a time token has."""
+    return bytes([tag, 0x82]) + len(body).to_bytes(2) + body
 
 
 def _signer(signer: DocumentSigner) -> _Stamping:
