@@ -34,15 +34,15 @@ _MANIFEST = "manifest.json"
 _MAX_QR_VERSION = 6
 _ON_FIRST_PAGE = 8
 _MAX_PICTURES = 12
+_MAX_PICTURE_BYTES = 3_000_000  # all together: the evidence itself may take 8 MiB of the 16 of a document
 _MAX_EXCERPT = 1600
-_CARD_CHARACTERS = 420
 _NO_RELATION = "data"
 _RELATIONS = {"receipt": "source", "description": "alternative", "evidence": "supplement"}
 
 
 @dataclass(frozen=True)
 class BundleFile:
-    """A file of the proof. ``role`` and ``media_type`` as ``manifest.json`` gives them; its own role is ``manifest``."""
+    """A file of the proof, with role and type as ``manifest.json`` gives them; its own role is ``manifest``."""
 
     data: bytes
     media_type: str
@@ -51,7 +51,7 @@ class BundleFile:
 
 @dataclass(frozen=True)
 class Anchor:
-    """A time stamp over the log's state. ``trusted``: independent, by the policy; ``qualified``: its certificate says so."""
+    """A time stamp over the log's state. ``trusted``: by the policy; ``qualified``: by its certificate."""
 
     authority: str
     at: int
@@ -67,7 +67,7 @@ class Witness:
 
 @dataclass(frozen=True)
 class Mail:
-    """An e-mail whose DKIM signature held on receipt. ``confirms``: it is known as Meta's confirmation of an objection."""
+    """An e-mail whose DKIM signature held on receipt. ``confirms``: it is known as Meta's confirmation."""
 
     domain: str
     from_domain: str
@@ -136,7 +136,7 @@ def set_certificate(facts: CertificateFacts, files: Mapping[str, BundleFile], la
     """
     page = _page(facts, files, load_words(language))
     with _in_memory(format_cbor(page)) as (root, name):
-        return typst.compile(
+        return typst.compile(  # type: ignore[type-var]  # the stubs want source and folder to be of one type
             _template(),
             root=root,
             sys_inputs={"data": name},
@@ -455,16 +455,17 @@ def _purpose(file: BundleFile, words: Words) -> str:
 
 
 def _previews(files: Mapping[str, BundleFile], words: Words) -> list[dict[str, Any]]:
-    """Return one card for each evidence file; the decoded pixels of all together are bounded, too."""
-    pixels_left = 2 * MAX_PIXELS
+    """Return one card for each evidence file. All pictures together are bounded, in pixels and in bytes."""
+    pixels_left, bytes_left = 2 * MAX_PIXELS, _MAX_PICTURE_BYTES
     cards: list[dict[str, Any]] = []
     for name, file in files.items():
         if file.role != "evidence":
             continue
         picture: Picture | None = None
-        if file.media_type in FORMATS and len(cards) < _MAX_PICTURES:
+        if file.media_type in FORMATS and len(cards) < _MAX_PICTURES and bytes_left > 0:
             picture = make_picture(file.data, file.media_type, max_pixels=min(MAX_PIXELS, pixels_left))
-            pixels_left -= picture.pixels if picture else 0
+        if picture is not None:
+            pixels_left, bytes_left = pixels_left - picture.pixels, bytes_left - len(picture.jpeg)
         cards.append(_card(name, file, picture, words))
     return cards
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -14,9 +14,11 @@ from pyhanko.sign import fields, signers
 from pyhanko.sign.signers import cms_embedder
 from pyhanko_certvalidator.registry import SimpleCertificateStore
 
+from server.bundles.certificate import BundleFile, CertificateFacts, set_certificate
 from server.core.jws import PrivateKey
 
 _FIELD = "Register"
+_TIMESTAMP_ATTRIBUTE = bytes.fromhex("060b2a864886f70d010910020e")  # id-aa-timeStampToken
 _RESERVED_DIGITS = 16_384  # hex digits: a signature with two certificates and a time token has about 3 kB
 
 
@@ -74,15 +76,22 @@ class _Stamping(signers.SimpleSigner):
         timestamper: object = None,
         dry_run: bool = False,
     ) -> cms.CMSAttributes:
-        token = cms.ContentInfo.load(self.stamp(signature))
-        return cms.CMSAttributes([cms.CMSAttribute({"type": "signature_time_stamp_token", "values": [token]})])
+        # Loaded from bytes and never looked into: what asn1crypto has parsed it writes anew at each of many copies,
+        # every level twice, and a time token is ten levels deep. That can take minutes.
+        attribute = _der(0x30, _TIMESTAMP_ATTRIBUTE + _der(0x31, self.stamp(signature)))
+        return cms.CMSAttributes.load(_der(0x31, attribute))
+
+
+def _der(tag: int, body: bytes) -> bytes:
+    """Return an ASN.1 element; ``body`` has 256 to 65 535 bytes, as a time token has."""
+    return bytes([tag, 0x82]) + len(body).to_bytes(2) + body
 
 
 def _signer(signer: DocumentSigner) -> _Stamping:
     der = signer.key.private_bytes(
         serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    chain = SimpleCertificateStore()
+    chain = SimpleCertificateStore()  # type: ignore[no-untyped-call]
     for certificate in signer.chain:
         chain.register(asn1_x509.Certificate.load(certificate))
     stamping = _Stamping(
@@ -93,3 +102,13 @@ def _signer(signer: DocumentSigner) -> _Stamping:
     )
     stamping.stamp = signer.stamp
     return stamping
+
+
+def make_document(
+    facts: CertificateFacts, files: Mapping[str, BundleFile], language: str, *, signer: DocumentSigner, at: int
+) -> bytes:
+    """Return the signed certificate, ``files`` attached. ``at``: now, by the register's clock.
+
+    Everything but the signature, its date and the file's id is a function of the first three arguments.
+    """
+    return sign_document(set_certificate(facts, files, language), signer=signer, at=at)
