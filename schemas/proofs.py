@@ -4,7 +4,7 @@ from marshmallow import fields, validate
 
 from schemas import vocabulary as words
 from schemas.receipts import SelfAsserted, data_categories, evidence_name
-from schemas.strict import Integer, StrictSchema, choice, constant, digest, hex_sha256, text, time
+from schemas.strict import Flag, Integer, StrictSchema, choice, constant, digest, hex_sha256, text, time
 
 _MAX_INDEX = 2**53 - 1
 _ORIGIN = "[!-*,-~]{1,255}"  # printable ASCII without +
@@ -79,13 +79,24 @@ class IssuerKey(PublicKey):
     kid = digest()
 
 
+class TimeAuthority(StrictSchema):
+    """A time authority by its certificates (DER, base64): its own first, its root last."""
+
+    name = text("[a-z0-9][a-z0-9-]{0,31}")
+    certificates = fields.List(
+        fields.String(validate=validate.Length(1, 8192)), required=True, validate=validate.Length(1, 4)
+    )
+    trusted = Flag(required=True)
+
+
 class Policy(StrictSchema):
-    """Whom a verifier trusts: the issuer's keys and the log's, as a C2SP tlog-policy."""
+    """Whom a verifier trusts: the issuer's keys, the log as a C2SP tlog-policy, authorities for time."""
 
     v = Integer(required=True, minimum=1, maximum=1)
     issuer = text(_URL)
     issuer_keys = fields.List(fields.Nested(IssuerKey), required=True, validate=validate.Length(1, 64))
     log = fields.String(required=True, validate=validate.Length(1, 16_384))
+    time_authorities = fields.List(fields.Nested(TimeAuthority), required=True, validate=validate.Length(0, 8))
 
 
 class BundledFile(StrictSchema):

@@ -26,6 +26,15 @@ class Integer(fields.Integer):
         return value
 
 
+class Flag(fields.Boolean):
+    """A JSON boolean: no numbers, no words."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        if type(value) is not bool:
+            raise self.make_error("invalid", input=value)
+        return value
+
+
 class Variant(fields.Field[dict[str, Any]]):
     """An object whose member ``by`` decides which of ``schemas`` it must satisfy."""
 

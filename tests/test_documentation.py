@@ -225,7 +225,7 @@ def test_issuer_keys_policy_and_checkpoint_fit_each_other(app: Flask) -> None:
     assert {key["kid"] for key in issuer["jwks"]["keys"]} == policy.issuer_keys.keys()
     checkpoint = client.get("/checkpoint")
     assert checkpoint.content_type == "text/plain; charset=utf-8"
-    assert verify_checkpoint(checkpoint.get_data(as_text=True), trusted=policy.log).size == 0
+    assert verify_checkpoint(checkpoint.get_data(as_text=True), trusted=policy.log.key).size == 0
     metadata = json.loads(client.get("/vct/proof-of-objection/1").data)
     assert metadata["vct"] == f"{policy.issuer}/vct/proof-of-objection/1"
 

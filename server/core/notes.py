@@ -1,4 +1,4 @@
-"""Signed notes, checkpoints and log policies (C2SP signed-note, tlog-checkpoint, tlog-policy)."""
+"""Signed notes, checkpoints and cosignatures (C2SP signed-note, tlog-checkpoint, tlog-cosignature)."""
 
 import base64
 import binascii
@@ -12,23 +12,27 @@ from server.core.encoding import sha256
 from server.core.merkle import HASH_SIZE
 from server.errors import ParseError, VerificationError
 
-_ED25519 = b"\x01"
+ED25519 = 1
+COSIGNATURE = 4
 _NAME = re.compile(r"[^\s+]+")
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
 _MAX_NOTE_BYTES = 65_536
 _MAX_SIGNATURES = 100
+_TIME_SIZE = 8
+_MAX_TIME = 253402300799  # the year 9999: what no calendar can write is no time
 
 
 @dataclass(frozen=True)
 class VerifierKey:
-    """A note signer's public key, under its name."""
+    """A note signer's public key, under its name. ``signature_type``: ``ED25519``, or a witness's ``COSIGNATURE``."""
 
     name: str
     key: Ed25519PublicKey
+    signature_type: int = ED25519
 
     @property
     def raw(self) -> bytes:
-        return _ED25519 + self.key.public_bytes_raw()
+        return bytes([self.signature_type]) + self.key.public_bytes_raw()
 
     @property
     def id(self) -> bytes:
@@ -36,15 +40,15 @@ class VerifierKey:
         return sha256(self.name.encode() + b"\n" + self.raw)[:4]
 
 
-def parse_verifier_key(text: str) -> VerifierKey:
-    """Read ``name+hex id+base64(type ‖ key)``; raises ParseError ``policy_malformed``."""
+def parse_verifier_key(text: str, *, signature_type: int = ED25519) -> VerifierKey:
+    """Read ``name+hex id+base64(type ‖ key)``; raises ParseError ``policy_malformed``, also for another type."""
     parts = text.split("+", 2)
     if len(parts) != 3 or not _NAME.fullmatch(parts[0]):
         raise ParseError("policy_malformed", "a verifier key is name+id+key")
     raw = parse_base64(parts[2], "policy_malformed")
-    if raw[:1] != _ED25519 or len(raw) != 33:
-        raise ParseError("policy_malformed", "the verifier key is not Ed25519")
-    key = VerifierKey(parts[0], Ed25519PublicKey.from_public_bytes(raw[1:]))
+    if raw[:1] != bytes([signature_type]) or len(raw) != 33:
+        raise ParseError("policy_malformed", f"the verifier key is not Ed25519 for signatures of type {signature_type}")
+    key = VerifierKey(parts[0], Ed25519PublicKey.from_public_bytes(raw[1:]), signature_type)
     if key.id.hex() != parts[1]:
         raise ParseError("policy_malformed", "the verifier key's id does not fit it")
     return key
@@ -110,19 +114,32 @@ def verify_checkpoint(note: str, *, trusted: VerifierKey) -> Checkpoint:
     return checkpoint
 
 
-def format_policy(log: VerifierKey) -> str:
-    return f"log {format_verifier_key(log)}\nquorum none\n"
+def sign_cosignature(text: str, name: str, key: Ed25519PrivateKey, *, time: int) -> str:
+    """Return the line by which a witness says: at ``time`` this checkpoint was the newest of its log that I know."""
+    key_id = VerifierKey(name, key.public_key(), COSIGNATURE).id
+    signature = time.to_bytes(_TIME_SIZE) + key.sign(_cosigned(text, time))
+    return f"— {name} {format_base64(key_id + signature)}\n"
 
 
-def parse_policy(text: str) -> VerifierKey:
-    """Return the one log that a C2SP tlog-policy trusts.
+def verify_cosignatures(note: str, *, trusted: VerifierKey) -> list[int]:
+    """Return the times at which the witness ``trusted`` cosigned ``note``, in the note's order; none when it did not.
 
-    Raises ParseError ``policy_malformed``, also for witnesses: to ignore a quorum somebody asks for would be a lie.
+    Says nothing about the log's own signature. Raises ParseError ``note_malformed``; VerificationError
+    ``note_unverified`` when a signature under the witness's name and id does not hold.
     """
-    lines = [line.split() for line in text.split("\n") if line.strip() and not line.startswith("#")]
-    if [line[0] for line in lines] != ["log", "quorum"] or len(lines[0]) not in {2, 3} or lines[1][1:] != ["none"]:
-        raise ParseError("policy_malformed", "expected one log and 'quorum none'; witnesses are not supported yet")
-    return parse_verifier_key(lines[0][1])
+    text, signatures = _parse_note(note)
+    own = [signature[4:] for name, signature in signatures if name == trusted.name and signature[:4] == trusted.id]
+    times = []
+    for signature in own:
+        time = int.from_bytes(signature[:_TIME_SIZE])
+        if time > _MAX_TIME:
+            raise VerificationError("note_unverified", f"the cosignature of {trusted.name} names no time")
+        try:
+            trusted.key.verify(signature[_TIME_SIZE:], _cosigned(text, time))
+        except InvalidSignature as error:
+            raise VerificationError("note_unverified", f"the cosignature of {trusted.name} does not hold") from error
+        times.append(time)
+    return times
 
 
 def format_base64(data: bytes) -> str:
@@ -138,6 +155,10 @@ def parse_base64(text: str, code: str) -> bytes:
     if format_base64(data) != text:
         raise ParseError(code, "not canonical base64")
     return data
+
+
+def _cosigned(text: str, time: int) -> bytes:
+    return f"cosignature/v1\ntime {time}\n{text}".encode()
 
 
 def _parse_note(note: str) -> tuple[str, list[tuple[str, bytes]]]:

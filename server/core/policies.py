@@ -1,4 +1,4 @@
-"""Whom a verifier trusts: the issuer's token keys and the log's key."""
+"""Whom a verifier trusts: the issuer's token keys, the log with its witnesses, and authorities for time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,8 +6,21 @@ from dataclasses import dataclass
 from schemas.proofs import Policy as PolicySchema
 from server.core.encoding import JsonObject, format_json, parse_json
 from server.core.jws import PublicKey, format_public_jwk, parse_public_jwk, thumbprint
-from server.core.notes import VerifierKey, format_policy, parse_policy
+from server.core.log_policies import LogPolicy, format_log_policy, parse_log_policy
+from server.core.notes import format_base64, parse_base64
 from server.errors import FieldError, ParseError
+
+
+@dataclass(frozen=True)
+class TimeAuthority:
+    """``certificates``: DER, the authority's own first, its root last; nobody has read them yet.
+
+    ``trusted``: whether its stamps count as independent. Those of the register's own clock never do.
+    """
+
+    name: str
+    certificates: tuple[bytes, ...]
+    trusted: bool
 
 
 @dataclass(frozen=True)
@@ -16,7 +29,8 @@ class TrustPolicy:
 
     issuer: str
     issuer_keys: Mapping[str, PublicKey]
-    log: VerifierKey
+    log: LogPolicy
+    time_authorities: tuple[TimeAuthority, ...] = ()
 
 
 def parse_trust_policy(raw: bytes) -> TrustPolicy:
@@ -31,7 +45,10 @@ def parse_trust_policy(raw: bytes) -> TrustPolicy:
         if thumbprint(jwk) != kid:
             raise ParseError("policy_malformed", "a key id is not its key's thumbprint")
         keys[kid] = key
-    return TrustPolicy(value["issuer"], keys, parse_policy(value["log"]))
+    authorities = tuple(_parse_authority(each) for each in value["time_authorities"])
+    if len({authority.name for authority in authorities}) != len(authorities):
+        raise ParseError("policy_malformed", "two time authorities have one name")
+    return TrustPolicy(value["issuer"], keys, parse_log_policy(value["log"]), authorities)
 
 
 def format_trust_policy(policy: TrustPolicy) -> bytes:
@@ -40,10 +57,21 @@ def format_trust_policy(policy: TrustPolicy) -> bytes:
             "v": 1,
             "issuer": policy.issuer,
             "issuer_keys": jwks(policy),
-            "log": format_policy(policy.log),
+            "log": format_log_policy(policy.log),
+            "time_authorities": [_format_authority(authority) for authority in policy.time_authorities],
         }
     )
 
 
 def jwks(policy: TrustPolicy) -> list[JsonObject]:
     return [format_public_jwk(key) | {"kid": kid} for kid, key in sorted(policy.issuer_keys.items())]
+
+
+def _parse_authority(value: JsonObject) -> TimeAuthority:
+    certificates = tuple(parse_base64(text, "policy_malformed") for text in value["certificates"])
+    return TimeAuthority(value["name"], certificates, value["trusted"])
+
+
+def _format_authority(authority: TimeAuthority) -> JsonObject:
+    certificates = [format_base64(der) for der in authority.certificates]
+    return {"name": authority.name, "certificates": certificates, "trusted": authority.trusted}

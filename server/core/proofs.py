@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from server.core.encoding import format_base64url, format_json, sha256
+from server.core.log_policies import LogPolicy, verify_witnesses
 from server.core.merkle import HASH_SIZE, leaf_hash, root_from_path
-from server.core.notes import Checkpoint, VerifierKey, format_base64, parse_base64, verify_checkpoint
+from server.core.notes import Checkpoint, format_base64, parse_base64, verify_checkpoint
 from server.errors import ParseError, VerificationError
 
 SALT_SIZE = 32
@@ -53,13 +54,16 @@ def parse_proof(text: str) -> Proof:
     return Proof(salt, int(index[1]), path, checkpoint_note)
 
 
-def verify_proof(proof: Proof, *, entry: bytes, log: VerifierKey) -> Checkpoint:
+def verify_proof(proof: Proof, *, entry: bytes, log: LogPolicy) -> Checkpoint:
     """Return the signed checkpoint under which ``entry`` stands in the log at the proof's index.
 
+    The cosignatures of known witnesses hold then, too; whether they suffice is for the caller to ask: what was only
+    recorded has none yet.
     Raises ParseError for a malformed note or checkpoint, VerificationError ``note_unverified`` or ``proof_mismatch``.
     """
     leaf = leaf_hash(entry)
-    checkpoint = verify_checkpoint(proof.checkpoint_note, trusted=log)
+    checkpoint = verify_checkpoint(proof.checkpoint_note, trusted=log.key)
+    verify_witnesses(proof.checkpoint_note, log)
     if root_from_path(leaf, proof.index, checkpoint.size, proof.path) != checkpoint.root:
         raise VerificationError("proof_mismatch", "the path does not lead from this receipt to the checkpoint's root")
     return checkpoint

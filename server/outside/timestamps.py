@@ -57,6 +57,11 @@ class LocalAuthority:
             certificate.public_bytes(serialization.Encoding.PEM) for certificate in (self.certificate, self.root)
         )
 
+    @property
+    def certificates(self) -> tuple[bytes, bytes]:
+        """DER, as a policy lists them: its own first, its root last."""
+        return _der(self.certificate), _der(self.root)
+
     def timestamp(self, data: bytes, *, now: datetime) -> bytes:
         """Return a TimeStampToken (DER) that says: ``data`` existed at ``now``, by this machine's clock."""
         info = tsp.TSTInfo(

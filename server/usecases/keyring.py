@@ -13,13 +13,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from server.core.jws import PrivateKey, format_public_jwk, thumbprint
+from server.core.log_policies import LogPolicy
 from server.core.notes import VerifierKey
-from server.core.policies import TrustPolicy
+from server.core.policies import TimeAuthority, TrustPolicy
 from server.errors import OperatorError
 from server.outside.certificates import make_leaf, make_root
 from server.outside.timestamps import LocalAuthority, create_local_authority
 from server.store.keys import KeyFolder
 
+LOCAL_AUTHORITY = "local"  # its name in policies and bundles
 _KEK_SIZE = 32
 
 
@@ -56,7 +58,8 @@ class Keyring:
     def policy(self) -> TrustPolicy:
         """Whom to trust in order to trust this register."""
         keys = {kid: issuer.key.public_key() for kid, issuer in self.issuer_keys.items()}
-        return TrustPolicy(self.issuer, keys, self.log_verifier)
+        local = TimeAuthority(LOCAL_AUTHORITY, self.time_authority.certificates, trusted=False)
+        return TrustPolicy(self.issuer, keys, LogPolicy(self.log_verifier), (local,))
 
 
 def create_keys(folder: KeyFolder, *, issuer: str, now: datetime) -> None:

@@ -219,7 +219,7 @@ def _choose_policy(report: Report, files: Mapping[str, bytes], pinned: TrustPoli
     own: TrustPolicy | None = None
     with report.check("policy") as saying:
         own = parse_trust_policy(_file(files, "policy.json"))
-        saying.reason = f"for {own.issuer} and the log {own.log.name}"
+        saying.reason = f"for {own.issuer} and the log {own.log.key.name}"
         if pinned is not None:
             same = format_trust_policy(own) == format_trust_policy(pinned)
             saying.reason += "; the same as the one you gave" if same else "; NOT the one you gave, so it is not used"
@@ -241,7 +241,7 @@ def _choose_policy(report: Report, files: Mapping[str, bytes], pinned: TrustPoli
 def _say_pinned(report: Report, pinned: TrustPolicy) -> None:
     report.facts["keys_from"] = "policy"
     with report.check("pinned") as saying:
-        saying.reason = f"by the policy you gave, for {pinned.issuer} and the log {pinned.log.name}"
+        saying.reason = f"by the policy you gave, for {pinned.issuer} and the log {pinned.log.key.name}"
 
 
 def _verify_receipt(report: Report, files: Mapping[str, bytes]) -> VerifiedReceipt | None:

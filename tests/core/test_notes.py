@@ -1,24 +1,29 @@
 """Signed notes, checkpoints, log policies, and the proof file around them."""
 
+import contextlib
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+from server.core.encoding import sha256
+from server.core.log_policies import LogPolicy
 from server.core.merkle import leaf_hash
 from server.core.notes import (
+    COSIGNATURE,
     Checkpoint,
     VerifierKey,
     format_base64,
     format_checkpoint,
-    format_policy,
     format_verifier_key,
     parse_base64,
     parse_checkpoint,
-    parse_policy,
     parse_verifier_key,
+    sign_cosignature,
     sign_note,
     verify_checkpoint,
+    verify_cosignatures,
     verify_note,
 )
 from server.core.proofs import format_entry, format_proof, parse_proof, verify_proof
@@ -107,17 +112,44 @@ def test_base64_has_one_spelling(data: bytes, text: str) -> None:
     assert format_base64(read) == text
 
 
-def test_policy_comes_back() -> None:
-    assert format_verifier_key(parse_policy(format_policy(LOG))) == format_verifier_key(LOG)
+def test_cosignature_is_the_documented_bytes() -> None:
+    """By the letter of the specification: key id, time, and the message that is signed."""
+    witness = VerifierKey("w.example", OTHER.public_key(), COSIGNATURE)
+    line = sign_cosignature("log.example\n1\ncm9vdA==\n", witness.name, OTHER, time=1679315147)
+    raw = parse_base64(line.split(" ")[2].strip(), "note_malformed")
+    assert raw[:4] == witness.id == sha256(b"w.example\n\x04" + OTHER.public_key().public_bytes_raw())[:4]
+    assert int.from_bytes(raw[4:12]) == 1679315147
+    OTHER.public_key().verify(raw[12:], b"cosignature/v1\ntime 1679315147\nlog.example\n1\ncm9vdA==\n")
 
 
-def test_policy_that_asks_for_a_witness_is_refused() -> None:
-    witness = format_verifier_key(VerifierKey("w.example", OTHER.public_key()))
-    for more in (f"witness w {witness}\n", f"witness w {witness}\ngroup g any w\n"):
-        with pytest.raises(ParseError, match="witness"):
-            parse_policy(format_policy(LOG).replace("quorum", f"{more}quorum"))
-    with pytest.raises(ParseError, match="witness"):
-        parse_policy(format_policy(LOG).replace("quorum none", "quorum w"))
+@given(st.integers(0, 253402300799))
+def test_cosignature_comes_back(time: int) -> None:
+    witness = VerifierKey("w.example", OTHER.public_key(), COSIGNATURE)
+    note = NOTE + sign_cosignature(format_checkpoint(CHECKPOINT), witness.name, OTHER, time=time)
+    assert verify_cosignatures(note, trusted=witness) == [time]
+    assert verify_cosignatures(NOTE, trusted=witness) == []
+    assert verify_checkpoint(note, trusted=LOG) == CHECKPOINT
+
+
+@given(st.data())
+def test_cosignature_with_any_character_altered_does_not_count(data: st.DataObject) -> None:
+    witness = VerifierKey("w.example", OTHER.public_key(), COSIGNATURE)
+    note = NOTE + sign_cosignature(format_checkpoint(CHECKPOINT), witness.name, OTHER, time=5)
+    at = data.draw(st.integers(len(NOTE), len(note) - 1))
+    altered = note[:at] + data.draw(st.sampled_from("Aaz09+/= \n.—")) + note[at + 1 :]
+    if altered == note:
+        return
+    with contextlib.suppress(ObjectionError):
+        assert verify_cosignatures(altered, trusted=witness) == []
+
+
+def test_a_key_serves_for_one_type_of_signature() -> None:
+    for key in (LOG, VerifierKey("w.example", OTHER.public_key(), COSIGNATURE)):
+        text = format_verifier_key(key)
+        assert format_verifier_key(parse_verifier_key(text, signature_type=key.signature_type)) == text
+        with pytest.raises(ParseError) as caught:
+            parse_verifier_key(text, signature_type=5 - key.signature_type)
+        assert caught.value.code == "policy_malformed"
 
 
 @given(st.integers(0, 7), st.sampled_from("0123456789abcdef"))
@@ -147,9 +179,9 @@ def test_entry_is_the_documented_bytes() -> None:
 
 def test_proof_holds_for_its_entry_alone() -> None:
     text, entry = _proof()
-    assert verify_proof(parse_proof(text), entry=entry, log=LOG).size == 1
+    assert verify_proof(parse_proof(text), entry=entry, log=LogPolicy(LOG)).size == 1
     with pytest.raises(VerificationError) as caught:
-        verify_proof(parse_proof(text), entry=entry + b" ", log=LOG)
+        verify_proof(parse_proof(text), entry=entry + b" ", log=LogPolicy(LOG))
     assert caught.value.code == "proof_mismatch"
 
 

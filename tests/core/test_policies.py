@@ -9,13 +9,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from joserfc.jwk import ECKey
 
 from server.core.jws import format_public_jwk, thumbprint
+from server.core.log_policies import LogPolicy
 from server.core.notes import VerifierKey, format_verifier_key
-from server.core.policies import TrustPolicy, format_trust_policy, jwks, parse_trust_policy
+from server.core.policies import TimeAuthority, TrustPolicy, format_trust_policy, jwks, parse_trust_policy
 from server.errors import ParseError
 
 KEYS = [ec.derive_private_key(secret, ec.SECP256R1()).public_key() for secret in (1, 2, 3)]
 LOG = VerifierKey("log.example", Ed25519PrivateKey.from_private_bytes(b"1" * 32).public_key())
-POLICY = TrustPolicy("https://register.example", {thumbprint(format_public_jwk(key)): key for key in KEYS}, LOG)
+POLICY = TrustPolicy(
+    "https://register.example",
+    {thumbprint(format_public_jwk(key)): key for key in KEYS},
+    LogPolicy(LOG),
+    (TimeAuthority("local", (b"certificate", b"root"), trusted=False),),
+)
 RAW = format_trust_policy(POLICY)
 
 
@@ -24,7 +30,8 @@ def test_policy_comes_back() -> None:
     assert format_trust_policy(policy) == RAW
     assert policy.issuer == POLICY.issuer
     assert policy.issuer_keys.keys() == POLICY.issuer_keys.keys()
-    assert policy.log.raw == LOG.raw
+    assert policy.log.key.raw == LOG.raw
+    assert policy.time_authorities == POLICY.time_authorities
     assert all(
         key.public_numbers() == policy.issuer_keys[kid].public_numbers() for kid, key in POLICY.issuer_keys.items()
     )

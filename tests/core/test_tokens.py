@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from server.core.encoding import format_base64url, sha256
 from server.core.jws import format_public_jwk, sign_jws, thumbprint
+from server.core.log_policies import LogPolicy
 from server.core.notes import VerifierKey
 from server.core.policies import TrustPolicy
 from server.core.receipts import VerifiedReceipt, verify_receipt
@@ -31,7 +32,7 @@ ISSUER = "https://register.example"
 KEY = ec.derive_private_key(7, ec.SECP256R1())
 KID = thumbprint(format_public_jwk(KEY.public_key()))
 LOG = VerifierKey("log.example", Ed25519PrivateKey.from_private_bytes(b"1" * 32).public_key())
-POLICY = TrustPolicy(ISSUER, {KID: KEY.public_key()}, LOG)
+POLICY = TrustPolicy(ISSUER, {KID: KEY.public_key()}, LogPolicy(LOG))
 RECORDED = Recorded(1_795_392_000, "log.example", 41, 42, f"{ISSUER}/status/1")
 SALT = b"s" * 16
 SLOTS = ("account", "contact", "person")

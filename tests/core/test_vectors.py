@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from server.core.encoding import format_base64url, format_json, parse_base64url, parse_json
-from server.core.notes import Checkpoint, format_checkpoint, format_policy, verify_checkpoint
+from server.core.log_policies import format_log_policy, quorum_met, verify_witnesses
+from server.core.notes import Checkpoint, format_checkpoint, verify_checkpoint
 from server.core.policies import TrustPolicy, format_trust_policy, parse_trust_policy
 from server.core.proofs import format_entry, format_proof, parse_proof, verify_proof
 from server.core.receipts import verify_freshness, verify_receipt
@@ -41,7 +42,12 @@ def _check_proof(vector: Vector) -> Checkpoint:
         receipt_sha256=bytes.fromhex(vector["receipt_sha256"]),
         received_at=vector["received_at"],
     )
-    return verify_proof(proof, entry=entry, log=policy.log)
+    checkpoint = verify_proof(proof, entry=entry, log=policy.log)
+    if "cosigned" in vector:
+        cosigned = verify_witnesses(proof.checkpoint_note, policy.log)
+        assert [list(each) for each in cosigned] == vector["cosigned"]
+        assert quorum_met(policy.log, [name for name, _ in cosigned]) == vector["quorum_met"]
+    return checkpoint
 
 
 CHECKS: dict[str, Callable[[Vector], object]] = {
@@ -90,10 +96,10 @@ def test_valid_ones_encode_to_the_same_bytes(path: Path) -> None:
         again = format_proof(salt=proof.salt, index=proof.index, path=proof.path, checkpoint_note=proof.checkpoint_note)
         assert again == vector["proof"]
         log = _policy(vector).log
-        checkpoint = verify_checkpoint(proof.checkpoint_note, trusted=log)
+        checkpoint = verify_checkpoint(proof.checkpoint_note, trusted=log.key)
         assert format_checkpoint(checkpoint) == proof.checkpoint_note.partition("\n\n")[0] + "\n"
         if "comment" not in path.stem:
-            assert format_policy(log) == vector["policy"]["log"]
+            assert format_log_policy(log) == vector["policy"]["log"]
 
 
 def test_generator_gives_the_files_that_are_there() -> None:

@@ -37,7 +37,7 @@ def expect_proven(register: Register, logged: Logged) -> int:
     )
     proof = parse_proof(logged.proof)
     assert proof.index == record.log_index
-    return verify_proof(proof, entry=entry, log=register.keyring.log_verifier).size
+    return verify_proof(proof, entry=entry, log=register.keyring.policy.log).size
 
 
 def expect_consistent(register: Register, size: int) -> None:

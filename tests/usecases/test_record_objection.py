@@ -51,7 +51,7 @@ def expect_proven(register: Register, answer: dict[str, Any]) -> int:
     assert claims["receipt_sha256"] == answer["receipt_sha256"]
     assert claims["received_at"] == claims["iat"] == answer["received_at"]
     assert claims["log"] == {"origin": register.keyring.log_name, "index": proof.index}
-    return verify_proof(proof, entry=entry, log=register.keyring.log_verifier).size
+    return verify_proof(proof, entry=entry, log=register.keyring.policy.log).size
 
 
 def expect_consistent(register: Register, records: int) -> None:

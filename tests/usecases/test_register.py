@@ -76,7 +76,7 @@ def test_a_first_start_makes_folders_and_keys_for_the_owner_alone(tmp_path: Path
 
 def test_the_next_start_uses_the_same_keys(used: Settings) -> None:
     first, second = start(used), start(used, create=False)
-    assert first.keyring.policy.log.key == second.keyring.policy.log.key
+    assert first.keyring.policy.log == second.keyring.policy.log
     assert first.keyring.issuer_kid == second.keyring.issuer_kid
     assert first.keyring.rate_limit_secret == second.keyring.rate_limit_secret
 

@@ -1,18 +1,27 @@
-/** Signed notes, checkpoints and log policies (C2SP signed-note, tlog-checkpoint, tlog-policy). */
+/** Signed notes, checkpoints and cosignatures (C2SP signed-note, tlog-checkpoint, tlog-cosignature). */
 import { type Bytes, concat, formatHex, parseBase64, sameBytes, sha256, utf8 } from './encoding';
 import { ObjectionError } from './errors';
 import { HASH_SIZE } from './merkle';
 
-const ED25519 = 1;
+/** Signature types: of logs, and of witnesses. */
+export const ED25519 = 1;
+export const COSIGNATURE = 4;
 const NAME = /^[^\s+]+$/u;
 const DECIMAL = /^(?:0|[1-9][0-9]{0,18})$/;
 const MAX_NOTE_BYTES = 65_536;
 const MAX_SIGNATURES = 100;
+const TIME_SIZE = 8;
+/** The year 9999: what no calendar can write is no time. */
+const MAX_TIME_S = 253_402_300_799n;
 
-/** A note signer's public key, under its name. `id`: the four bytes by which a signature line names the key. */
+/**
+ * A note signer's public key, under its name. `id`: the four bytes by which a signature line names the key; `raw`: type
+ * and key.
+ */
 export interface VerifierKey {
   name: string;
   id: Bytes;
+  raw: Bytes;
   key: CryptoKey;
 }
 
@@ -23,34 +32,18 @@ export interface Checkpoint {
   root: Bytes;
 }
 
-/** Reads `name+hex id+base64(type ‖ key)`. Throws `policy_malformed`. */
-export async function parseVerifierKey(text: string): Promise<VerifierKey> {
+/** Reads `name+hex id+base64(type ‖ key)`. Throws `policy_malformed`, also for another type of signature. */
+export async function parseVerifierKey(text: string, type = ED25519): Promise<VerifierKey> {
   const [, name, hexId, base64] = /^([^+]*)\+([^+]*)\+(.*)$/s.exec(text) ?? [];
   if (name === undefined || hexId === undefined || base64 === undefined || !NAME.test(name)) {
     throw badPolicy('a verifier key is name+id+key');
   }
   const raw = parseBase64(base64, 'policy_malformed');
-  if (raw[0] !== ED25519 || raw.length !== 33) throw badPolicy('the verifier key is not Ed25519');
+  if (raw[0] !== type || raw.length !== 33) throw badPolicy(`the verifier key is not Ed25519 of type ${type}`);
   const id = (await sha256(concat(utf8(`${name}\n`), raw))).slice(0, 4);
   if (formatHex(id) !== hexId) throw badPolicy("the verifier key's id does not fit it");
-  return { name, id, key: await crypto.subtle.importKey('raw', raw.slice(1), { name: 'Ed25519' }, true, ['verify']) };
-}
-
-/**
- * Returns the one log that a C2SP tlog-policy trusts. Throws `policy_malformed`, also for witnesses: to ignore a quorum
- * that somebody asks for would be a lie.
- */
-export function parseLogPolicy(text: string): Promise<VerifierKey> {
-  const lines = text
-    .split('\n')
-    .filter((line) => line.trim() !== '' && !line.startsWith('#'))
-    .map((line) => line.trim().split(/\s+/));
-  const [log, quorum] = lines;
-  const fits = lines.length === 2 && log?.[0] === 'log' && (log.length === 2 || log.length === 3);
-  if (!fits || !log?.[1] || quorum?.join(' ') !== 'quorum none') {
-    throw badPolicy("expected one log and 'quorum none'; witnesses are not supported yet");
-  }
-  return parseVerifierKey(log[1]);
+  const key = await crypto.subtle.importKey('raw', raw.slice(1), { name: 'Ed25519' }, true, ['verify']);
+  return { name, id, raw, key };
 }
 
 /** Reads the text of a checkpoint without extension lines. Throws `checkpoint_malformed`. */
@@ -85,6 +78,28 @@ export async function verifyCheckpoint(note: string, trusted: VerifierKey): Prom
   const checkpoint = parseCheckpoint(await verifyNote(note, trusted));
   if (checkpoint.origin !== trusted.name) throw unverified('the checkpoint is of another log');
   return checkpoint;
+}
+
+/**
+ * Returns the times (seconds) at which the witness `trusted` cosigned `note`, in the note's order; none when it did not.
+ * Says nothing about the log's own signature. Throws `note_malformed`, or `note_unverified` when a signature under the
+ * witness's name and id does not hold.
+ */
+export async function verifyCosignatures(note: string, trusted: VerifierKey): Promise<number[]> {
+  const { text, signatures } = parseNote(note);
+  const own = signatures.filter(({ name, id }) => name === trusted.name && sameBytes(id, trusted.id));
+  const times: number[] = [];
+  for (const { signature } of own) {
+    if (signature.length < TIME_SIZE) throw unverified(`the cosignature of ${trusted.name} is too short`);
+    const time = new DataView(signature.buffer, signature.byteOffset).getBigUint64(0);
+    if (time > MAX_TIME_S) throw unverified(`the cosignature of ${trusted.name} names no time`);
+    const cosigned = utf8(`cosignature/v1\ntime ${time}\n${text}`);
+    if (!(await crypto.subtle.verify({ name: 'Ed25519' }, trusted.key, signature.slice(TIME_SIZE), cosigned))) {
+      throw unverified(`the cosignature of ${trusted.name} does not hold`);
+    }
+    times.push(Number(time));
+  }
+  return times;
 }
 
 interface SignatureLine {

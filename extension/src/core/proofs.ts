@@ -1,8 +1,9 @@
 /** Inclusion of a receipt in the log: the entry, and the proof file (C2SP tlog-proof). */
 import { type Bytes, concat, formatBase64url, formatJson, parseBase64, sameBytes, sha256, utf8 } from './encoding';
 import { ObjectionError } from './errors';
+import { type LogPolicy, verifyWitnesses } from './log-policies';
 import { HASH_SIZE, leafHash, rootFromPath } from './merkle';
-import { type Checkpoint, type VerifierKey, verifyCheckpoint } from './notes';
+import { type Checkpoint, verifyCheckpoint } from './notes';
 
 const SALT_SIZE = 32;
 const HEADER = 'c2sp.org/tlog-proof@v1';
@@ -48,17 +49,20 @@ export function parseProof(text: string): UnverifiedProof {
 }
 
 /**
- * Returns the signed checkpoint under which the receipt stands in `log` at the proof's index.
+ * Returns the signed checkpoint under which the receipt stands in `log` at the proof's index. The cosignatures of known
+ * witnesses hold then, too; whether they suffice is for the caller to ask: what was only recorded has none yet.
+ *
  * Throws `proof_malformed`, `note_malformed`, `note_unverified`, `checkpoint_malformed`, `proof_mismatch`.
  */
 export async function verifyProof(
   text: string,
   recorded: Recorded,
-  log: VerifierKey,
+  log: LogPolicy,
 ): Promise<{ index: bigint; checkpoint: Checkpoint }> {
   const proof = parseProof(text);
   const leaf = await leafHash(await formatEntry(recorded, proof.salt));
-  const checkpoint = await verifyCheckpoint(proof.checkpointNote, log);
+  const checkpoint = await verifyCheckpoint(proof.checkpointNote, log.key);
+  await verifyWitnesses(proof.checkpointNote, log);
   const root = await rootFromPath(leaf, proof.index, checkpoint.size, proof.path);
   if (!sameBytes(root, checkpoint.root)) {
     throw new ObjectionError('proof_mismatch', "the path does not lead from this receipt to the checkpoint's root");

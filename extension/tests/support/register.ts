@@ -48,7 +48,13 @@ export async function startRegister(): Promise<Register> {
   const leaves: Bytes[] = [await leafHash(utf8('an earlier entry'))];
 
   const register: Register = {
-    policy: { v: 1, issuer: ISSUER, issuer_keys: [{ kid, ...jwk }], log: `log ${vkey}\nquorum none\n` },
+    policy: {
+      v: 1,
+      issuer: ISSUER,
+      issuer_keys: [{ kid, ...jwk }],
+      log: `log ${vkey}\nquorum none\n`,
+      time_authorities: [],
+    },
     seen: [],
     posted: [],
     intercept: undefined,

@@ -2,8 +2,9 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { Json } from '../../src/core/encoding';
 import { ObjectionError } from '../../src/core/errors';
+import { quorumMet, verifyWitnesses } from '../../src/core/log-policies';
 import { parseTrustPolicy } from '../../src/core/policies';
-import { verifyProof } from '../../src/core/proofs';
+import { parseProof, verifyProof } from '../../src/core/proofs';
 import { verifyFreshness, verifyReceipt } from '../../src/core/receipts';
 import { verifyToken } from '../../src/core/tokens';
 
@@ -20,16 +21,23 @@ interface Vector {
 const checks: Record<string, (vector: Vector) => Promise<unknown>> = {
   receipts: async ({ receipt, now }) => verifyFreshness(await verifyReceipt(String(receipt)), Number(now), MAX_AGE_S),
   tokens: async ({ token, policy }) => verifyToken(String(token), await parseTrustPolicy(policy as Json)),
-  proofs: async ({ proof, policy, receipt_sha256, kind, received_at }) =>
-    verifyProof(
+  proofs: async ({ proof, policy, receipt_sha256, kind, received_at, cosigned, quorum_met }) => {
+    const { log } = await parseTrustPolicy(policy as Json);
+    await verifyProof(
       String(proof),
       {
         kind: String(kind),
         receiptSha256: Uint8Array.from(Buffer.from(String(receipt_sha256), 'hex')),
         receivedAtS: Number(received_at),
       },
-      (await parseTrustPolicy(policy as Json)).log,
-    ),
+      log,
+    );
+    if (cosigned === undefined) return;
+    const found = await verifyWitnesses(parseProof(String(proof)).checkpointNote, log);
+    expect(found).toEqual(cosigned);
+    const names = found.map(([name]) => name);
+    expect(quorumMet(log, names)).toBe(quorum_met);
+  },
 };
 
 describe.each(Object.entries(checks))('the vectors that the register reads too: %s', (format, check) => {
