@@ -100,8 +100,8 @@ class Policy(StrictSchema):
 
 
 class BundledFile(StrictSchema):
-    name = text(r"(?:evidence/)?[a-z0-9A-Z][A-Za-z0-9-]{0,47}\.[a-z0-9-]{1,16}")
-    role = choice("receipt", "token", "proof", "checkpoint", "evidence", "policy", "readme")
+    name = text(r"(?:[a-z]{1,16}/(?:[0-9]{2}/)?)?[a-z0-9A-Z][A-Za-z0-9-]{0,63}\.[a-z0-9-]{1,16}")
+    role = choice(*words.BUNDLE_ROLES)
     media_type = text(r"[a-z]+/[a-z0-9.+-]{1,100}(?:; charset=utf-8)?")
     size = Integer(required=True, minimum=1, maximum=words.MAX_EVIDENCE_BYTES)
     sha256 = hex_sha256()
@@ -112,8 +112,8 @@ class BundleManifest(StrictSchema):
 
     v = Integer(required=True, minimum=1, maximum=1)
     receipt_sha256 = hex_sha256()
-    state = choice("recorded")
-    files = fields.List(fields.Nested(BundledFile), required=True, validate=validate.Length(1, 64))
+    state = choice("recorded", "anchored")
+    files = fields.List(fields.Nested(BundledFile), required=True, validate=validate.Length(1, 256))
 
 
 class FieldProblem(StrictSchema):

@@ -27,6 +27,10 @@ COUNTRIES = (*EU_COUNTRIES, *EEA_COUNTRIES, ELSEWHERE)
 MEDIA_TYPES = ("text/plain", "image/png", "image/jpeg", "image/webp", "message/rfc822")
 SLOTS = ("account", "contact", "person")
 KINDS = ("objection", "supplement", "withdrawal", "erasure")
+BUNDLE_ROLES = (
+    *("receipt", "token", "proof", "checkpoint", "evidence", "policy", "readme", "status", "description", "verifier"),
+    *("anchor", "later-receipt", "acknowledgement", "later-proof", "dkim-key"),
+)
 
 MAX_RECEIPT_BYTES = 16_384
 MAX_EVIDENCE_ITEMS = 8

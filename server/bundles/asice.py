@@ -14,15 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 
-from schemas.vocabulary import MAX_EVIDENCE_BYTES, MAX_EVIDENCE_ITEMS, MAX_EVIDENCE_TOTAL_BYTES
-from server.bundles.contents import (
-    MANIFEST,
-    BundleContents,
-    format_manifest,
-    media_type_of,
-    parse_manifest,
-    verify_manifest,
-)
+from schemas.vocabulary import MAX_EVIDENCE_BYTES, MAX_EVIDENCE_TOTAL_BYTES
+from server.bundles.contents import MANIFEST, MAX_FILES, BundledFile, format_manifest, verify_manifest
 from server.core.encoding import sha256
 from server.errors import ParseError, VerificationError
 
@@ -31,10 +24,10 @@ ASIC_MANIFEST = "META-INF/ASiCManifest.xml"
 TIMESTAMP = "META-INF/timestamp.tst"
 MAX_BUNDLE_BYTES = 16_777_216
 _MIME_FILE = "mimetype"
-_CONTAINER_FILES = (_MIME_FILE, MANIFEST, ASIC_MANIFEST, TIMESTAMP)
-_MAX_ENTRIES = MAX_EVIDENCE_ITEMS + 16
+_FORM_FILES = (_MIME_FILE, ASIC_MANIFEST, TIMESTAMP)
+_MAX_ENTRIES = MAX_FILES + 8
 # What may unpack is bounded as a whole: however well something compresses, no ZIP bomb fits.
-_MAX_UNPACKED_BYTES = MAX_EVIDENCE_TOTAL_BYTES + 1_048_576
+_MAX_UNPACKED_BYTES = MAX_EVIDENCE_TOTAL_BYTES + 4_194_304
 
 _LOCAL, _CENTRAL, _END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
 _DIRECTORY_ENTRY = struct.Struct("<4sH24s4H2L")
@@ -43,48 +36,23 @@ _END_OF_DIRECTORY = struct.Struct("<4s4H2LH")
 _REGULAR_FILE = (0, 0o10)  # the file type in a Unix mode: none told, or regular; never a link
 
 
-@dataclass(frozen=True)
-class Container:
-    """An ASiC-E container that was read: its contents hold together; who made it is not decided here.
-
-    ``evidence_types``: the media types that the manifest gives, by evidence name; compare them with the receipt.
-    """
-
-    contents: BundleContents
-    evidence_types: Mapping[str, str]
-    asic_manifest: bytes
-    timestamp: bytes
-
-
 def write_container(
-    contents: BundleContents,
-    *,
-    evidence_types: Mapping[str, str],
-    recorded_at: int,
-    timestamp: Callable[[bytes], bytes],
+    files: Mapping[str, BundledFile], *, recorded_at: int, timestamp: Callable[[bytes], bytes]
 ) -> bytes:
     """Return the container. ``timestamp`` stamps the ASiC manifest; all dates inside are ``recorded_at``.
 
     The same arguments and the same stamp give the same bytes.
     """
-    files = contents.files | {MANIFEST: format_manifest(contents, evidence_types=evidence_types)}
-    asic_manifest = _format_asic_manifest(files, evidence_types=evidence_types)
+    listed = _with_manifest(files, format_manifest(files))
+    asic_manifest = _format_asic_manifest(listed)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         _write(archive, _MIME_FILE, MIME_TYPE.encode(), recorded_at, stored=True)
-        for name, data in files.items():
-            _write(archive, name, data, recorded_at)
+        for name, file in listed.items():
+            _write(archive, name, file.data, recorded_at)
         _write(archive, ASIC_MANIFEST, asic_manifest, recorded_at)
         _write(archive, TIMESTAMP, timestamp(asic_manifest), recorded_at)
     return buffer.getvalue()
-
-
-def read_container(raw: bytes) -> Container:
-    """Return the container in ``raw`` once it holds exactly what its two manifests list.
-
-    Raises what ``unpack_container`` and ``verify_container`` raise.
-    """
-    return verify_container(unpack_container(raw))
 
 
 def unpack_container(raw: bytes) -> dict[str, bytes]:
@@ -112,35 +80,32 @@ def unpack_container(raw: bytes) -> dict[str, bytes]:
     return files
 
 
-def verify_container(files: Mapping[str, bytes]) -> Container:
-    """Return the container once ``files`` are exactly what its two manifests list.
+def verify_container(files: Mapping[str, bytes]) -> dict[str, BundledFile]:
+    """Return the files of the proof once the container's are exactly what its two manifests list.
 
-    Raises ParseError ``bundle_malformed``, VerificationError ``bundle_unlisted_file``, ``bundle_file_missing``,
-    ``bundle_file_mismatch``.
+    Raises what ``verify_manifest`` raises, and VerificationError ``bundle_file_missing`` or ``bundle_file_mismatch``
+    for the ASiC manifest.
     """
-    if missing := [name for name in _CONTAINER_FILES if name not in files]:
+    if missing := [name for name in _FORM_FILES if name not in files]:
         raise VerificationError("bundle_file_missing", f"the container lacks {', '.join(missing)}")
-    manifest = parse_manifest(files[MANIFEST])
-    contents = verify_manifest(manifest, {name: files[name] for name in files if name not in _CONTAINER_FILES})
-    evidence_types = {
-        item["name"].removeprefix("evidence/"): item["media_type"]
-        for item in manifest["files"]
-        if item["role"] == "evidence"
-    }
+    found = verify_manifest({name: data for name, data in files.items() if name not in _FORM_FILES})
     # Written anew and compared: an XML parser would be one more thing to trust.
-    in_order = {item["name"]: files[item["name"]] for item in manifest["files"]} | {MANIFEST: files[MANIFEST]}
-    if files[ASIC_MANIFEST] != _format_asic_manifest(in_order, evidence_types=evidence_types):
+    if files[ASIC_MANIFEST] != _format_asic_manifest(_with_manifest(found, files[MANIFEST])):
         raise VerificationError("bundle_file_mismatch", f"{ASIC_MANIFEST} does not list the files of this container")
-    return Container(contents, evidence_types, files[ASIC_MANIFEST], files[TIMESTAMP])
+    return found
 
 
-def _format_asic_manifest(files: Mapping[str, bytes], *, evidence_types: Mapping[str, str]) -> bytes:
+def _with_manifest(files: Mapping[str, BundledFile], manifest: bytes) -> dict[str, BundledFile]:
+    return {**files, MANIFEST: BundledFile("manifest", "application/json", manifest)}
+
+
+def _format_asic_manifest(files: Mapping[str, BundledFile]) -> bytes:
     references = "".join(
-        f'<asic:DataObjectReference URI="{escape(name)}" MimeType="{escape(media_type_of(name, evidence_types))}">'
+        f'<asic:DataObjectReference URI="{escape(name)}" MimeType="{escape(file.media_type)}">'
         '<ds:DigestMethod Algorithm="http://www.w3.org/2001/04/xmlenc#sha256"/>'
-        f"<ds:DigestValue>{base64.b64encode(sha256(data)).decode()}</ds:DigestValue>"
+        f"<ds:DigestValue>{base64.b64encode(sha256(file.data)).decode()}</ds:DigestValue>"
         "</asic:DataObjectReference>"
-        for name, data in files.items()
+        for name, file in files.items()
     )
     return (
         '<?xml version="1.0" encoding="UTF-8"?>'

@@ -1,71 +1,112 @@
-"""What a bundle holds, whatever its container form."""
+"""What a bundle holds, whatever its container form: files by name, and ``manifest.json`` that lists them all."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schemas.proofs import BundleManifest
-from schemas.vocabulary import MAX_EVIDENCE_ITEMS
 from server.core.encoding import JsonObject, format_json, parse_json, sha256
 from server.errors import FieldError, ParseError, VerificationError
 
 MANIFEST = "manifest.json"
-_EVIDENCE = "evidence/"
-_SINGLE_FILES = {
-    "receipt.jws": ("receipt", "application/jose"),
-    "token.sd-jwt": ("token", "application/dc+sd-jwt"),
-    "proof.tlog-proof": ("proof", "text/plain; charset=utf-8"),
-    "checkpoint.txt": ("checkpoint", "text/plain; charset=utf-8"),
-    "policy.json": ("policy", "application/json"),
-    "README.txt": ("readme", "text/plain; charset=utf-8"),
-}
+MAX_FILES = 256
+_TEXT = "text/plain; charset=utf-8"
+_AS_SIGNED = ""  # the media type of evidence is the one that its receipt gives
+_REQUIRED = ("receipt.jws", "token.sd-jwt", "proof.tlog-proof", "checkpoint.txt", "policy.json", "README.txt")
+_EVIDENCE_NAME = r"[a-z0-9][a-z0-9-]{0,47}\.[a-z0-9]{1,8}"
+_LATER = r"later/[0-9]{2}-(?:supplement|withdrawal)"
+# Name → role and media type. A name that none of these describes has no place in a bundle.
+_FORMS = [
+    (re.compile(pattern), role, media_type)
+    for pattern, role, media_type in (
+        (r"receipt\.jws", "receipt", "application/jose"),
+        (r"token\.sd-jwt", "token", "application/dc+sd-jwt"),
+        (r"proof\.tlog-proof", "proof", _TEXT),
+        (r"checkpoint\.txt", "checkpoint", _TEXT),
+        (r"policy\.json", "policy", "application/json"),
+        (r"status\.jwt", "status", "application/statuslist+jwt"),
+        (r"objection\.jsonld", "description", "application/ld+json"),
+        (r"README\.txt", "readme", _TEXT),
+        (r"verify\.html", "verifier", "text/html; charset=utf-8"),
+        (r"anchors/[a-z0-9][a-z0-9-]{0,31}\.tst", "anchor", "application/vnd.etsi.timestamp-token"),
+        (rf"{_LATER}\.jws", "later-receipt", "application/jose"),
+        (rf"{_LATER}\.ack", "acknowledgement", "application/jose"),
+        (rf"{_LATER}\.tlog-proof", "later-proof", _TEXT),
+        (r"dkim/[0-9a-f]{64}\.txt", "dkim-key", _TEXT),
+        (rf"(?:evidence|later/[0-9]{{2}})/{_EVIDENCE_NAME}", "evidence", _AS_SIGNED),
+    )
+]
 
 
 @dataclass(frozen=True)
-class BundleContents:
-    """The files of a proof: ``files`` by name, ``evidence`` by the name the receipt gives it."""
+class BundledFile:
+    """One file of a proof. ``role`` and ``media_type`` as in the manifest."""
 
-    receipt: bytes
-    token: bytes
-    proof: bytes
-    checkpoint: bytes
-    policy: bytes
-    readme: bytes
-    evidence: Mapping[str, bytes]
-
-    @property
-    def files(self) -> dict[str, bytes]:
-        singles = (self.receipt, self.token, self.proof, self.checkpoint, self.policy, self.readme)
-        return dict(zip(_SINGLE_FILES, singles, strict=True)) | {
-            f"{_EVIDENCE}{name}": data for name, data in self.evidence.items()
-        }
+    role: str
+    media_type: str
+    data: bytes
 
 
-def media_type_of(name: str, evidence_types: Mapping[str, str]) -> str:
-    if name == MANIFEST:
-        return "application/json"
-    if name in _SINGLE_FILES:
-        return _SINGLE_FILES[name][1]
-    return evidence_types[name.removeprefix(_EVIDENCE)]
+def bundled_file(name: str, data: bytes, *, signed_type: str = _AS_SIGNED) -> BundledFile:
+    """Return the file under ``name``; ``signed_type`` is the media type that a receipt gives a piece of evidence.
+
+    Raises ParseError ``bundle_malformed`` for a name that has no place in a bundle.
+    """
+    for pattern, role, media_type in _FORMS:
+        if pattern.fullmatch(name):
+            return BundledFile(role, media_type or signed_type, data)
+    raise ParseError("bundle_malformed", f"{name} is not a file of a proof")
 
 
-def format_manifest(contents: BundleContents, *, evidence_types: Mapping[str, str]) -> bytes:
-    """Return ``manifest.json``: every file with role, type, size and hash."""
-    files = [
+def format_manifest(files: Mapping[str, BundledFile]) -> bytes:
+    """Return ``manifest.json``: every file with role, type, size and hash, in the order of ``files``."""
+    listed = [
         {
             "name": name,
-            "role": _SINGLE_FILES[name][0] if name in _SINGLE_FILES else "evidence",
-            "media_type": media_type_of(name, evidence_types),
-            "size": len(data),
-            "sha256": sha256(data).hex(),
+            "role": file.role,
+            "media_type": file.media_type,
+            "size": len(file.data),
+            "sha256": sha256(file.data).hex(),
         }
-        for name, data in contents.files.items()
+        for name, file in files.items()
     ]
-    receipt_sha256 = sha256(contents.receipt).hex()
-    return format_json({"v": 1, "receipt_sha256": receipt_sha256, "state": "recorded", "files": files})
+    receipt_sha256 = sha256(files["receipt.jws"].data).hex()
+    state = "anchored" if any(file.role == "anchor" for file in files.values()) else "recorded"
+    return format_json({"v": 1, "receipt_sha256": receipt_sha256, "state": state, "files": listed})
 
 
-def parse_manifest(raw: bytes) -> JsonObject:
-    """Raises ParseError ``bundle_malformed``."""
+def verify_manifest(files: Mapping[str, bytes]) -> dict[str, BundledFile]:
+    """Return the files of a proof, in the manifest's order, once ``files`` are it and exactly what it lists.
+
+    The media types of evidence are the manifest's word: compare them with the receipts.
+    Raises VerificationError ``bundle_unlisted_file``, ``bundle_file_missing``, ``bundle_file_mismatch``; ParseError
+    ``bundle_malformed`` when the list itself is not that of a proof.
+    """
+    if MANIFEST not in files:
+        raise VerificationError("bundle_file_missing", f"{MANIFEST} is missing")
+    manifest = _parse_manifest(files[MANIFEST])
+    listed = {item["name"]: item for item in manifest["files"]}
+    if unlisted := files.keys() - listed.keys() - {MANIFEST}:
+        raise VerificationError("bundle_unlisted_file", f"not listed, so it proves nothing: {_names(unlisted)}")
+    if missing := listed.keys() - files.keys():
+        raise VerificationError("bundle_file_missing", f"listed but not there: {_names(missing)}")
+    if missing := set(_REQUIRED) - listed.keys():
+        raise VerificationError("bundle_file_missing", f"no proof is without {_names(missing)}")
+    for name, item in listed.items():
+        if len(files[name]) != item["size"] or sha256(files[name]).hex() != item["sha256"]:
+            raise VerificationError("bundle_file_mismatch", f"{name} is not the file that the manifest lists")
+    found = {name: bundled_file(name, files[name], signed_type=item["media_type"]) for name, item in listed.items()}
+    told = {name: BundledFile(item["role"], item["media_type"], files[name]) for name, item in listed.items()}
+    if found != told or len(listed) != len(manifest["files"]):
+        raise ParseError("bundle_malformed", "a file is listed twice, or under another role or type than its own")
+    if manifest["receipt_sha256"] != sha256(files["receipt.jws"]).hex():
+        raise VerificationError("bundle_file_mismatch", f"{MANIFEST} names another receipt than receipt.jws")
+    if manifest != parse_json(format_manifest(found)):
+        raise ParseError("bundle_malformed", "the manifest tells another state than its files")
+    return found
+
+
+def _parse_manifest(raw: bytes) -> JsonObject:
     try:
         manifest = parse_json(raw)
         if problems := BundleManifest().validate(manifest):
@@ -73,41 +114,6 @@ def parse_manifest(raw: bytes) -> JsonObject:
     except ParseError as error:
         raise ParseError("bundle_malformed", f"{MANIFEST}: {error}") from error
     return manifest
-
-
-def verify_manifest(manifest: JsonObject, files: Mapping[str, bytes]) -> BundleContents:
-    """Return the contents once ``files`` are exactly what the manifest lists, byte for byte.
-
-    Raises VerificationError ``bundle_unlisted_file``, ``bundle_file_missing``, ``bundle_file_mismatch``; ParseError
-    ``bundle_malformed`` when the list itself is not that of a proof.
-    """
-    listed = {item["name"]: item for item in manifest["files"]}
-    if unlisted := files.keys() - listed.keys():
-        raise VerificationError("bundle_unlisted_file", f"not listed, so it proves nothing: {_names(unlisted)}")
-    if missing := listed.keys() - files.keys():
-        raise VerificationError("bundle_file_missing", f"listed but not there: {_names(missing)}")
-    for name, item in listed.items():
-        if len(files[name]) != item["size"] or sha256(files[name]).hex() != item["sha256"]:
-            raise VerificationError("bundle_file_mismatch", f"{name} is not the file that the manifest lists")
-    evidence = {name.removeprefix(_EVIDENCE): data for name, data in files.items() if name.startswith(_EVIDENCE)}
-    expected = {name: role for name, (role, _) in _SINGLE_FILES.items()}
-    expected |= {f"{_EVIDENCE}{name}": "evidence" for name in evidence}
-    roles = {name: item["role"] for name, item in listed.items()}
-    if roles != expected or len(evidence) > MAX_EVIDENCE_ITEMS or len(listed) != len(manifest["files"]):
-        raise ParseError("bundle_malformed", "the files listed are not those of a proof")
-    if any(listed[name]["media_type"] != media_type for name, (_, media_type) in _SINGLE_FILES.items()):
-        raise ParseError("bundle_malformed", "a file is listed under another media type than its own")
-    if manifest["receipt_sha256"] != sha256(files["receipt.jws"]).hex():
-        raise VerificationError("bundle_file_mismatch", f"{MANIFEST} names another receipt than receipt.jws")
-    return BundleContents(
-        receipt=files["receipt.jws"],
-        token=files["token.sd-jwt"],
-        proof=files["proof.tlog-proof"],
-        checkpoint=files["checkpoint.txt"],
-        policy=files["policy.json"],
-        readme=files["README.txt"],
-        evidence=evidence,
-    )
 
 
 def _names(names: set[str]) -> str:

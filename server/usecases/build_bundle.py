@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from server.bundles.asice import write_container
-from server.bundles.contents import BundleContents
+from server.bundles.contents import bundled_file
 from server.bundles.readme import format_readme
 from server.core.policies import format_trust_policy
 from server.core.proofs import parse_proof
@@ -16,13 +16,13 @@ def build_bundle(register: Register, recorded: RecordAnswer, opened: OpenedRecor
     """Return the ASiC-E container for a record that its holder opened."""
     keyring = register.keyring
     proof = parse_proof(recorded.proof)
-    contents = BundleContents(
-        receipt=opened.receipt.raw,
-        token=recorded.token.encode("ascii"),
-        proof=recorded.proof.encode(),
-        checkpoint=proof.checkpoint_note.encode(),
-        policy=format_trust_policy(keyring.policy),
-        readme=format_readme(
+    parts = {
+        "receipt.jws": opened.receipt.raw,
+        "token.sd-jwt": recorded.token.encode("ascii"),
+        "proof.tlog-proof": recorded.proof.encode(),
+        "checkpoint.txt": proof.checkpoint_note.encode(),
+        "policy.json": format_trust_policy(keyring.policy),
+        "README.txt": format_readme(
             opened.receipt,
             received_at=recorded.received_at,
             log_origin=keyring.log_name,
@@ -30,12 +30,14 @@ def build_bundle(register: Register, recorded: RecordAnswer, opened: OpenedRecor
             issuer=keyring.issuer,
             issuer_kids=sorted(keyring.issuer_keys),
         ),
-        evidence=opened.evidence,
-    )
+    }
+    files = {name: bundled_file(name, data) for name, data in parts.items()}
+    for item in opened.receipt.evidence:
+        name = f"evidence/{item.name}"
+        files[name] = bundled_file(name, opened.evidence[item.name], signed_type=item.media_type)
     now = datetime.fromtimestamp(register.clock(), UTC)
     return write_container(
-        contents,
-        evidence_types={item.name: item.media_type for item in opened.receipt.evidence},
+        files,
         recorded_at=recorded.received_at,
         timestamp=lambda data: keyring.time_authority.timestamp(data, now=now),
     )

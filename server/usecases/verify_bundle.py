@@ -155,7 +155,11 @@ def _verify_bundle(raw: bytes, pinned: TrustPolicy | None) -> Report:
 
     media_types: Mapping[str, str] | None = None
     with report.check("files") as saying:
-        media_types = verify_container(files).evidence_types
+        media_types = {
+            name.removeprefix("evidence/"): file.media_type
+            for name, file in verify_container(files).items()
+            if name.startswith("evidence/")
+        }
         saying.reason = f"{len(files)} files, by manifest.json and by {ASIC_MANIFEST}"
     _verify_container_time(report, files)
     policy = _choose_policy(report, files, pinned)

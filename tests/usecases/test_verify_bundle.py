@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from server.bundles.asice import read_container
+from server.bundles.asice import unpack_container, verify_container
 from server.core.encoding import format_base64url, format_json, parse_json
 from server.core.jws import sign_jws
 from server.core.merkle import TileTree, leaf_hash
@@ -22,7 +22,7 @@ from server.core.tokens import format_disclosure
 from server.errors import ParseError
 from server.usecases.verify_bundle import FAILED, NOT_PRESENT, PASSED, Check, Report, verify_file
 from tests.fixtures.holders import Holder
-from tests.fixtures.records import Record, TestRegister, make_record, no_tile
+from tests.fixtures.records import PARTS, Record, TestRegister, make_record, no_tile
 from tests.fixtures.zips import Member, members_of, rewrite, write_zip
 
 IDS = (
@@ -503,22 +503,22 @@ def test_a_bundle_in_which_any_byte_differs_never_says_something_else(record: Re
         report = verify_file(bytes(altered), policy=policy)
         if report.valid:
             assert report.facts == honest.facts
-            assert read_container(bytes(altered)).contents == record.contents()
+            assert verify_container(unpack_container(bytes(altered))) == record.files()
 
 
 def test_every_altered_part_gives_a_report(record: Record, policy: TrustPolicy) -> None:
     """As above, under a container that agrees: the parsers behind it meet the altered bytes."""
     chance = random.Random(11)
-    contents = record.contents()
+    files = record.files()
     for name in ("receipt", "token", "proof", "checkpoint", "policy"):
         for _ in range(60):
-            altered = bytearray(getattr(contents, name))
+            altered = bytearray(files[PARTS[name]].data)
             for _ in range(chance.choice((1, 2, 5))):
                 altered[chance.randrange(len(altered))] = chance.randrange(256)
             changed = bytes(altered)
             report = verify_file(record.bundle(**{name: changed}, stamp=lambda _: b"x"), policy=policy)
             assert tuple(item.id for item in report.checks) == IDS
-            if changed != getattr(contents, name) and name != "policy":
+            if changed != files[PARTS[name]].data and name != "policy":
                 assert len(failures(report)) > 1, name
 
 

@@ -1,0 +1,177 @@
+"""Verify what the holder added to an objection later: supplements, a withdrawal, and Meta's signature on mails."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from server.core.acknowledgements import verify_acknowledgement
+from server.core.encoding import JsonObject, sha256
+from server.core.policies import TrustPolicy
+from server.core.proofs import format_entry, parse_proof, verify_proof
+from server.core.receipts import CLOCK_SKEW_S, VerifiedReceipt, verify_evidence, verify_receipt
+from server.errors import ParseError, VerificationError
+from server.outside.mail import recheck_mail
+from server.usecases.verification_report import Report
+
+_RECEIPT = re.compile(r"later/([0-9]{2})-(supplement|withdrawal)\.jws")
+
+
+@dataclass(frozen=True)
+class SignedMail:
+    """A mail that a mail server signed, as the register acknowledged it. ``dkim``: the contract's object."""
+
+    name: str
+    raw: bytes
+    dkim: JsonObject
+    key_record: bytes | None
+
+
+@dataclass
+class Later:
+    """What was added, as far as it holds."""
+
+    supplements: int = 0
+    withdrawn_at: int | None = None
+    mails: list[SignedMail] = field(default_factory=list)
+    facts: list[dict[str, Any]] = field(default_factory=list)
+
+
+def verify_later(
+    report: Report,
+    files: Mapping[str, bytes],
+    media_types: Mapping[str, str] | None,
+    objection: VerifiedReceipt,
+    policy: TrustPolicy | None,
+) -> Later:
+    """Add the checks ``later`` and ``mail``. ``files``: those of the whole bundle, by name."""
+    later = Later()
+    names = [name for name in files if name.startswith(("later/", "dkim/"))]
+    if not names:
+        report.not_present("later", "nothing")
+        report.not_present("mail", "no mail with a signature of Meta's is among what was added")
+        return later
+    with report.check("later") as saying:
+        if policy is None:
+            raise VerificationError("policy_malformed", "without a policy there is no register to trust")
+        receipts = sorted(name for name in names if _RECEIPT.fullmatch(name))
+        known: set[str] = set()
+        index = -1
+        for number, name in enumerate(receipts, 1):
+            added = _Added(files, media_types, name, number)
+            index = _verify_one(added, objection, policy, later, after=index)
+            known |= added.known
+        if strangers := set(names) - known:
+            raise VerificationError("later_mismatch", f"belongs to no later receipt: {', '.join(sorted(strangers))}")
+        withdrawal = " and a withdrawal" if later.withdrawn_at is not None else ""
+        saying.reason = f"{later.supplements} supplement(s){withdrawal}: signed by the holder, acknowledged, in the log"
+        report.facts["later"] = later.facts
+    _verify_mails(report, later)
+    return later
+
+
+class _Added:
+    """The files that belong to one later receipt."""
+
+    def __init__(
+        self, files: Mapping[str, bytes], media_types: Mapping[str, str] | None, name: str, number: int
+    ) -> None:
+        found = _RECEIPT.fullmatch(name)
+        if found is None or int(found[1]) != number:
+            raise VerificationError("later_mismatch", f"{name}: later receipts are numbered 01, 02, … without a gap")
+        self.kind = found[2]
+        self.name = name
+        self.known = {name}
+        self._files = files
+        folder = f"later/{found[1]}/"
+        self.evidence = {path.removeprefix(folder): data for path, data in files.items() if path.startswith(folder)}
+        self.known |= {folder + path for path in self.evidence}
+        self.media_types = (
+            None if media_types is None else {path: media_types.get(folder + path, "") for path in self.evidence}
+        )
+
+    def file(self, suffix: str) -> bytes:
+        return self.named(self.name.removesuffix(".jws") + suffix)
+
+    def named(self, name: str) -> bytes:
+        if name not in self._files:
+            raise VerificationError("bundle_file_missing", f"{name} is not in the bundle")
+        self.known.add(name)
+        return self._files[name]
+
+
+def _verify_one(
+    added: _Added, objection: VerifiedReceipt, policy: TrustPolicy, later: Later, *, after: int
+) -> int:
+    """Check one later receipt with all that belongs to it; return its place in the log, which is after ``after``."""
+    receipt = verify_receipt(added.file(".jws"))
+    if receipt.kind != added.kind or receipt.payload["objection_sha256"] != objection.sha256.hex():
+        raise VerificationError("later_mismatch", f"{added.name} is about something else")
+    if receipt.holder_jwk != objection.holder_jwk:
+        raise VerificationError("later_mismatch", f"{added.name} is signed by another key than the objection")
+    verify_evidence(receipt, added.evidence)
+    types = {item.name: item.media_type for item in receipt.evidence}
+    if added.media_types is not None and added.media_types != types:
+        raise VerificationError("evidence_mismatch", "manifest.json gives other media types than the receipt")
+    claims = verify_acknowledgement(_text(added.file(".ack")), policy).claims
+    _compare(claims, receipt)
+    proof = parse_proof(_text(added.file(".tlog-proof")))
+    received_at = claims["received_at"]
+    entry = format_entry(
+        kind=receipt.kind, salt=proof.salt, receipt_sha256=receipt.sha256, received_at=received_at
+    )
+    checkpoint = verify_proof(proof, entry=entry, log=policy.log.log)
+    if (checkpoint.origin, proof.index) != (claims["log"]["origin"], claims["log"]["index"]) or proof.index <= after:
+        raise VerificationError("proof_mismatch", f"{added.name}: the acknowledgement names another place in the log")
+    later.facts.append({"kind": receipt.kind, "signed_at": receipt.iat, "received_at": received_at})
+    if receipt.kind == "supplement":
+        later.supplements += 1
+        for item in claims["evidence"]:
+            if "dkim" in item:
+                record = added.named(f"dkim/{item['dkim']['key_sha256']}.txt")
+                later.mails.append(SignedMail(item["name"], added.evidence[item["name"]], item["dkim"], record))
+    elif later.withdrawn_at is not None:
+        raise VerificationError("later_mismatch", "an objection is withdrawn once")
+    else:
+        later.withdrawn_at = received_at
+    return proof.index
+
+
+def _compare(claims: JsonObject, receipt: VerifiedReceipt) -> None:
+    evidence = [{name: item[name] for name in ("name", "media_type", "sha256")} for item in claims["evidence"]]
+    told = {
+        "kind": receipt.kind,
+        "objection_sha256": receipt.payload["objection_sha256"],
+        "receipt_sha256": receipt.sha256.hex(),
+        "signed_at": receipt.iat,
+        "cnf": {"jwk": receipt.holder_jwk},
+        "evidence": [
+            {"name": item.name, "media_type": item.media_type, "sha256": item.sha256} for item in receipt.evidence
+        ],
+    }
+    if (claims | {"evidence": evidence}) != claims | told:
+        raise VerificationError("later_mismatch", "the acknowledgement is about another receipt")
+    if receipt.iat > claims["received_at"] + CLOCK_SKEW_S:
+        raise VerificationError("later_mismatch", "received before it was signed")
+
+
+def _verify_mails(report: Report, later: Later) -> None:
+    if not later.mails:
+        report.not_present("mail", "no mail with a signature of Meta's is among what was added")
+        return
+    with report.check("mail") as saying:
+        for mail in later.mails:
+            record = mail.key_record or b""
+            if sha256(record).hex() != mail.dkim["key_sha256"]:
+                raise VerificationError("dkim_mismatch", "the key record is not the one that the register saw")
+            recheck_mail(mail.raw, key_record=record, domain=mail.dkim["domain"], selector=mail.dkim["selector"])
+        domains = sorted({mail.dkim["domain"] for mail in later.mails})
+        saying.reason = f"{len(later.mails)} mail(s) signed by {', '.join(domains)}, by the key that the register saw"
+        report.facts["mails"] = [{"name": mail.name, **mail.dkim} for mail in later.mails]
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ParseError("jws_malformed", "not text") from error
