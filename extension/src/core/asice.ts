@@ -7,7 +7,7 @@
 import { type Bytes, formatBase64, sameBytes, sha256, utf8 } from './encoding';
 import { ObjectionError } from './errors';
 import { inflate } from './inflate';
-import { MANIFEST, type Manifest, parseManifest, verifyManifest } from './manifest';
+import { MANIFEST, MAX_FILES, type Manifest, verifyManifest } from './manifest';
 import { MAX_EVIDENCE_BYTES } from './receipts';
 
 export const MIME_TYPE = 'application/vnd.etsi.asic-e+zip';
@@ -15,10 +15,10 @@ export const ASIC_MANIFEST = 'META-INF/ASiCManifest.xml';
 export const TIMESTAMP = 'META-INF/timestamp.tst';
 export const MAX_BUNDLE_BYTES = 16_777_216;
 const MIME_FILE = 'mimetype';
-const CONTAINER_FILES = [MIME_FILE, MANIFEST, ASIC_MANIFEST, TIMESTAMP];
-const MAX_ENTRIES = 512;
+const FORM_FILES = [MIME_FILE, ASIC_MANIFEST, TIMESTAMP];
+const MAX_ENTRIES = MAX_FILES + 8;
 // What may unpack is bounded as a whole: however well something compresses, no ZIP bomb fits.
-const MAX_UNPACKED_BYTES = 20_971_520;
+const MAX_UNPACKED_BYTES = 12_582_912;
 
 const [LOCAL, CENTRAL, END] = [0x04034b50, 0x02014b50, 0x06054b50];
 const [LOCAL_SIZE, CENTRAL_SIZE, END_SIZE] = [30, 46, 22];
@@ -64,11 +64,9 @@ export async function unpackContainer(raw: Bytes): Promise<Map<string, Bytes>> {
  * Throws `bundle_malformed`, `bundle_unlisted_file`, `bundle_file_missing`, `bundle_file_mismatch`.
  */
 export async function verifyContainer(files: Map<string, Bytes>): Promise<Manifest> {
-  const missing = CONTAINER_FILES.filter((name) => !files.has(name));
+  const missing = FORM_FILES.filter((name) => !files.has(name));
   if (missing.length > 0) throw new ObjectionError('bundle_file_missing', `the container lacks ${missing.join(', ')}`);
-  const manifest = parseManifest(files.get(MANIFEST) ?? new Uint8Array());
-  const listed = new Map([...files].filter(([name]) => !CONTAINER_FILES.includes(name)));
-  await verifyManifest(manifest, listed);
+  const manifest = await verifyManifest(new Map([...files].filter(([name]) => !FORM_FILES.includes(name))));
   // Written anew and compared: an XML parser would be one more thing to trust.
   const expected = utf8(await formatAsicManifest(manifest, files));
   if (!sameBytes(files.get(ASIC_MANIFEST) ?? new Uint8Array(), expected)) {

@@ -141,7 +141,8 @@ function commonName(subject: Der): string {
  */
 export async function verifyChain(chain: Certificate[], atS: number): Promise<void> {
   for (const [i, certificate] of chain.entries()) {
-    if (atS < certificate.notBeforeS || atS > certificate.notAfterS) throw invalid(`${certificate.name} was not in force`);
+    if (atS < certificate.notBeforeS || atS > certificate.notAfterS)
+      throw invalid(`${certificate.name} was not in force`);
     for (const [id, { critical }] of certificate.extensions) {
       if (critical && !UNDERSTOOD.has(id)) throw invalid(`${certificate.name} has a critical extension: ${id}`);
     }

@@ -1,20 +1,16 @@
 /** CMS SignedData with one signer (RFC 5652), as RFC 3161 and PAdES use it. */
 import { type Certificate, isNamedBy, parseCertificate } from './certificates';
-import {
-  context,
-  type Der,
-  INTEGER,
-  members,
-  OCTET_STRING,
-  OID,
-  parseDer,
-  parseOid,
-  SEQUENCE,
-  SET,
-} from './der';
+import { context, type Der, INTEGER, members, OCTET_STRING, OID, parseDer, parseOid, SEQUENCE, SET } from './der';
 import { type Bytes, concat, sameBytes } from './encoding';
 import { ObjectionError } from './errors';
-import { type Hash, importKey, parseHash, parseSignatureAlgorithm, type SignatureAlgorithm, verifySignature } from './signatures';
+import {
+  type Hash,
+  importKey,
+  parseHash,
+  parseSignatureAlgorithm,
+  type SignatureAlgorithm,
+  verifySignature,
+} from './signatures';
 
 const SIGNED_DATA = '1.2.840.113549.1.7.2';
 const CONTENT_TYPE = '1.2.840.113549.1.9.3';
@@ -123,7 +119,12 @@ export function signerCertificate(cms: UnverifiedCms): Certificate {
  * Throws `code` unless `certificate` signed `content`, and the signature names that very certificate (RFC 5035).
  * Whether the certificate is trusted is the caller's question.
  */
-export async function verifyCms(cms: UnverifiedCms, certificate: Certificate, content: Bytes, code: string): Promise<void> {
+export async function verifyCms(
+  cms: UnverifiedCms,
+  certificate: Certificate,
+  content: Bytes,
+  code: string,
+): Promise<void> {
   const { signer } = cms;
   const invalid = (message: string) => new ObjectionError(code, message);
   if (signer.identifier.tag === SEQUENCE && !isNamedBy(certificate, signer.identifier)) {

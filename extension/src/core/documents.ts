@@ -4,12 +4,12 @@ import { parseCms, signerCertificate, type UnverifiedCms, verifyCms } from './cm
 import { parseDerPrefix, SEQUENCE } from './der';
 import { type Bytes, concat, sameBytes } from './encoding';
 import { ObjectionError } from './errors';
-import { asciiText, type Dictionary, malformed, Name, Pdf, parseHexString, type PdfValue, Stream } from './pdf';
+import { asciiText, type Dictionary, malformed, Name, Pdf, type PdfValue, parseHexString, Stream } from './pdf';
 import { MAX_EVIDENCE_BYTES } from './receipts';
 import { embeddedChain, type Timestamp, verifyTimestamp } from './timestamps';
 
 export const MAX_DOCUMENT_BYTES = 16_777_216;
-const MAX_UNPACKED_BYTES = 20_971_520;
+const MAX_UNPACKED_BYTES = 12_582_912;
 const SUB_FILTER = 'ETSI.CAdES.detached';
 const DATA = '1.2.840.113549.1.7.1';
 const SIGNATURE_TIME = '1.2.840.113549.1.9.16.2.14';
@@ -49,7 +49,8 @@ export async function readDocument(raw: Bytes): Promise<Document> {
   }
   // An attachment that hangs elsewhere, on a page say, would be shown by viewers, and nothing here would list it.
   let embedded = 0;
-  for (const object of pdf.objects()) if (object instanceof Stream && typeOf(object.dictionary) === 'EmbeddedFile') embedded++;
+  for (const object of pdf.objects())
+    if (object instanceof Stream && typeOf(object.dictionary) === 'EmbeddedFile') embedded++;
   if (embedded !== files.size) throw malformed('the PDF embeds files that are not in its list');
   return { raw, pdf, files };
 }
@@ -112,7 +113,8 @@ function sameSignature(one: Dictionary, other: Dictionary): boolean {
 
 function signedRange(raw: Bytes, signature: Dictionary): { before: Bytes; contents: Bytes; after: Bytes } {
   const subFilter = signature.get('SubFilter');
-  if (!(subFilter instanceof Name) || subFilter.text !== SUB_FILTER) throw invalid('a signature of another kind than PAdES');
+  if (!(subFilter instanceof Name) || subFilter.text !== SUB_FILTER)
+    throw invalid('a signature of another kind than PAdES');
   const range = signature.get('ByteRange');
   if (!Array.isArray(range) || range.length !== 4 || !range.every((n) => Number.isSafeInteger(n))) {
     throw invalid('it does not say what it covers');
@@ -144,4 +146,3 @@ function typeOf(dictionary: Dictionary): string | undefined {
 function invalid(message: string): ObjectionError {
   return new ObjectionError(INVALID, message);
 }
-

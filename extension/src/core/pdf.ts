@@ -37,6 +37,7 @@ const MAX_TREE_NODES = 1024;
 const MAX_NAME_BYTES = 512;
 const ENTRY_SIZE = 20;
 const TAIL = 1024;
+const FREE = -1;
 const [WHITE, DELIMITERS] = [new Set([0, 9, 10, 12, 13, 32]), new Set([...'()<>[]{}/%'].map((c) => c.charCodeAt(0)))];
 
 /** A PDF whose cross-reference table was read. Objects are read when they are asked for. */
@@ -128,7 +129,7 @@ export class Pdf {
 
   private object(number: number): PdfValue {
     const place = this.offsets.get(number);
-    if (!place) return null;
+    if (!place || place.at === FREE) return null;
     const reader = new Reader(this.raw, place.at);
     if (reader.integer() !== number || reader.integer() !== place.generation || !reader.takes('obj')) {
       throw malformed('an object is not where the table says');
@@ -169,7 +170,7 @@ function readSection(raw: Bytes, at: number, offsets: Map<number, { at: number; 
       const number = first + i;
       // The newest revision is read first and wins; one that frees an object hides the older one, too.
       if (offsets.has(number)) continue;
-      offsets.set(number, { at: found[3] === 'n' ? Number(found[1]) : -1, generation: Number(found[2]) });
+      offsets.set(number, { at: found[3] === 'n' ? Number(found[1]) : FREE, generation: Number(found[2]) });
     }
   }
   const trailer = reader.value();
@@ -282,7 +283,9 @@ class Reader {
     const text = latin1(this.run((byte) => /[-+.0-9]/.test(String.fromCharCode(byte))));
     if (!/^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)$/.test(text)) throw malformed('a bad number');
     if (!/^[0-9]{1,8}$/.test(text)) return Number(text);
-    const behind = /^[\s]+([0-9]{1,5})[\s]+R(?![^\s()<>[\]{}/%])/.exec(latin1(this.raw.subarray(this.at, this.at + 24)));
+    const behind = /^[\s]+([0-9]{1,5})[\s]+R(?![^\s()<>[\]{}/%])/.exec(
+      latin1(this.raw.subarray(this.at, this.at + 24)),
+    );
     if (!behind) return Number(text);
     this.at += behind[0].length;
     return new Reference(Number(text), Number(behind[1]));

@@ -1,5 +1,12 @@
 /** RFC 3161 time tokens: who saw these bytes, and when. */
-import { type Certificate, parseCertificate, qcStatements, requireTimeStamping, saysQualified, verifyChain } from './certificates';
+import {
+  type Certificate,
+  parseCertificate,
+  qcStatements,
+  requireTimeStamping,
+  saysQualified,
+  verifyChain,
+} from './certificates';
 import { parseCms, signerCertificate, type UnverifiedCms, verifyCms } from './cms';
 import {
   context,
