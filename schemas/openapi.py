@@ -19,8 +19,11 @@ _COMPONENTS = {
     "ErasureReceipt": receipts.ErasureReceipt,
     "TokenClaims": proofs.TokenClaims,
     "SubmissionAnswer": proofs.SubmissionAnswer,
+    "AcknowledgementClaims": proofs.AcknowledgementClaims,
+    "StatusListClaims": proofs.StatusListClaims,
     "Policy": proofs.Policy,
     "BundleManifest": proofs.BundleManifest,
+    "VerificationReport": proofs.VerificationReport,
     "Problem": proofs.Problem,
 }
 
@@ -99,6 +102,21 @@ def _paths() -> dict[str, Any]:
                 "responses": {
                     "200": _binary("The bundle", "application/vnd.etsi.asic-e+zip"),
                     **_problems("400", "401", "403", "404", "429", "503"),
+                },
+            }
+        },
+        "/v1/verifications": {
+            "post": {
+                "summary": "Check a proof against this register's keys; nothing of it is kept",
+                "description": "Whatever is wrong with the proof stands in the report; the status is 200 all the same.",
+                "requestBody": {
+                    "required": True,
+                    "description": "A certificate (PDF), a bundle (ASiC-E), or a token",
+                    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+                },
+                "responses": {
+                    "200": _json("What was found", "VerificationReport"),
+                    **_problems("400", "413", "415", "429"),
                 },
             }
         },

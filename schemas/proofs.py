@@ -3,8 +3,8 @@
 from marshmallow import fields, validate
 
 from schemas import vocabulary as words
-from schemas.receipts import SelfAsserted, data_categories, evidence_name
-from schemas.strict import Flag, Integer, StrictSchema, choice, constant, digest, hex_sha256, text, time
+from schemas.receipts import SelfAsserted, data_categories, evidence_name, no_repeats
+from schemas.strict import Flag, Integer, Pattern, StrictSchema, choice, constant, digest, hex_sha256, text, time
 
 _MAX_INDEX = 2**53 - 1
 _ORIGIN = "[!-*,-~]{1,255}"  # printable ASCII without +
@@ -67,12 +67,65 @@ class TokenClaims(StrictSchema):
     self_asserted = fields.Nested(SelfAsserted, required=True)
 
 
+class DkimFinding(StrictSchema):
+    """What the register saw of a mail's own signature when it received the mail."""
+
+    domain = text("[a-z0-9.-]{1,253}")
+    selector = text("[A-Za-z0-9._-]{1,253}")
+    signed_at = Integer(minimum=0, maximum=253402300799)
+    # The domain of the From header.
+    from_ = fields.String(required=True, data_key="from", validate=Pattern("[a-z0-9.-]{1,253}"))
+    subject = fields.String(required=True, validate=validate.Length(0, 998))
+    date = Integer(minimum=0, maximum=253402300799)
+    key_sha256 = hex_sha256()
+    known = text("[a-z0-9][a-z0-9-]{0,63}")
+
+
+class AcknowledgedEvidence(TokenEvidence):
+    dkim = fields.Nested(DkimFinding)
+
+
+class AcknowledgementClaims(StrictSchema):
+    """The register's signed word that it recorded a later receipt, and what it saw in it."""
+
+    iss = text(_URL)
+    iat = time()
+    cnf = fields.Nested(Confirmation, required=True)
+    kind = choice("supplement", "withdrawal", "erasure")
+    objection_sha256 = hex_sha256()
+    receipt_sha256 = hex_sha256()
+    signed_at = time()
+    received_at = time()
+    log = fields.Nested(LogPosition, required=True)
+    evidence = fields.List(
+        fields.Nested(AcknowledgedEvidence), required=True, validate=validate.Length(0, words.MAX_EVIDENCE_ITEMS)
+    )
+
+
+class StatusBits(StrictSchema):
+    bits = Integer(required=True, minimum=2, maximum=2)
+    lst = text("[A-Za-z0-9_-]{1,32768}")
+
+
+class StatusListClaims(StrictSchema):
+    """Token Status List, draft 21: two bits a token."""
+
+    sub = text(_URL)
+    iat = time()
+    exp = time()
+    ttl = Integer(required=True, minimum=1, maximum=31_536_000)
+    status_list = fields.Nested(StatusBits, required=True)
+
+
 class SubmissionAnswer(StrictSchema):
     receipt_sha256 = hex_sha256()
+    kind = choice(*words.KINDS)
     received_at = time()
-    state = choice("recorded")
+    state = choice("recorded", "anchored")
+    status = choice("stands", "withdrawn", "erased")
     token = fields.String(required=True, validate=validate.Length(max=16_384))
     proof = fields.String(required=True, validate=validate.Length(max=16_384))
+    remains = fields.List(choice(*words.REMAINS), validate=[validate.Length(0, len(words.REMAINS)), no_repeats])
 
 
 class IssuerKey(PublicKey):
@@ -114,6 +167,27 @@ class BundleManifest(StrictSchema):
     receipt_sha256 = hex_sha256()
     state = choice("recorded", "anchored")
     files = fields.List(fields.Nested(BundledFile), required=True, validate=validate.Length(1, 256))
+
+
+class Check(StrictSchema):
+    """One line of a report; ``code`` when it failed."""
+
+    id = fields.String(required=True)
+    title = fields.String(required=True)
+    outcome = choice("passed", "failed", "not-present")
+    reason = fields.String(required=True)
+    code = fields.String()
+
+
+class VerificationReport(StrictSchema):
+    """What a verifier found. ``facts`` mean something only beside the verdict."""
+
+    verdict = choice("valid", "invalid", "withdrawn", "erased")
+    valid = fields.Boolean(required=True)
+    checks = fields.List(fields.Nested(Check), required=True)
+    facts = fields.Dict(required=True)
+    shows = fields.List(fields.String(), required=True)
+    does_not_show = fields.List(fields.String(), required=True)
 
 
 class FieldProblem(StrictSchema):

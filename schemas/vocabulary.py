@@ -27,6 +27,8 @@ COUNTRIES = (*EU_COUNTRIES, *EEA_COUNTRIES, ELSEWHERE)
 MEDIA_TYPES = ("text/plain", "image/png", "image/jpeg", "image/webp", "message/rfc822")
 SLOTS = ("account", "contact", "person")
 KINDS = ("objection", "supplement", "withdrawal", "erasure")
+# What is left of an objection that its holder erased.
+REMAINS = ("log-commitment", "published-counts", "status-bit", "replay-guard")
 BUNDLE_ROLES = (
     *("receipt", "token", "proof", "checkpoint", "evidence", "policy", "readme", "status", "description", "verifier"),
     *("anchor", "later-receipt", "acknowledgement", "later-proof", "dkim-key"),

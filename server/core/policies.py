@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from schemas.proofs import Policy as PolicySchema
 from server.core.encoding import JsonObject, format_json, parse_json
-from server.core.jws import PublicKey, format_public_jwk, parse_public_jwk, thumbprint
+from server.core.jws import PublicKey, format_public_jwk, parse_jws, parse_public_jwk, thumbprint, verify_jws
 from server.core.log_policies import LogPolicy, format_log_policy, parse_log_policy
 from server.core.notes import format_base64, parse_base64
-from server.errors import FieldError, ParseError
+from server.errors import FieldError, ParseError, VerificationError
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,20 @@ def format_trust_policy(policy: TrustPolicy) -> bytes:
             "time_authorities": [_format_authority(authority) for authority in policy.time_authorities],
         }
     )
+
+
+def verify_issued(text: str, policy: TrustPolicy, *, typ: str) -> tuple[JsonObject, str]:
+    """Return claims and key id of a statement (compact JWS of type ``typ``) once a key of ``policy``'s issuer signed it.
+
+    Whether the claims have the form of their type is for the caller to check.
+    Raises ParseError with the codes of JWS; VerificationError ``token_issuer_unknown``, ``signature_invalid``.
+    """
+    jws = parse_jws(text, typ=typ, members=frozenset({"kid", "x5c"}))
+    kid = jws.header["kid"]
+    key = policy.issuer_keys.get(kid) if isinstance(kid, str) else None
+    if key is None:
+        raise VerificationError("token_issuer_unknown", "signed with a key that the policy does not trust")
+    return verify_jws(jws, key), str(kid)
 
 
 def jwks(policy: TrustPolicy) -> list[JsonObject]:

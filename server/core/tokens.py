@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from schemas.proofs import TokenClaims
 from schemas.vocabulary import SLOTS
 from server.core.encoding import JsonObject, format_base64url, parse_base64url, parse_json_array, sha256
-from server.core.jws import PrivateKey, format_public_jwk, parse_jws, parse_public_jwk, sign_jws, thumbprint, verify_jws
-from server.core.policies import TrustPolicy
+from server.core.jws import PrivateKey, format_public_jwk, parse_public_jwk, sign_jws, thumbprint
+from server.core.policies import TrustPolicy, verify_issued
 from server.core.receipts import VerifiedReceipt
 from server.errors import FieldError, ParseError, VerificationError
 
@@ -102,12 +102,7 @@ def verify_token(text: str, policy: TrustPolicy) -> VerifiedToken:
     signed, *disclosures, last = text.split("~") if "~" in text else (text, text)
     if last:
         raise ParseError("jws_malformed", "a token without key binding ends in ~")
-    jws = parse_jws(signed, typ=TOKEN_TYPE, members=frozenset({"kid", "x5c"}))
-    kid = jws.header["kid"]
-    key = policy.issuer_keys.get(kid) if isinstance(kid, str) else None
-    if key is None:
-        raise VerificationError("token_issuer_unknown", "signed with a key that the policy does not trust")
-    claims = verify_jws(jws, key)
+    claims, kid = verify_issued(signed, policy, typ=TOKEN_TYPE)
     if problems := _CLAIMS.validate(claims):
         raise FieldError.from_messages(problems)
     if claims["iss"] != policy.issuer:

@@ -46,8 +46,10 @@ def create_blueprint(register: Register) -> Blueprint:
 def _answer(recorded: RecordAnswer, status: HTTPStatus) -> Response:
     body = {
         "receipt_sha256": recorded.receipt_sha256.hex(),
+        "kind": "objection",
         "received_at": recorded.received_at,
         "state": "recorded",
+        "status": "stands",
         "token": recorded.token,
         "proof": recorded.proof,
     }

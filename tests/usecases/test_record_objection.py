@@ -92,7 +92,7 @@ def test_answer_of_a_first_recording(app: Flask) -> None:
     submission = Holder().objection()
     before = int(time.time())
     answer = answer_of(post(app, submission), 201)
-    assert answer.keys() == {"receipt_sha256", "received_at", "state", "token", "proof"}
+    assert answer.keys() == {"receipt_sha256", "kind", "received_at", "state", "status", "token", "proof"}
     assert answer["receipt_sha256"] == submission.sha256
     assert answer["state"] == "recorded"
     assert before <= answer["received_at"] <= time.time()
