@@ -100,9 +100,7 @@ class _Added:
         return self._files[name]
 
 
-def _verify_one(
-    added: _Added, objection: VerifiedReceipt, policy: TrustPolicy, later: Later, *, after: int
-) -> int:
+def _verify_one(added: _Added, objection: VerifiedReceipt, policy: TrustPolicy, later: Later, *, after: int) -> int:
     """Check one later receipt with all that belongs to it; return its place in the log, which is after ``after``."""
     receipt = verify_receipt(added.file(".jws"))
     if receipt.kind != added.kind or receipt.payload["objection_sha256"] != objection.sha256.hex():
@@ -117,9 +115,7 @@ def _verify_one(
     _compare(claims, receipt)
     proof = parse_proof(_text(added.file(".tlog-proof")))
     received_at = claims["received_at"]
-    entry = format_entry(
-        kind=receipt.kind, salt=proof.salt, receipt_sha256=receipt.sha256, received_at=received_at
-    )
+    entry = format_entry(kind=receipt.kind, salt=proof.salt, receipt_sha256=receipt.sha256, received_at=received_at)
     checkpoint = verify_proof(proof, entry=entry, log=policy.log.log)
     if (checkpoint.origin, proof.index) != (claims["log"]["origin"], claims["log"]["index"]) or proof.index <= after:
         raise VerificationError("proof_mismatch", f"{added.name}: the acknowledgement names another place in the log")

@@ -74,6 +74,7 @@ TITLES = {
     "storage_unavailable": "The register cannot store evidence now",
     "token_refused": "The token does not hold",
     "type_refused": "Another type of token than expected",
+    "verifier_missing": "This register was set up without its verifier page",
 }
 
 
