@@ -73,13 +73,13 @@ def _paths() -> dict[str, Any]:
     return {
         "/v1/receipts": {
             "post": {
-                "summary": "Record an objection",
+                "summary": "Record an objection, add evidence to it, withdraw it, or have it erased",
                 "description": "Answers once the receipt is durably logged. The same receipt again: the same answer.",
                 "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": _SUBMISSION}}},
                 "responses": {
                     "201": _json("Recorded now", "SubmissionAnswer"),
                     "200": _json("Was recorded before", "SubmissionAnswer"),
-                    **_problems("400", "409", "413", "415", "422", "429", "503"),
+                    **_problems("400", "403", "404", "409", "410", "413", "415", "422", "429", "503"),
                 },
             }
         },
@@ -90,7 +90,7 @@ def _paths() -> dict[str, Any]:
                 "security": [{"holder": []}],
                 "responses": {
                     "200": _json("The record", "SubmissionAnswer"),
-                    **_problems("400", "401", "403", "404", "429", "503"),
+                    **_problems("400", "401", "403", "404", "410", "429", "503"),
                 },
             }
         },
@@ -101,7 +101,7 @@ def _paths() -> dict[str, Any]:
                 "security": [{"holder": []}],
                 "responses": {
                     "200": _binary("The bundle", "application/vnd.etsi.asic-e+zip"),
-                    **_problems("400", "401", "403", "404", "429", "503"),
+                    **_problems("400", "401", "403", "404", "410", "429", "503"),
                 },
             }
         },
@@ -130,6 +130,16 @@ def _paths() -> dict[str, Any]:
             "get": {
                 "summary": "The newest signed checkpoint of the log",
                 "responses": {"200": _binary("A signed note", "text/plain; charset=utf-8"), **_problems("429", "503")},
+            }
+        },
+        "/v1/status-lists/{list_number}": {
+            "get": {
+                "summary": "Which objections no longer stand (Token Status List)",
+                "parameters": [_path_parameter("list_number", "(?:0|[1-9][0-9]*)")],
+                "responses": {
+                    "200": _binary("A signed status list", "application/statuslist+jwt"),
+                    **_problems("404", "429", "503"),
+                },
             }
         },
         "/.well-known/jwt-vc-issuer": {
@@ -167,7 +177,7 @@ _SUBMISSION = {
         "receipt": {
             "type": "string",
             "maxLength": words.MAX_RECEIPT_BYTES,
-            "description": "JWS compact, typ objection-receipt+jwt; its payload is an ObjectionReceipt",
+            "description": "JWS compact, typ objection-receipt+jwt; its payload is a receipt of any kind",
         },
         "holder_share": {
             "type": "string",

@@ -10,7 +10,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from server.settings import Settings
 from server.usecases.register import Register, open_storage, start_register
-from server.web import pages, publication, receipts
+from server.web import pages, publication, receipts, verifications
 from server.web.limits import create_limiter
 from server.web.multipart import BoundedRequest
 from server.web.problems import register_problem_handlers
@@ -47,6 +47,7 @@ def create_app(settings: Settings) -> Flask:
     app.after_request(_finish)
     register_problem_handlers(app)
     app.register_blueprint(receipts.create_blueprint(register))
+    app.register_blueprint(verifications.create_blueprint(register))
     app.register_blueprint(publication.create_blueprint(register))
     app.register_blueprint(pages.create_blueprint(register))
     return app

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from functools import wraps
@@ -17,7 +18,7 @@ from server.errors import ObjectionError
 if TYPE_CHECKING:
     from server.core.policies import TrustPolicy
     from server.usecases.register import Storage
-    from server.usecases.verify_bundle import Report
+    from server.usecases.verification_report import Report
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -27,6 +28,12 @@ _INVALID = 1
 _MAX_FILE_BYTES = 32 * 1024 * 1024
 _MAX_LINE = 1000
 _MAX_NAME = 255  # bytes in a file's name; every token is longer
+_VERDICTS = {
+    "valid": "VALID",
+    "invalid": "NOT VALID: do not rely on anything above",
+    "withdrawn": "GENUINE, BUT WITHDRAWN: its holder has taken the objection back",
+    "erased": "GENUINE, BUT ERASED: its holder had the register delete it",
+}
 _MARKS = {"passed": "✓ passed     ", "failed": "✗ FAILED     ", "not-present": "– not present"}
 
 
@@ -58,21 +65,24 @@ def main() -> None:
 @main.command()
 @click.argument("proof", metavar="FILE|TOKEN")
 @click.option("--policy", "policy_file", metavar="FILE", help="Trust the keys in this policy, not those in the bundle.")
+@click.option("--status", "status_file", metavar="FILE", help="A newer status list than the one in the bundle.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @_one_line
-def verify(proof: str, policy_file: str | None, as_json: bool) -> None:
+def verify(proof: str, policy_file: str | None, status_file: str | None, as_json: bool) -> None:
     """Verify a proof, offline.
 
-    FILE is a bundle (.asice) or a file with a token; TOKEN is the token itself; - reads standard input.
+    FILE is a certificate (.pdf), a bundle (.asice) or a file with a token; TOKEN is the token itself; - reads standard
+    input.
 
     Prints each check with its outcome, and what the proof shows and does not show. Exit status: 0 when everything
-    present holds and nothing required is missing, 1 when not, 2 when there is nothing to verify.
+    present holds, nothing required is missing and the objection stood when its status was told; 1 when not; 2 when
+    there is nothing to verify.
 
     Without --policy the register's keys are taken from the bundle: the parts fit together, but whether the register is
     the one you mean is for you to check. A token alone always needs --policy.
 
     \b
-    objection verify proof.asice
+    objection verify proof.pdf
     objection verify --policy register.json proof.asice
     objection verify --policy register.json - < token.txt
     """
@@ -80,8 +90,9 @@ def verify(proof: str, policy_file: str | None, as_json: bool) -> None:
 
     warnings.simplefilter("ignore")  # libraries remark on hostile files to standard error; the report is what counts
     policy = _read_policy(policy_file) if policy_file else None
-    report = verify_file(_read_proof(proof), policy=policy)
-    click.echo(json.dumps(_report_as_json(report), indent=2) if as_json else _report_as_text(report))
+    status = _read_file(Path(status_file)) if status_file else None
+    report = verify_file(_read_proof(proof), policy=policy, now=int(time.time()), status=status)
+    click.echo(json.dumps(report.as_json(), indent=2) if as_json else _report_as_text(report))
     sys.exit(0 if report.valid else _INVALID)
 
 
@@ -213,17 +224,6 @@ def _bounded(data: bytes) -> bytes:
     return data
 
 
-def _report_as_json(report: "Report") -> dict[str, Any]:
-    checks = [{name: value for name, value in vars(check).items() if value is not None} for check in report.checks]
-    return {
-        "valid": report.valid,
-        "checks": checks,
-        "facts": report.facts,
-        "shows": report.shows,
-        "does_not_show": report.does_not_show,
-    }
-
-
 def _report_as_text(report: "Report") -> str:
     lines = []
     for number, check in enumerate(report.checks, 1):
@@ -232,8 +232,8 @@ def _report_as_text(report: "Report") -> str:
         lines.append(f"                    {check.reason}{code}")
     lines.append("")
     lines += _facts_as_text(report.facts)
-    lines.append("VALID" if report.valid else "NOT VALID: do not rely on anything above")
-    if report.valid:
+    lines.append(_VERDICTS[report.verdict])
+    if report.genuine:
         lines += ["", "It shows:", *(f"  - {sentence}" for sentence in report.shows)]
         lines += ["It does not show:", *(f"  - {sentence}" for sentence in report.does_not_show)]
     return "\n".join(_printable(line) for line in lines)
@@ -248,9 +248,25 @@ def _printable(line: str) -> str:
 def _facts_as_text(facts: dict[str, Any]) -> list[str]:
     from server.bundles.readme import format_time
 
-    times = {"objected_at": "the holder's clock", "received_at": "the register's clock"}
+    times = {
+        "objected_at": "the holder's clock",
+        "received_at": "the register's clock",
+        "anchored_at": "an independent clock",
+        "status_at": "when the register told the status",
+    }
     lines = [f"{name:<16} {format_time(facts[name])} ({clock})" for name, clock in times.items() if name in facts]
-    shown = ("platform", "right", "issuer", "log_origin", "log_index", "holder_key", "receipt_sha256", "keys_from")
+    shown = (
+        "state",
+        "status",
+        "platform",
+        "right",
+        "issuer",
+        "log_origin",
+        "log_index",
+        "holder_key",
+        "receipt_sha256",
+        "keys_from",
+    )
     lines += [f"{name:<16} {facts[name]}" for name in shown if name in facts]
     lines += [
         f"{name:<16} {value} (declared by the holder, not verified)"

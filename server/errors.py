@@ -10,6 +10,7 @@
     ├── Unauthorised                  the holder's proof of possession is missing or wrong
     ├── Forbidden                     somebody else's record
     ├── NotFound
+    ├── Gone                          its holder had it erased
     ├── Conflict                      contradicts what is already recorded
     ├── Unavailable                   this register cannot answer now; try again
     └── OperatorError                 settings, keys or storage are not fit to run on; refuses to start
@@ -73,6 +74,10 @@ class Forbidden(ObjectionError):
 
 class NotFound(ObjectionError):
     """No such record, or it was erased."""
+
+
+class Gone(ObjectionError):
+    """Its holder had it erased."""
 
 
 class Conflict(ObjectionError):

@@ -62,6 +62,26 @@ class LocalBlobs:
             raise NotFound("blob_missing", "the sealed evidence is gone")
         return data
 
+    def erase(self, name: str) -> None:
+        """Overwrite a blob with zeros, on disk when this returns; one that is gone is erased."""
+        segment, offset, length = _parse_name(name)
+        try:
+            file = os.open(segment, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._folder)
+        except FileNotFoundError:
+            return
+        try:
+            length = min(length, max(os.fstat(file).st_size - offset, 0))
+            os.lseek(file, offset, os.SEEK_SET)
+            _write_whole(file, bytes(length))
+            os.fsync(file)
+        finally:
+            os.close(file)
+
+    def remove_segment(self, segment: str) -> None:
+        """Delete a segment that no record names any more."""
+        (self._path / segment).unlink(missing_ok=True)
+        os.fsync(self._folder)
+
     def segments(self) -> set[str]:
         return {entry.name for entry in self._path.iterdir()}
 

@@ -59,6 +59,16 @@ class Database:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
+    def forget_write_ahead(self) -> None:
+        """Empty SQLite's write-ahead log, which holds what was deleted; as far as no reader still needs it."""
+        if self.engine.dialect.name == "sqlite":
+            with _translated():
+                connection = self.engine.raw_connection()
+                try:
+                    connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                finally:
+                    connection.close()
+
     def close(self) -> None:
         self.engine.dispose()
 

@@ -3,25 +3,37 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from server.store.tables import dpop_proofs, records, slot_digests, status_lists
+from server.store.tables import (
+    blobs_to_erase,
+    dpop_proofs,
+    erased_receipts,
+    records,
+    slot_digests,
+    status_lists,
+    statuses,
+)
 
 
 @dataclass(frozen=True)
 class Record:
-    """A row, column by column. ``holder_jti``: SHA-256 over holder key thumbprint and jti. ``blob``: where it is."""
+    """A row, column by column. ``holder_jti``: SHA-256 over holder key thumbprint and jti. ``blob``: where it is.
+
+    An erasure's record has none of what a receipt could be opened or linked with.
+    """
 
     receipt_sha256: bytes
-    holder_jti: bytes
+    objection_sha256: bytes | None
+    holder_jti: bytes | None
     log_index: int
-    status_index: int
+    status_index: int | None
     kind: str
     received_at: int
     salt: bytes
-    wrapped_share: bytes
-    blob: str
+    wrapped_share: bytes | None
+    blob: str | None
     issuer_kid: str
 
 
@@ -29,6 +41,7 @@ _FIND = select(records).where(
     records.c.receipt_sha256.in_(bindparam("hashes", expanding=True))
     | records.c.holder_jti.in_(bindparam("holder_jtis", expanding=True))
 )
+_FIND_GUARDS = select(erased_receipts.c.guard).where(erased_receipts.c.guard.in_(bindparam("guards", expanding=True)))
 _FIND_DIGESTS = select(slot_digests.c.digest).where(slot_digests.c.digest.in_(bindparam("digests", expanding=True)))
 
 
@@ -64,6 +77,74 @@ def insert_slot_digests(connection: Connection, digests: Sequence[tuple[bytes, b
 
 def read_all_records(connection: Connection) -> Sequence[Record]:
     return [Record(*row) for row in connection.execute(select(records).order_by(records.c.log_index))]
+
+
+def find_later(connection: Connection, objection_sha256: bytes) -> list[Record]:
+    """Return the supplements and the withdrawal of an objection, in the order of the log."""
+    query = select(records).where(records.c.objection_sha256 == objection_sha256).order_by(records.c.log_index)
+    return [Record(*row) for row in connection.execute(query)]
+
+
+def delete_objection(connection: Connection, objection_sha256: bytes) -> None:
+    """Delete an objection, what was added to it, and all that led to them but the bytes of their blobs.
+
+    The blobs' names are kept for ``read_blobs_to_erase``: nobody can open them any more.
+    """
+    theirs = (records.c.receipt_sha256 == objection_sha256) | (records.c.objection_sha256 == objection_sha256)
+    for blob in connection.execute(select(records.c.blob).where(theirs)).scalars().all():
+        connection.execute(insert(blobs_to_erase).values(blob=blob))
+    connection.execute(delete(slot_digests).where(slot_digests.c.receipt_sha256 == objection_sha256))
+    connection.execute(delete(records).where(theirs))
+
+
+def read_blobs_to_erase(connection: Connection) -> Sequence[str]:
+    return connection.execute(select(blobs_to_erase.c.blob)).scalars().all()
+
+
+def forget_erased_blob(connection: Connection, blob: str) -> None:
+    connection.execute(delete(blobs_to_erase).where(blobs_to_erase.c.blob == blob))
+
+
+def names_segment(connection: Connection, segment: str) -> bool:
+    """Tell whether a record, or a blob that is still to be erased, lies in ``segment``."""
+    for column in (records.c.blob, blobs_to_erase.c.blob):
+        if connection.execute(select(column).where(column.startswith(f"{segment}.")).limit(1)).first() is not None:
+            return True
+    return False
+
+
+def insert_guard(connection: Connection, guard: bytes, *, now: int, expires_at: int) -> None:
+    """Remember an erased receipt until ``expires_at``, and forget those whose time has come."""
+    connection.execute(delete(erased_receipts).where(erased_receipts.c.expires_at < now))
+    connection.execute(insert(erased_receipts).values(guard=guard, expires_at=expires_at))
+
+
+def find_guards(connection: Connection, guards: Sequence[bytes]) -> set[bytes]:
+    """Return those of ``guards`` that are remembered."""
+    return set(connection.execute(_FIND_GUARDS, {"guards": list(guards)}).scalars())
+
+
+def read_status(connection: Connection, status_index: int) -> int:
+    """Return the value in the status list; 0 where nothing was noted."""
+    query = select(statuses.c.value).where(statuses.c.status_index == status_index)
+    return connection.execute(query).scalar_one_or_none() or 0
+
+
+def write_status(connection: Connection, status_index: int, value: int) -> None:
+    changed = connection.execute(update(statuses).where(statuses.c.status_index == status_index).values(value=value))
+    if changed.rowcount == 0:
+        connection.execute(insert(statuses).values(status_index=status_index, value=value))
+
+
+def read_statuses(connection: Connection, *, start: int, end: int) -> dict[int, int]:
+    """Return what was noted of the status indexes from ``start`` up to, not including, ``end``."""
+    query = select(statuses).where(statuses.c.status_index >= start, statuses.c.status_index < end)
+    return {index: value for index, value in connection.execute(query)}
+
+
+def has_permutation(connection: Connection, list_number: int) -> bool:
+    query = select(status_lists.c.number).where(status_lists.c.number == list_number)
+    return connection.execute(query).scalar_one_or_none() is not None
 
 
 def read_permutation(connection: Connection, list_number: int) -> bytes | None:

@@ -32,14 +32,15 @@ records = Table(
     "records",
     metadata,
     Column("receipt_sha256", LargeBinary, primary_key=True),
-    Column("holder_jti", LargeBinary, nullable=False, unique=True),  # SHA-256 of holder key thumbprint and jti
+    Column("objection_sha256", LargeBinary, index=True),  # what a supplement or withdrawal belongs to
+    Column("holder_jti", LargeBinary, unique=True),  # SHA-256 of holder key thumbprint and jti; none for erasures
     Column("log_index", BigInteger, nullable=False, unique=True),
-    Column("status_index", BigInteger, nullable=False, unique=True),
+    Column("status_index", BigInteger, unique=True),  # of objections only
     Column("kind", Text, nullable=False),
     Column("received_at", BigInteger, nullable=False),
     Column("salt", LargeBinary, nullable=False),
-    Column("wrapped_share", LargeBinary, nullable=False),
-    Column("blob", Text, nullable=False),
+    Column("wrapped_share", LargeBinary),  # what is sealed under it; nothing is kept of an erasure's receipt
+    Column("blob", Text),
     Column("issuer_kid", Text, nullable=False),  # a repeat is signed with the key of the first time
 )
 
@@ -56,6 +57,27 @@ status_lists = Table(
     Column("number", BigInteger, primary_key=True, autoincrement=False),
     # 2^16 two-byte indexes in random order: the n-th record of this list has the n-th of them.
     Column("permutation", LargeBinary, nullable=False),
+)
+
+statuses = Table(
+    "statuses",
+    metadata,
+    Column("status_index", BigInteger, primary_key=True, autoincrement=False),
+    Column("value", Integer, nullable=False),  # as in the status list; objections that stand have no row
+)
+
+erased_receipts = Table(
+    "erased_receipts",
+    metadata,
+    # SHA-256 over the erased receipt's hash: it keeps a copy of the receipt from being recorded anew while it is fresh.
+    Column("guard", LargeBinary, primary_key=True),
+    Column("expires_at", BigInteger, nullable=False, index=True),
+)
+
+blobs_to_erase = Table(
+    "blobs_to_erase",
+    metadata,
+    Column("blob", Text, primary_key=True),  # its share is gone already; its bytes are overwritten next
 )
 
 dpop_proofs = Table(

@@ -1,30 +1,45 @@
 """Make the bundle that a holder keeps: everything needed to verify the objection without us."""
 
+import base64
 from datetime import UTC, datetime
 
 from server.bundles.asice import write_container
-from server.bundles.contents import bundled_file
+from server.bundles.contents import BundledFile, bundled_file
 from server.bundles.readme import format_readme
+from server.core.encoding import sha256
 from server.core.policies import format_trust_policy
 from server.core.proofs import parse_proof
+from server.core.statuslists import STATUS_LIST_SIZE
 from server.usecases.open_record import OpenedRecord
-from server.usecases.record_objection import RecordAnswer
+from server.usecases.publish_status import publish_status
+from server.usecases.read_record import HeldRecord
 from server.usecases.register import Register
 
 
-def build_bundle(register: Register, recorded: RecordAnswer, opened: OpenedRecord) -> bytes:
+def build_bundle(register: Register, held: HeldRecord) -> bytes:
     """Return the ASiC-E container for a record that its holder opened."""
-    keyring = register.keyring
-    proof = parse_proof(recorded.proof)
+    now = datetime.fromtimestamp(register.clock(), UTC)
+    return write_container(
+        collect_files(register, held),
+        recorded_at=held.answer.received_at,
+        timestamp=lambda data: register.keyring.time_authority.timestamp(data, now=now),
+    )
+
+
+def collect_files(register: Register, held: HeldRecord) -> dict[str, BundledFile]:
+    """Return every file of the proof by name, in the order of its manifest."""
+    keyring, answer, receipt = register.keyring, held.answer, held.opened.receipt
+    proof = parse_proof(answer.proof)
     parts = {
-        "receipt.jws": opened.receipt.raw,
-        "token.sd-jwt": recorded.token.encode("ascii"),
-        "proof.tlog-proof": recorded.proof.encode(),
+        "receipt.jws": receipt.raw,
+        "token.sd-jwt": answer.token.encode("ascii"),
+        "proof.tlog-proof": answer.proof.encode(),
         "checkpoint.txt": proof.checkpoint_note.encode(),
         "policy.json": format_trust_policy(keyring.policy),
+        "status.jwt": publish_status(register, held.status_index // STATUS_LIST_SIZE).encode("ascii"),
         "README.txt": format_readme(
-            opened.receipt,
-            received_at=recorded.received_at,
+            receipt,
+            received_at=answer.received_at,
             log_origin=keyring.log_name,
             log_index=proof.index,
             issuer=keyring.issuer,
@@ -32,12 +47,33 @@ def build_bundle(register: Register, recorded: RecordAnswer, opened: OpenedRecor
         ),
     }
     files = {name: bundled_file(name, data) for name, data in parts.items()}
+    files |= _evidence_files("evidence", held.opened)
+    for number, later in enumerate(held.later, 1):
+        name = f"later/{number:02}-{later.opened.receipt.kind}"
+        texts = {
+            "jws": later.opened.receipt.raw,
+            "ack": later.acknowledgement.encode(),
+            "tlog-proof": later.proof.encode(),
+        }
+        files |= {f"{name}.{form}": bundled_file(f"{name}.{form}", data) for form, data in texts.items()}
+        files |= _evidence_files(f"later/{number:02}", later.opened)
+        files |= _mail_keys(later.opened)
+    return files
+
+
+def _evidence_files(folder: str, opened: OpenedRecord) -> dict[str, BundledFile]:
+    files = {}
     for item in opened.receipt.evidence:
-        name = f"evidence/{item.name}"
+        name = f"{folder}/{item.name}"
         files[name] = bundled_file(name, opened.evidence[item.name], signed_type=item.media_type)
-    now = datetime.fromtimestamp(register.clock(), UTC)
-    return write_container(
-        files,
-        recorded_at=recorded.received_at,
-        timestamp=lambda data: keyring.time_authority.timestamp(data, now=now),
-    )
+    return files
+
+
+def _mail_keys(opened: OpenedRecord) -> dict[str, BundledFile]:
+    """The DNS records of the keys by which the register checked the mails: they are gone from the DNS one day."""
+    files = {}
+    for mail in opened.findings.get("dkim", {}).values():
+        record = base64.b64decode(mail["key_record"])
+        name = f"dkim/{sha256(record).hex()}.txt"
+        files[name] = bundled_file(name, record)
+    return files

@@ -11,10 +11,12 @@ from queue import SimpleQueue
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection
 
+from server.core.encoding import sha256
 from server.core.merkle import SubtreeHashes, TileTree, leaf_hash
 from server.core.notes import Checkpoint, format_checkpoint, sign_note
 from server.core.proofs import format_entry, format_proof
-from server.errors import Conflict, LogInconsistent, ObjectionError, Unavailable
+from server.core.statuslists import ERASED, STATUS_LIST_SIZE, WITHDRAWN
+from server.errors import Conflict, Gone, LogInconsistent, ObjectionError, Unavailable
 from server.store import log, records
 from server.store.blobs import LocalBlobs
 from server.store.database import Database
@@ -23,22 +25,28 @@ from server.store.records import Record
 _MAX_GROUP = 256
 _MAX_GROUP_BYTES = 1 << 25
 _MAX_SUBTREES = 1 << 16
-STATUS_LIST_SIZE = 1 << 16
+MAX_SUPPLEMENTS = 16
 _WAIT_S = 25  # below gunicorn's timeout: a client learns that we are slow before the worker is shot
 
 
 @dataclass(frozen=True)
 class SealedReceipt:
-    """A verified receipt, sealed, ready to be stored and logged. ``slot_digests``: 32 bytes each."""
+    """A verified receipt, sealed, ready to be stored and logged. ``slot_digests``: 32 bytes each.
+
+    ``objection_sha256``: what a later receipt is about. ``guarded_until``: until when the receipt of an objection that
+    this one erases would still be fresh, seconds. Of an erasure nothing is sealed, and no ``holder_jti`` kept.
+    """
 
     receipt_sha256: bytes
-    holder_jti: bytes
+    holder_jti: bytes | None
     slot_digests: tuple[bytes, ...]
     kind: str
     salt: bytes
-    wrapped_share: bytes
+    wrapped_share: bytes | None
     sealed: bytes
     issuer_kid: str
+    objection_sha256: bytes | None = None
+    guarded_until: int = 0
 
 
 @dataclass(frozen=True)
@@ -131,7 +139,7 @@ class LogWriter:
             size += len(item[0].sealed)
         return taken
 
-    def _append_group(self, connection: Connection, receipts: Sequence[SealedReceipt]) -> list[Logged | Conflict]:
+    def _append_group(self, connection: Connection, receipts: Sequence[SealedReceipt]) -> list[Logged | ObjectionError]:
         """Log what is new of ``receipts`` in the caller's transaction; answer for each, in order."""
         head = log.read_head(connection, lock=True)
         if head is None:
@@ -155,26 +163,31 @@ class LogWriter:
     def _store(self, connection: Connection, new: Sequence[SealedReceipt], *, start: int) -> list[Record]:
         """Store blobs, then records, of ``new`` receipts, which get the log's indexes from ``start``."""
         received_at = self._clock()
-        blobs = self._blobs.put_all([receipt.sealed for receipt in new])
+        sealed = [receipt.sealed for receipt in new if receipt.sealed]
+        blobs = iter(self._blobs.put_all(sealed) if sealed else ())
         added = [
             Record(
                 receipt_sha256=receipt.receipt_sha256,
+                # An erasure's record leads to nothing.
+                objection_sha256=None if receipt.kind == "erasure" else receipt.objection_sha256,
                 holder_jti=receipt.holder_jti,
                 log_index=index,
-                status_index=self._status_order.index(connection, index),
+                status_index=self._status_order.index(connection, index) if receipt.kind == "objection" else None,
                 kind=receipt.kind,
                 received_at=received_at,
                 salt=receipt.salt,
                 wrapped_share=receipt.wrapped_share,
-                blob=blob,
+                blob=next(blobs) if receipt.sealed else None,
                 issuer_kid=receipt.issuer_kid,
             )
-            for index, (receipt, blob) in enumerate(zip(new, blobs, strict=True), start)
+            for index, receipt in enumerate(new, start)
         ]
         records.insert_records(connection, added)
         digests = [(digest, receipt.receipt_sha256) for receipt in new for digest in receipt.slot_digests]
         if digests:
             records.insert_slot_digests(connection, digests)
+        for receipt in new:
+            _follow_up(connection, receipt, now=received_at)
         return added
 
     def _extend(self, connection: Connection, tree: TileTree, added: Sequence[Record]) -> str:
@@ -236,9 +249,30 @@ def find_logged(connection: Connection, receipt_sha256: bytes) -> Logged | None:
     return Logged(record, _proof(record, tree, head.checkpoint), repeated=True)
 
 
+def replay_guard(receipt_sha256: bytes) -> bytes:
+    """Return what is remembered of an erased receipt for a while: it leads to no record, and to no entry of the log."""
+    return sha256(b"erased" + receipt_sha256)
+
+
+def _follow_up(connection: Connection, receipt: SealedReceipt, *, now: int) -> None:
+    """Do to an objection what a withdrawal or erasure asks for, in the transaction that logs it."""
+    if receipt.kind not in {"withdrawal", "erasure"} or receipt.objection_sha256 is None:
+        return
+    objection = records.find_record(connection, receipt.objection_sha256)
+    if objection is None or objection.status_index is None:
+        raise LogInconsistent("log_inconsistent", "the objection vanished under the writer")
+    if receipt.kind == "withdrawal":
+        records.write_status(connection, objection.status_index, WITHDRAWN)
+        return
+    records.write_status(connection, objection.status_index, ERASED)
+    guard = replay_guard(receipt.objection_sha256)
+    records.insert_guard(connection, guard, now=now, expires_at=receipt.guarded_until)
+    records.delete_objection(connection, receipt.objection_sha256)
+
+
 def _sort_out(
     connection: Connection, receipts: Sequence[SealedReceipt]
-) -> tuple[dict[bytes, Record], list[SealedReceipt], dict[bytes, Conflict]]:
+) -> tuple[dict[bytes, Record], list[SealedReceipt], dict[bytes, ObjectionError]]:
     """Return the records that ``receipts`` have already, those that are new, and by salt the conflict of the others.
 
     A receipt twice in one group is new once.
@@ -246,27 +280,70 @@ def _sort_out(
     found = records.find_records(
         connection,
         hashes=[receipt.receipt_sha256 for receipt in receipts],
-        holder_jtis=[receipt.holder_jti for receipt in receipts],
+        holder_jtis=[receipt.holder_jti for receipt in receipts if receipt.holder_jti],
     )
+    objections = _Objections(connection, receipts)
     digests = records.find_slot_digests(connection, [digest for receipt in receipts for digest in receipt.slot_digests])
     known = {record.receipt_sha256: record for record in found}
     hashes = set(known)
     jtis = {record.holder_jti for record in found}
     new: list[SealedReceipt] = []
-    conflicts: dict[bytes, Conflict] = {}
+    conflicts: dict[bytes, ObjectionError] = {}
     for receipt in receipts:
         if receipt.receipt_sha256 in hashes:
             continue
-        if receipt.holder_jti in jtis:
+        if receipt.holder_jti and receipt.holder_jti in jtis:
             conflicts[receipt.salt] = Conflict("jti_reused", "this key has signed another receipt with the same jti")
         elif not digests.isdisjoint(receipt.slot_digests):
             conflicts[receipt.salt] = Conflict("digest_reused", "a self-asserted digest stands in another record")
+        elif conflict := objections.conflict(receipt):
+            conflicts[receipt.salt] = conflict
         else:
             new.append(receipt)
             hashes.add(receipt.receipt_sha256)
-            jtis.add(receipt.holder_jti)
+            if receipt.holder_jti:
+                jtis.add(receipt.holder_jti)
             digests.update(receipt.slot_digests)
+            objections.add(receipt)
     return known, new, conflicts
+
+
+class _Objections:
+    """What later receipts of a group are about, as it stands when each one's turn comes."""
+
+    def __init__(self, connection: Connection, receipts: Sequence[SealedReceipt]) -> None:
+        named = {receipt.objection_sha256 for receipt in receipts if receipt.objection_sha256}
+        guards = [replay_guard(receipt.receipt_sha256) for receipt in receipts if receipt.kind == "objection"]
+        self._guards = records.find_guards(connection, guards)
+        self._kinds: dict[bytes, list[str]] = {}
+        self._erased: set[bytes] = set()
+        if not named:
+            return
+        for objection in records.find_records(connection, hashes=list(named)):
+            later = records.find_later(connection, objection.receipt_sha256)
+            self._kinds[objection.receipt_sha256] = [record.kind for record in later]
+        self._erased = named - self._kinds.keys()
+
+    def conflict(self, receipt: SealedReceipt) -> ObjectionError | None:
+        """Return why ``receipt`` cannot be recorded any more, if so."""
+        if replay_guard(receipt.receipt_sha256) in self._guards or receipt.objection_sha256 in self._erased:
+            return Gone("record_erased", "its holder had this objection erased")
+        if receipt.objection_sha256 is None:
+            return None
+        kinds = self._kinds[receipt.objection_sha256]
+        if receipt.kind == "withdrawal" and "withdrawal" in kinds:
+            return Conflict("already_withdrawn", "this objection was withdrawn before, by another receipt")
+        if receipt.kind == "supplement" and kinds.count("supplement") >= MAX_SUPPLEMENTS:
+            return Conflict("too_many_supplements", f"an objection takes at most {MAX_SUPPLEMENTS} supplements")
+        return None
+
+    def add(self, receipt: SealedReceipt) -> None:
+        """Take ``receipt`` into account for those behind it in the group."""
+        if receipt.objection_sha256 is None:
+            return
+        self._kinds[receipt.objection_sha256].append(receipt.kind)
+        if receipt.kind == "erasure":
+            self._erased.add(receipt.objection_sha256)
 
 
 def _logged(receipt: SealedReceipt, known: Mapping[bytes, Record], tree: TileTree, checkpoint: str) -> Logged:

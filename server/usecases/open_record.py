@@ -1,18 +1,25 @@
-"""Open a sealed record with the holder's share."""
+"""Open sealed records with the holder's share."""
 
 from dataclasses import dataclass
 
+from sqlalchemy import Connection
+
+from server.core.encoding import JsonObject, parse_json
 from server.core.envelopes import derive_data_key, open_sealed, unwrap_share
 from server.core.receipts import VerifiedReceipt, verify_receipt
+from server.errors import Forbidden, Gone, NotFound, VerificationError
+from server.store import records
 from server.store.records import Record
+from server.usecases.log_writer import replay_guard
 from server.usecases.register import Register
 
 
 @dataclass(frozen=True)
 class OpenedRecord:
-    """``evidence``: the files by name, as the receipt names them."""
+    """``evidence``: the files by name, as the receipt names them. ``findings``: what the register saw in them."""
 
     receipt: VerifiedReceipt
+    findings: JsonObject
     evidence: dict[str, bytes]
 
 
@@ -21,10 +28,30 @@ def open_record(register: Register, record: Record, holder_share: bytes) -> Open
 
     Raises VerificationError ``holder_share_wrong``, NotFound ``blob_missing``, OperatorError when the key is gone.
     """
+    if record.wrapped_share is None or record.blob is None:
+        raise NotFound("blob_missing", "nothing was kept of this receipt")
     record_id = record.receipt_sha256
     server_share = unwrap_share(record.wrapped_share, keys=register.keyring.key_encryption_keys, record_id=record_id)
     data_key = derive_data_key(server_share, holder_share, record_id)
-    raw_receipt, *files = open_sealed(register.blobs.get(record.blob), data_key, record_id)
+    raw_receipt, findings, *files = open_sealed(register.blobs.get(record.blob), data_key, record_id)
     receipt = verify_receipt(raw_receipt)
     names = [item.name for item in receipt.evidence]
-    return OpenedRecord(receipt, dict(zip(names, files, strict=True)))
+    return OpenedRecord(receipt, parse_json(findings), dict(zip(names, files, strict=True)))
+
+
+def find_objection(connection: Connection, receipt_sha256: bytes) -> Record:
+    """Return the record of an objection. Raises Gone ``record_erased``, NotFound ``record_not_found``."""
+    record = records.find_record(connection, receipt_sha256)
+    if record is not None and record.kind == "objection":
+        return record
+    if records.find_guards(connection, [replay_guard(receipt_sha256)]):
+        raise Gone("record_erased", "its holder had this objection erased")
+    raise NotFound("record_not_found", "there is no such record here")
+
+
+def open_for_its_holder(register: Register, record: Record, holder_share: bytes) -> OpenedRecord:
+    """As ``open_record``, for a caller who has to show that they hold the share: Forbidden ``holder_share_wrong``."""
+    try:
+        return open_record(register, record, holder_share)
+    except VerificationError as error:
+        raise Forbidden(error.code, str(error)) from error

@@ -1,15 +1,16 @@
-"""What a holder may read: the answer again, and the bundle."""
+"""What a holder may read: the answer again, and everything that goes into the proof."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from server.core.dpop import MAX_AGE_S, verify_dpop
 from server.core.jws import thumbprint
 from server.core.tokens import verify_token
-from server.errors import Forbidden, NotFound, ObjectionError, Unauthorised, VerificationError
+from server.errors import Forbidden, NotFound, ObjectionError, Unauthorised
 from server.store import records
+from server.usecases.answer_holder import Answer, acknowledge, answer_objection, status_of
 from server.usecases.log_writer import find_logged
-from server.usecases.open_record import OpenedRecord, open_record
-from server.usecases.record_objection import RecordAnswer, answer
+from server.usecases.open_record import OpenedRecord, find_objection, open_for_its_holder
 from server.usecases.register import Register, holder_scoped
 
 
@@ -24,22 +25,50 @@ class HolderRequest:
     url: str
 
 
-def read_record(register: Register, receipt_sha256: bytes, request: HolderRequest) -> tuple[RecordAnswer, OpenedRecord]:
-    """Return the answer for a record, with a fresh proof, and the record opened.
+@dataclass(frozen=True)
+class LaterRecord:
+    """A supplement or withdrawal, opened, with the register's acknowledgement and the proof that it is in the log."""
+
+    opened: OpenedRecord
+    acknowledgement: str
+    proof: str
+
+
+@dataclass(frozen=True)
+class HeldRecord:
+    """All that the register has of an objection, opened for its holder; ``later`` in the order of the log."""
+
+    answer: Answer
+    opened: OpenedRecord
+    later: Sequence[LaterRecord]
+    status_index: int
+
+
+def read_record(register: Register, receipt_sha256: bytes, request: HolderRequest) -> HeldRecord:
+    """Return an objection as it stands now, opened.
 
     Raises Unauthorised unless the caller holds the key of the token; Forbidden when the token is of another record, or
-    the share does not open this one; NotFound when there is none.
+    the share does not open this one; NotFound when there is none, Gone when its holder had it erased.
     """
     _verify_holder(register, receipt_sha256, request)
     with register.database.reading() as connection:
+        objection = find_objection(connection, receipt_sha256)
+        status = status_of(connection, objection)
         logged = find_logged(connection, receipt_sha256)
-    if logged is None:
+        later = [
+            find_logged(connection, record.receipt_sha256) for record in records.find_later(connection, receipt_sha256)
+        ]
+    if logged is None or objection.status_index is None:
         raise NotFound("record_not_found", "there is no such record here")
-    try:
-        opened = open_record(register, logged.record, request.holder_share)
-    except VerificationError as error:
-        raise Forbidden(error.code, str(error)) from error
-    return answer(register, opened.receipt, logged), opened
+    opened = open_for_its_holder(register, objection, request.holder_share)
+    held = []
+    for added in filter(None, later):
+        its = open_for_its_holder(register, added.record, request.holder_share)
+        acknowledgement = acknowledge(register, its.receipt, added.record, its.findings)
+        held.append(LaterRecord(its, acknowledgement, added.proof))
+    return HeldRecord(
+        answer_objection(register, opened.receipt, logged, status=status), opened, held, objection.status_index
+    )
 
 
 def _verify_holder(register: Register, receipt_sha256: bytes, request: HolderRequest) -> None:

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection
 
 from server.core.merkle import EMPTY_ROOT, TileTree
 from server.core.notes import Checkpoint, format_checkpoint, sign_note, verify_checkpoint
+from server.core.statuslists import STATUS_LIST_SIZE
 from server.errors import LogInconsistent, OperatorError, ParseError, VerificationError
 from server.store import log
 from server.store.blobs import LocalBlobs
@@ -17,14 +19,18 @@ from server.store.database import Database
 from server.store.keys import KeyFolder
 from server.store.log import Head
 from server.usecases.keyring import Keyring, create_keys, load_keys
-from server.usecases.log_writer import STATUS_LIST_SIZE, LogWriter
+from server.usecases.log_writer import LogWriter
 
 Clock = Callable[[], int]
+CheckMail = Callable[[bytes], Any]
 
 
 @dataclass(frozen=True)
 class Register:
-    """What the use cases work with. ``public_url`` names the issuer; ``clock`` gives whole seconds."""
+    """What the use cases work with. ``public_url`` names the issuer; ``clock`` gives whole seconds.
+
+    ``check_mail`` returns what it found of the signature that Meta's mail servers make; it asks the DNS.
+    """
 
     public_url: str
     database: Database
@@ -34,6 +40,7 @@ class Register:
     receipt_max_age_s: int
     practice: bool
     clock: Clock
+    check_mail: CheckMail
 
     def status_reference(self, status_index: int) -> tuple[int, str]:
         """Return the index within its status list, and that list's address."""
@@ -86,7 +93,13 @@ def open_storage(data_dir: Path, *, database_url: str, public_url: str, log_orig
 
 
 def start_register(
-    storage: Storage, *, public_url: str, receipt_max_age_s: int, practice: bool, clock: Clock
+    storage: Storage,
+    *,
+    public_url: str,
+    receipt_max_age_s: int,
+    practice: bool,
+    clock: Clock,
+    check_mail: CheckMail = lambda _raw: None,
 ) -> Register:
     """Start the log writer of this process. The caller must close the register."""
     keyring = storage.keyring
@@ -100,6 +113,7 @@ def start_register(
         receipt_max_age_s=receipt_max_age_s,
         practice=practice,
         clock=clock,
+        check_mail=check_mail,
     )
 
 

@@ -51,9 +51,14 @@ class Check:
 
 @dataclass
 class Saying:
-    """The reason of a check that passes."""
+    """What a check that did not fail has to say."""
 
     reason: str = ""
+    present: bool = True
+
+    def absent(self, reason: str) -> None:
+        """What was to be checked is not there, which is no failure."""
+        self.reason, self.present = reason, False
 
 
 @dataclass
@@ -131,14 +136,14 @@ class Report:
 
     @contextmanager
     def check(self, check_id: str) -> Iterator[Saying]:
-        """Add a check that passes, with what the block says, unless the block raises one of our errors."""
+        """Add a check with what the block says; it failed if the block raises one of our errors."""
         saying = Saying()
         try:
             yield saying
         except ObjectionError as error:
             self._add(check_id, FAILED, str(error), error.code)
         else:
-            self._add(check_id, PASSED, saying.reason)
+            self._add(check_id, PASSED if saying.present else NOT_PRESENT, saying.reason)
 
     def not_present(self, check_id: str, reason: str) -> None:
         self._add(check_id, NOT_PRESENT, reason)

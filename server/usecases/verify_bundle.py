@@ -1,189 +1,140 @@
-"""Check a proof as a sceptic would: offline, without the register, saying what was seen and what was not there."""
+"""Verify a proof offline: no database, no network, no clock but the caller's. Core and bundles decide, this orders it."""
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from typing import Any
 
 from server.bundles.asice import ASIC_MANIFEST, MIME_TYPE, TIMESTAMP, unpack_container, verify_container
+from server.bundles.contents import BundledFile, verify_manifest
+from server.bundles.documents import SignedDocument, read_document
 from server.bundles.readme import format_time
-from server.core.jws import thumbprint
-from server.core.policies import TrustPolicy, format_trust_policy, parse_trust_policy
+from server.core.jws import format_public_jwk, thumbprint
+from server.core.log_policies import quorum_met, verify_witnesses
+from server.core.notes import verify_checkpoint
+from server.core.policies import TimeAuthority, TrustPolicy, format_trust_policy, parse_trust_policy
 from server.core.proofs import format_entry, parse_proof, verify_proof
 from server.core.receipts import CLOCK_SKEW_S, VerifiedReceipt, verify_evidence, verify_receipt
+from server.core.statuslists import STANDS, WITHDRAWN, verify_status_list
 from server.core.tokens import VerifiedToken, verify_token, verify_token_of_receipt
-from server.errors import ObjectionError, ParseError, VerificationError
-from server.outside.timestamps import authority_name, embedded_authority, verify_timestamp
+from server.errors import ParseError, VerificationError
+from server.outside.timestamps import authority_name, embedded_authority, is_qualified, verify_timestamp
+from server.usecases.verification_report import TITLES, Report
+from server.usecases.verify_later import Later, verify_later
 
-PASSED, FAILED, NOT_PRESENT = "passed", "failed", "not-present"
-_TITLES = {
-    "container": "The bundle is a plain ASiC-E container",
-    "files": "It holds exactly the files that it lists, with their hashes",
-    "container-time": "The container's own time stamp",
-    "policy": "The bundle's own policy names the register's keys",
-    "pinned": "The register's keys are pinned from outside",
-    "receipt": "The receipt is signed by its holder",
-    "evidence": "The evidence is what the holder signed for",
-    "token": "The token is signed by the register",
-    "disclosures": "What the holder disclosed",
-    "token-receipt": "The token is about this receipt",
-    "log": "The receipt stands in the log",
-    "holder": "The presenter holds the key now",
-    "witnesses": "Witnesses saw the log's state",
-    "anchor": "An independent clock stamped the log's state",
-    "status": "The objection still stands",
-}
-_ZIP = b"PK\x03\x04"
+_ZIP, _PDF = b"PK\x03\x04", b"%PDF-"
 _TOKEN = re.compile(rb"\s*ey[A-Za-z0-9_-]*\.[A-Za-z0-9_.~-]+\s*")
 _MAX_NAME = 200
-_NEEDS_EARLIER = "cannot be checked, because an earlier check failed"
+_DAY_S = 86_400
+_OF_CONTAINERS = ("container", "files", "container-time", "document")
 
 
-@dataclass(frozen=True)
-class Check:
-    """One line of the report. ``code`` is set when it failed."""
+def verify_file(raw: bytes, *, policy: TrustPolicy | None, now: int, status: bytes | None = None) -> Report:
+    """Check a bundle, a certificate, or a token with or without disclosures; its first bytes tell which it is.
 
-    id: str
-    title: str
-    outcome: str
-    reason: str
-    code: str | None = None
-
-
-@dataclass
-class Report:
-    """``facts``: what the proof says, as far as it holds; shown only with the outcome beside it."""
-
-    checks: list[Check] = field(default_factory=list)
-    facts: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def valid(self) -> bool:
-        """Whether everything present holds and nothing required is missing."""
-        return bool(self.checks) and all(check.outcome != FAILED for check in self.checks)
-
-    @property
-    def shows(self) -> list[str]:
-        """What the proof shows, in sentences; nothing when it is not valid."""
-        if not self.valid:
-            return []
-        if self._passed("receipt"):
-            sentences = [
-                "The holder of one key signed this objection, and the register's key states when it was received.",
-                "It stands in the register's log, and every evidence file is the one that was signed for.",
-            ]
-        else:
-            sentences = [
-                "The register states, signed, that it received an objection by the holder of one key, and when."
-            ]
-        if self.facts.get("disclosed"):
-            sentences.append("What the holder disclosed was fixed when the objection was recorded.")
-        return sentences
-
-    @property
-    def does_not_show(self) -> list[str]:
-        """What no reader should take from it."""
-        sentences = [
-            "That Meta received the objection.",
-            "Who holds the key: nothing that the holder says about themselves was verified.",
-            "That the time is right, without trusting the register's clock: no independent authority has stamped it.",
-            "Whether the objection still stands today.",
-        ]
-        if self._passed("receipt"):
-            sentences.append("Anything that only README.txt says: it explains, and nobody signed it.")
-        else:
-            sentences.append("The objection as its holder signed it, and its place in the log: the bundle shows them.")
-        if self.facts.get("keys_from") == "bundle":
-            sentences.append("That the register's keys are genuine: they were taken from the bundle itself.")
-        return sentences
-
-    @contextmanager
-    def check(self, check_id: str) -> Iterator["_Saying"]:
-        """Add a check that passes, with what the block says, unless the block raises one of our errors."""
-        saying = _Saying()
-        try:
-            yield saying
-        except ObjectionError as error:
-            self.checks.append(Check(check_id, _TITLES[check_id], FAILED, str(error), error.code))
-        else:
-            self.checks.append(Check(check_id, _TITLES[check_id], PASSED, saying.reason))
-
-    def not_present(self, check_id: str, reason: str) -> None:
-        self.checks.append(Check(check_id, _TITLES[check_id], NOT_PRESENT, reason))
-
-    def unchecked(self, *check_ids: str) -> None:
-        self.checks += [
-            Check(check_id, _TITLES[check_id], FAILED, _NEEDS_EARLIER, "not_checked") for check_id in check_ids
-        ]
-
-    def _passed(self, check_id: str) -> bool:
-        return any(check.id == check_id and check.outcome == PASSED for check in self.checks)
-
-
-@dataclass
-class _Saying:
-    """The reason of a check that passes."""
-
-    reason: str = ""
-
-
-def verify_file(raw: bytes, *, policy: TrustPolicy | None) -> Report:
-    """Check a bundle, or a token with or without disclosures; which of them it is shows in its first bytes.
-
-    ``policy``: whom to trust; without one a bundle is checked against the keys it carries, and says so.
-    Freshness is not asked for: a proof is old by nature. Raises ParseError ``file_unrecognised`` for what is neither;
-    whatever is wrong with a bundle or a token is a failed check of the report, and stops no other that can still run.
+    ``policy``: whom to trust; without one a bundle is checked against the keys it carries, and says so. ``now``:
+    seconds, to say how old the knowledge of the status is; a proof itself is old by nature. ``status``: a status list
+    newer than the one in the bundle.
+    Raises ParseError ``file_unrecognised`` for what is none of these; whatever is wrong with one of them is a failed
+    check of the report, and stops no other that can still run.
     """
     if raw.startswith(_ZIP):
-        return _verify_bundle(raw, policy)
+        return _verify_container(raw, policy, now, status)
+    if raw.startswith(_PDF):
+        return _verify_document(raw, policy, now, status)
     if _TOKEN.fullmatch(raw):
-        return _verify_token_alone(raw, policy)
-    raise ParseError("file_unrecognised", "neither a bundle (.asice) nor a token")
+        return _verify_token_alone(raw, policy, now, status)
+    raise ParseError("file_unrecognised", "neither a certificate (.pdf), nor a bundle (.asice), nor a token")
 
 
-def _verify_bundle(raw: bytes, pinned: TrustPolicy | None) -> Report:
+def _verify_container(raw: bytes, pinned: TrustPolicy | None, now: int, status: bytes | None) -> Report:
     report = Report()
     files: Mapping[str, bytes] | None = None
     with report.check("container") as saying:
         files = unpack_container(raw)
         saying.reason = MIME_TYPE
     if files is None:
-        report.unchecked(*list(_TITLES)[1:-4])
-        _say_what_is_absent(report)
-        return report
-
-    media_types: Mapping[str, str] | None = None
+        return _unreadable(report, "container-time")
+    listed: Mapping[str, BundledFile] | None = None
     with report.check("files") as saying:
-        media_types = {
-            name.removeprefix("evidence/"): file.media_type
-            for name, file in verify_container(files).items()
-            if name.startswith("evidence/")
-        }
+        listed = verify_container(files)
         saying.reason = f"{len(files)} files, by manifest.json and by {ASIC_MANIFEST}"
-    _verify_container_time(report, files)
+    with report.check("container-time") as saying:
+        token = _file(files, TIMESTAMP)
+        authority = embedded_authority(token)
+        at = verify_timestamp(token, _file(files, ASIC_MANIFEST), trusted=authority)
+        name = authority_name(authority)[:_MAX_NAME]
+        saying.reason = (
+            f"{format_time(int(at.timestamp()))} by an authority that calls itself {name}; proves nothing alone"
+        )
     policy = _choose_policy(report, files, pinned)
+    _verify_proof(report, files, listed, policy, now, status)
+    return report
 
+
+def _verify_document(raw: bytes, pinned: TrustPolicy | None, now: int, status: bytes | None) -> Report:
+    report = Report()
+    document: SignedDocument | None = None
+    with report.check("container") as saying:
+        document = read_document(raw)
+        saying.reason = "a PDF with one signature, over all of it"
+    if document is None:
+        return _unreadable(report, "document")
+    listed: Mapping[str, BundledFile] | None = None
+    with report.check("files") as saying:
+        listed = verify_manifest(document.files)
+        saying.reason = f"{len(document.files)} files attached, by manifest.json"
+    policy = _choose_policy(report, document.files, pinned)
+    with report.check("document") as saying:
+        signer = thumbprint(format_public_jwk(document.signer_key))
+        if policy is None or signer not in policy.issuer_keys:
+            raise VerificationError("document_signature_invalid", "signed by a key that is not the register's")
+        saying.reason = f"by the register's key {signer}; the words on its pages are the register's"
+    _verify_proof(report, document.files, listed, policy, now, status)
+    return report
+
+
+def _unreadable(report: Report, form_check: str) -> Report:
+    absent = {"pinned", "later", "mail", "holder"}
+    report.unchecked(*(check for check in TITLES if check not in {*_OF_CONTAINERS, *absent}), "files", form_check)
+    for check in ("pinned", "later", "mail"):
+        report.not_present(check, "the file cannot be read")
+    _say_nobody_is_bound(report)
+    return report
+
+
+def _verify_proof(
+    report: Report,
+    files: Mapping[str, bytes],
+    listed: Mapping[str, BundledFile] | None,
+    policy: TrustPolicy | None,
+    now: int,
+    status: bytes | None,
+) -> None:
+    """Check the files of a proof, whatever form they came in. ``listed``: them again, if the manifest holds."""
+    media_types = None if listed is None else {name: file.media_type for name, file in listed.items()}
     receipt = _verify_receipt(report, files)
     if receipt is None:
         report.unchecked("evidence")
     else:
         _verify_evidence(report, files, receipt, media_types)
     token = _verify_token(report, files.get("token.sd-jwt"), policy)
+    _say_nobody_is_bound(report)
     if receipt is None or token is None:
         report.unchecked("token-receipt", "log")
     else:
-        with report.check("token-receipt") as saying:
-            verify_token_of_receipt(token, receipt)
-            if receipt.iat > token.claims["received_at"] + CLOCK_SKEW_S:
-                raise VerificationError("token_receipt_mismatch", "received before it was signed")
-            saying.reason = "both say the same, and it was signed before it was received"
+        _verify_token_of_receipt(report, token, receipt)
         _verify_log(report, files, receipt, token, policy)
-    _say_what_is_absent(report)
-    return report
+    _verify_witnesses(report, files, policy)
+    _verify_anchors(report, files, policy)
+    if receipt is None:
+        report.unchecked("later", "mail")
+        later = Later()
+    else:
+        later = verify_later(report, files, media_types, receipt, policy)
+    _verify_status(report, status or files.get("status.jwt"), token, policy, later, now)
 
 
-def _verify_token_alone(raw: bytes, policy: TrustPolicy | None) -> Report:
+def _verify_token_alone(raw: bytes, policy: TrustPolicy | None, now: int, status: bytes | None) -> Report:
     report = Report()
     if policy is None:
         report.not_present("pinned", "no policy was given, and a token carries no keys that anybody should trust")
@@ -195,10 +146,16 @@ def _verify_token_alone(raw: bytes, policy: TrustPolicy | None) -> Report:
         report.facts |= {name: token.claims[name] for name in names}
         report.facts |= {"holder_key": thumbprint(token.holder_jwk)}
         report.facts |= {"log_origin": token.claims["log"]["origin"], "log_index": token.claims["log"]["index"]}
-    report.not_present("receipt", "a token alone does not carry the receipt")
-    report.not_present("evidence", "a token alone does not carry the evidence")
+    for check, what in (("receipt", "the receipt"), ("evidence", "the evidence"), ("later", "what was added later")):
+        report.not_present(check, f"a token alone does not carry {what}")
     report.not_present("log", "a token alone does not carry the proof; the place in the log is the register's word")
-    _say_what_is_absent(report)
+    report.not_present("witnesses", "a token alone does not carry the log's state")
+    report.not_present("anchor", "a token alone does not carry time stamps")
+    if status is None:
+        report.not_present("status", "a token alone does not know; the register's status list tells")
+    else:
+        _verify_status(report, status, token, policy, Later(), now)
+    _say_nobody_is_bound(report)
     return report
 
 
@@ -206,17 +163,6 @@ def _file(files: Mapping[str, bytes], name: str) -> bytes:
     if name not in files:
         raise VerificationError("bundle_file_missing", f"{name} is not in the bundle")
     return files[name]
-
-
-def _verify_container_time(report: Report, files: Mapping[str, bytes]) -> None:
-    with report.check("container-time") as saying:
-        token = _file(files, TIMESTAMP)
-        authority = embedded_authority(token)
-        at = verify_timestamp(token, _file(files, ASIC_MANIFEST), trusted=authority)
-        name = authority_name(authority)[:_MAX_NAME]
-        saying.reason = (
-            f"{format_time(int(at.timestamp()))} by an authority that calls itself {name}; proves nothing alone"
-        )
 
 
 def _choose_policy(report: Report, files: Mapping[str, bytes], pinned: TrustPolicy | None) -> TrustPolicy | None:
@@ -263,10 +209,12 @@ def _verify_receipt(report: Report, files: Mapping[str, bytes]) -> VerifiedRecei
 def _verify_evidence(
     report: Report, files: Mapping[str, bytes], receipt: VerifiedReceipt, media_types: Mapping[str, str] | None
 ) -> None:
-    evidence = {name.removeprefix("evidence/"): data for name, data in files.items() if name.startswith("evidence/")}
+    folder = "evidence/"
+    evidence = {name.removeprefix(folder): data for name, data in files.items() if name.startswith(folder)}
     with report.check("evidence") as saying:
         verify_evidence(receipt, evidence)
-        if media_types is not None and media_types != {item.name: item.media_type for item in receipt.evidence}:
+        types = {item.name: item.media_type for item in receipt.evidence}
+        if media_types is not None and types != {name: media_types.get(folder + name) for name in evidence}:
             raise VerificationError("evidence_mismatch", "manifest.json gives other media types than the receipt")
         saying.reason = f"{len(evidence)} file(s), byte for byte" if evidence else "the holder signed for no files"
 
@@ -278,7 +226,7 @@ def _verify_token(report: Report, raw_token: bytes | None, policy: TrustPolicy |
             raise VerificationError("bundle_file_missing", "token.sd-jwt is not in the bundle")
         if policy is None:
             raise VerificationError("token_issuer_unknown", "its signer is unknown: the register's policy is needed")
-        token = verify_token(_ascii(raw_token), policy)
+        token = verify_token(_text(raw_token, "ascii", "jws_malformed"), policy)
         saying.reason = f"by {token.claims['iss']}, key {token.kid}"
     if token is None:
         report.unchecked("disclosures")
@@ -293,6 +241,14 @@ def _verify_token(report: Report, raw_token: bytes | None, policy: TrustPolicy |
     return token
 
 
+def _verify_token_of_receipt(report: Report, token: VerifiedToken, receipt: VerifiedReceipt) -> None:
+    with report.check("token-receipt") as saying:
+        verify_token_of_receipt(token, receipt)
+        if receipt.iat > token.claims["received_at"] + CLOCK_SKEW_S:
+            raise VerificationError("token_receipt_mismatch", "received before it was signed")
+        saying.reason = "both say the same, and it was signed before it was received"
+
+
 def _verify_log(
     report: Report,
     files: Mapping[str, bytes],
@@ -303,7 +259,7 @@ def _verify_log(
     with report.check("log") as saying:
         if policy is None:
             raise VerificationError("policy_malformed", "without a policy there is no log to trust")
-        proof = parse_proof(_utf8(_file(files, "proof.tlog-proof")))
+        proof = parse_proof(_text(_file(files, "proof.tlog-proof"), "utf-8", "proof_malformed"))
         entry = format_entry(
             kind=receipt.kind,
             salt=proof.salt,
@@ -319,11 +275,116 @@ def _verify_log(
         report.facts |= {"log_origin": checkpoint.origin, "log_index": proof.index, "log_size": checkpoint.size}
 
 
-def _say_what_is_absent(report: Report) -> None:
+def _verify_witnesses(report: Report, files: Mapping[str, bytes], policy: TrustPolicy | None) -> None:
+    """A proof that is only recorded cannot have witnesses yet; an anchored one must have the policy's quorum."""
+    if policy is None or "checkpoint.txt" not in files:
+        report.unchecked("witnesses")
+        return
+    with report.check("witnesses") as saying:
+        note = _text(files["checkpoint.txt"], "utf-8", "note_malformed")
+        verify_checkpoint(note, trusted=policy.log.key)
+        seen = verify_witnesses(note, policy.log)
+        met = quorum_met(policy.log, [name for name, _ in seen])
+        if not met and _anchors(files):
+            raise VerificationError("quorum_missed", "anchored, but not seen by as many witnesses as the policy wants")
+        if not met:
+            saying.absent("recorded, not yet seen by the witnesses that the policy wants")
+        elif not seen:
+            saying.absent("the policy asks for none, and none that it knows has signed")
+        else:
+            saying.reason = ", ".join(f"{name} on {format_time(at)}" for name, at in seen)
+            report.facts["witnesses"] = [{"name": name, "at": at} for name, at in seen]
+
+
+def _anchors(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {
+        name.removeprefix("anchors/").removesuffix(".tst"): data
+        for name, data in files.items()
+        if name.startswith("anchors/")
+    }
+
+
+def _verify_anchors(report: Report, files: Mapping[str, bytes], policy: TrustPolicy | None) -> None:
+    stamps = _anchors(files)
+    report.facts["state"] = "anchored" if stamps else "recorded"
+    if not stamps:
+        report.not_present("anchor", "recorded, not yet anchored")
+        return
+    if policy is None or "checkpoint.txt" not in files:
+        report.unchecked("anchor")
+        return
+    known = {authority.name: authority for authority in policy.time_authorities}
+    words: list[str] = []
+    facts: list[dict[str, Any]] = []
+    with report.check("anchor") as saying:
+        for name, token in sorted(stamps.items()):
+            if name not in known:
+                words.append(f"{name} stamped it, whom the policy does not know")
+                continue
+            authority = known[name]
+            at = int(verify_timestamp(token, files["checkpoint.txt"], trusted=authority.pinned).timestamp())
+            facts.append({"authority": name, "at": at, "trusted": authority.trusted})
+            words.append(f"{format_time(at)} by {_describe(authority, token)}")
+        report.facts["anchors"] = facts
+        trusted = [fact["at"] for fact in facts if fact["trusted"]]
+        if trusted:
+            report.facts["anchored_at"] = min(trusted)
+            saying.reason = "; ".join(words)
+        else:
+            saying.absent(f"no independent clock: {'; '.join(words)}")
+
+
+def _describe(authority: TimeAuthority, token: bytes) -> str:
+    if not authority.trusted:
+        return f"{authority.name}, the register's own clock, UNTRUSTED: proves nothing alone"
+    qualified = ", whose certificate says that it is qualified" if is_qualified(authority.pinned, token) else ""
+    return f"{authority.name} ({authority_name(authority.pinned)[:_MAX_NAME]}){qualified}"
+
+
+def _verify_status(
+    report: Report,
+    raw_list: bytes | None,
+    token: VerifiedToken | None,
+    policy: TrustPolicy | None,
+    later: Later,
+    now: int,
+) -> None:
+    if token is None or policy is None:
+        report.unchecked("status")
+        return
+    with report.check("status") as saying:
+        if raw_list is None:
+            raise VerificationError("bundle_file_missing", "status.jwt is not in the bundle")
+        listed = verify_status_list(_text(raw_list, "ascii", "jws_malformed"), policy)
+        reference = token.claims["status"]["status_list"]
+        if listed.uri != reference["uri"]:
+            raise VerificationError("status_mismatch", "status.jwt is another list than the token names")
+        value = listed.status(reference["idx"])
+        report.facts |= {"status": "stands", "status_at": listed.iat}
+        if later.withdrawn_at is not None or value == WITHDRAWN:
+            report.facts["status"] = "withdrawn"
+            raise VerificationError("objection_withdrawn", _withdrawal(later, listed.iat))
+        if value != STANDS:
+            report.facts["status"] = "erased"
+            raise VerificationError(
+                "objection_erased", f"erased by its holder, as the register's list of {format_time(listed.iat)} says"
+            )
+        saying.reason = f"it stood on {format_time(listed.iat)}, {_age(now - listed.iat)}; today may differ"
+
+
+def _withdrawal(later: Later, list_iat: int) -> str:
+    if later.withdrawn_at is not None:
+        return f"its holder withdrew it: received {format_time(later.withdrawn_at)}"
+    return f"its holder withdrew it, as the register's list of {format_time(list_iat)} says"
+
+
+def _age(seconds: int) -> str:
+    days = seconds // _DAY_S
+    return "less than a day ago" if days < 1 else "one day ago" if days == 1 else f"{days} days ago"
+
+
+def _say_nobody_is_bound(report: Report) -> None:
     report.not_present("holder", "no key binding: anybody may hand on this proof")
-    report.not_present("witnesses", "no witness has cosigned that the policy names")
-    report.not_present("anchor", "recorded, not yet anchored")
-    report.not_present("status", "not known offline; the register's status list tells")
 
 
 def _receipt_facts(receipt: VerifiedReceipt) -> dict[str, Any]:
@@ -339,15 +400,7 @@ def _receipt_facts(receipt: VerifiedReceipt) -> dict[str, Any]:
     }
 
 
-def _ascii(raw: bytes) -> str:
-    return _decode(raw, "ascii", "jws_malformed")
-
-
-def _utf8(raw: bytes) -> str:
-    return _decode(raw, "utf-8", "proof_malformed")
-
-
-def _decode(raw: bytes, encoding: str, code: str) -> str:
+def _text(raw: bytes, encoding: str, code: str) -> str:
     try:
         return raw.decode(encoding)
     except UnicodeDecodeError as error:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from flask import request
 from flask_limiter import Limiter
 
-RECORD = "receipts.record"
+COSTLY = {"receipts.record", "verifications.verify"}
 _DAY_S = 86_400
 _STORAGE_TIMEOUT_S = 1  # a shared storage that hangs must not hang the register with it
 
@@ -29,7 +29,7 @@ def create_limiter(*, storage_url: str, record_rate: str, read_rate: str, shared
         storage_options={"socket_timeout": _STORAGE_TIMEOUT_S} if shared else {},
         strategy="fixed-window",
         # One limit a route, chosen here: a decorator on top of defaults would have each request looked up twice.
-        default_limits=[lambda: record_rate if request.endpoint == RECORD else read_rate],
+        default_limits=[lambda: record_rate if request.endpoint in COSTLY else read_rate],
         headers_enabled=True,
         in_memory_fallback_enabled=shared,
     )

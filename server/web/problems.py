@@ -22,6 +22,7 @@ _STATUS_OF_CLASS: list[tuple[type[ObjectionError], int]] = [
     (errors.Unauthorised, 401),
     (errors.Forbidden, 403),
     (errors.NotFound, 404),
+    (errors.Gone, 410),
     (errors.Conflict, 409),
     (errors.Unavailable, 503),
 ]
@@ -31,6 +32,7 @@ _RETRY_AFTER_S = 5
 
 # Code → what it means. Shown as the title, and at /errors.
 TITLES = {
+    "already_withdrawn": "The objection was withdrawn before, by another receipt",
     "algorithm_refused": "Another signature algorithm than ES256",
     "bad_request": "Not a request this register understands",
     "base64url_malformed": "Not canonical base64url",
@@ -42,8 +44,10 @@ TITLES = {
     "dpop_replayed": "The proof of possession was used before",
     "evidence_mismatch": "An evidence file is not the one the receipt names",
     "evidence_missing": "Evidence that the receipt names was not sent",
+    "evidence_too_large": "An objection holds no more evidence than that",
     "evidence_unexpected": "Evidence was sent that the receipt does not name",
     "field_invalid": "Fields are missing, unknown or out of bounds",
+    "file_unrecognised": "Neither a certificate, nor a bundle, nor a token",
     "holder_share_wrong": "The holder share does not open the record",
     "internal": "Something broke on our side",
     "json_duplicate_key": "A JSON object names one key twice",
@@ -69,9 +73,11 @@ TITLES = {
     "receipt_kind_refused": "This register does not take that kind of receipt yet",
     "receipt_stale": "The receipt was signed too long ago",
     "receipt_too_large": "The receipt is over 16 KiB",
+    "record_erased": "Its holder had the record erased",
     "record_not_found": "There is no such record",
     "signature_invalid": "The signature does not hold",
     "storage_unavailable": "The register cannot store evidence now",
+    "too_many_supplements": "An objection takes no more supplements than that",
     "token_refused": "The token does not hold",
     "type_refused": "Another type of token than expected",
     "verifier_missing": "This register was set up without its verifier page",

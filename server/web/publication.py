@@ -8,6 +8,7 @@ from server.core.policies import format_trust_policy, jwks
 from server.core.tokens import TYPE_PATH
 from server.errors import Unavailable
 from server.store import log
+from server.usecases.publish_status import publish_status
 from server.usecases.register import Register
 
 _MINUTES = 60
@@ -38,6 +39,11 @@ def create_blueprint(register: Register) -> Blueprint:
         if head is None:
             raise Unavailable("log_unavailable", "the log has no checkpoint yet")
         return _cached(Response(head.checkpoint, mimetype="text/plain"), max_age_s=5)
+
+    @blueprint.get("/v1/status-lists/<int:list_number>")
+    def status_list(list_number: int) -> Response:
+        response = Response(publish_status(register, list_number), mimetype="application/statuslist+jwt")
+        return _cached(response, max_age_s=_MINUTES)
 
     @blueprint.get("/healthz")
     def alive() -> Response:

@@ -7,10 +7,11 @@ from flask import Blueprint, Response, current_app, request
 from server.core.encoding import format_json, parse_base64url
 from server.core.envelopes import SHARE_SIZE
 from server.errors import NotFound, ParseError, Unauthorised
+from server.usecases.answer_holder import Answer
 from server.usecases.build_bundle import build_bundle
 from server.usecases.read_record import HolderRequest, read_record
-from server.usecases.record_objection import RecordAnswer, record_objection
 from server.usecases.register import Register
+from server.usecases.submit_receipt import submit_receipt
 from server.web.multipart import read_submission
 
 BUNDLE_TYPE = "application/vnd.etsi.asic-e+zip"
@@ -22,20 +23,20 @@ def create_blueprint(register: Register) -> Blueprint:
     @blueprint.post("")
     def record() -> Response:
         receipt, share, evidence = read_submission(request)
-        recorded = record_objection(
+        answer = submit_receipt(
             register, raw_receipt=_ascii(receipt), holder_share=_parse_share(share), evidence=evidence
         )
-        return _answer(recorded, HTTPStatus.OK if recorded.repeated else HTTPStatus.CREATED)
+        return _answer(answer, HTTPStatus.OK if answer.repeated else HTTPStatus.CREATED)
 
     @blueprint.get("/<receipt_sha256>")
     def read(receipt_sha256: str) -> Response:
-        recorded, _ = read_record(register, _parse_id(receipt_sha256), _holder_request())
-        return _answer(recorded, HTTPStatus.OK)
+        held = read_record(register, _parse_id(receipt_sha256), _holder_request())
+        return _answer(held.answer, HTTPStatus.OK)
 
     @blueprint.get("/<receipt_sha256>/bundle")
     def bundle(receipt_sha256: str) -> Response:
-        recorded, opened = read_record(register, _parse_id(receipt_sha256), _holder_request())
-        response = Response(build_bundle(register, recorded, opened), mimetype=BUNDLE_TYPE)
+        held = read_record(register, _parse_id(receipt_sha256), _holder_request())
+        response = Response(build_bundle(register, held), mimetype=BUNDLE_TYPE)
         response.headers["Content-Disposition"] = f'attachment; filename="{receipt_sha256[:8]}.asice"'
         response.headers["Cache-Control"] = "no-store"
         return response
@@ -43,16 +44,18 @@ def create_blueprint(register: Register) -> Blueprint:
     return blueprint
 
 
-def _answer(recorded: RecordAnswer, status: HTTPStatus) -> Response:
+def _answer(answer: Answer, status: HTTPStatus) -> Response:
     body = {
-        "receipt_sha256": recorded.receipt_sha256.hex(),
-        "kind": "objection",
-        "received_at": recorded.received_at,
-        "state": "recorded",
-        "status": "stands",
-        "token": recorded.token,
-        "proof": recorded.proof,
+        "receipt_sha256": answer.receipt_sha256.hex(),
+        "kind": answer.kind,
+        "received_at": answer.received_at,
+        "state": answer.state,
+        "status": answer.status,
+        "token": answer.token,
+        "proof": answer.proof,
     }
+    if answer.remains is not None:
+        body["remains"] = list(answer.remains)
     response = Response(format_json(body), status, mimetype="application/json")
     response.headers["Cache-Control"] = "no-store"
     return response

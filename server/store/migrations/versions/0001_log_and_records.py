@@ -29,14 +29,15 @@ def upgrade() -> None:
     op.create_table(
         "records",
         sa.Column("receipt_sha256", sa.LargeBinary, primary_key=True),
-        sa.Column("holder_jti", sa.LargeBinary, nullable=False, unique=True),
+        sa.Column("objection_sha256", sa.LargeBinary, index=True),
+        sa.Column("holder_jti", sa.LargeBinary, unique=True),
         sa.Column("log_index", sa.BigInteger, nullable=False, unique=True),
-        sa.Column("status_index", sa.BigInteger, nullable=False, unique=True),
+        sa.Column("status_index", sa.BigInteger, unique=True),
         sa.Column("kind", sa.Text, nullable=False),
         sa.Column("received_at", sa.BigInteger, nullable=False),
         sa.Column("salt", sa.LargeBinary, nullable=False),
-        sa.Column("wrapped_share", sa.LargeBinary, nullable=False),
-        sa.Column("blob", sa.Text, nullable=False),
+        sa.Column("wrapped_share", sa.LargeBinary),
+        sa.Column("blob", sa.Text),
         sa.Column("issuer_kid", sa.Text, nullable=False),
     )
     op.create_table(
@@ -48,6 +49,20 @@ def upgrade() -> None:
         "status_lists",
         sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("permutation", sa.LargeBinary, nullable=False),
+    )
+    op.create_table(
+        "statuses",
+        sa.Column("status_index", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("value", sa.Integer, nullable=False),
+    )
+    op.create_table(
+        "erased_receipts",
+        sa.Column("guard", sa.LargeBinary, primary_key=True),
+        sa.Column("expires_at", sa.BigInteger, nullable=False, index=True),
+    )
+    op.create_table(
+        "blobs_to_erase",
+        sa.Column("blob", sa.Text, primary_key=True),
     )
     op.create_table(
         "dpop_proofs",

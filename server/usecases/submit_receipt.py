@@ -1,0 +1,28 @@
+"""Take a receipt of any kind from its holder."""
+
+from collections.abc import Mapping
+
+from server.core.receipts import verify_evidence, verify_receipt
+from server.usecases.add_supplement import add_supplement
+from server.usecases.answer_holder import Answer
+from server.usecases.erase import erase
+from server.usecases.record_objection import record_objection
+from server.usecases.register import Register
+from server.usecases.withdraw import withdraw
+
+
+def submit_receipt(
+    register: Register, *, raw_receipt: bytes, holder_share: bytes, evidence: Mapping[str, bytes]
+) -> Answer:
+    """Do what the receipt asks for, durably, and answer for it. Raises ParseError and FieldError for what is no receipt,
+    and what the use case of its kind raises.
+    """
+    receipt = verify_receipt(raw_receipt)
+    if receipt.kind == "objection":
+        return record_objection(register, receipt, holder_share=holder_share, evidence=evidence)
+    if receipt.kind == "supplement":
+        return add_supplement(register, receipt, holder_share=holder_share, evidence=evidence)
+    verify_evidence(receipt, evidence)
+    if receipt.kind == "withdrawal":
+        return withdraw(register, receipt, holder_share=holder_share)
+    return erase(register, receipt, holder_share=holder_share)
