@@ -116,14 +116,14 @@ export function signerCertificate(cms: UnverifiedCms): Certificate {
 }
 
 /**
- * Throws `code` unless `certificate` signed `content`, and the signature names that very certificate (RFC 5035).
+ * Throws `code`, or `otherBytes` when all else holds, unless `certificate` signed `content`, and the signature names that very certificate (RFC 5035).
  * Whether the certificate is trusted is the caller's question.
  */
 export async function verifyCms(
   cms: UnverifiedCms,
   certificate: Certificate,
   content: Bytes,
-  code: string,
+  { code, otherBytes = code }: { code: string; otherBytes?: string },
 ): Promise<void> {
   const { signer } = cms;
   const invalid = (message: string) => new ObjectionError(code, message);
@@ -133,12 +133,12 @@ export async function verifyCms(
   if (signer.algorithm.hash !== signer.hash) throw invalid('two hashes for one signature');
   const type = single(signer.attributes, CONTENT_TYPE);
   if (!type || parseOid(type) !== cms.contentType) throw invalid('signed as content of another type');
-  const digest = single(signer.attributes, MESSAGE_DIGEST);
-  const expected = new Uint8Array(await crypto.subtle.digest(signer.hash, content));
-  if (digest?.tag !== OCTET_STRING || !sameBytes(digest.content, expected)) throw invalid('signed over other bytes');
   if (!(await namesCertificate(signer, certificate))) throw invalid('the signature does not name its certificate');
   const key = await importKey(certificate.publicKeyInfo, signer.algorithm);
   await verifySignature(key, signer.algorithm, signer.signature, signer.signedAttributes, code);
+  const digest = single(signer.attributes, MESSAGE_DIGEST);
+  const expected = new Uint8Array(await crypto.subtle.digest(signer.hash, content));
+  if (digest?.tag !== OCTET_STRING || !sameBytes(digest.content, expected)) throw new ObjectionError(otherBytes, 'signed over other bytes');
 }
 
 async function namesCertificate({ attributes }: Signer, certificate: Certificate): Promise<boolean> {

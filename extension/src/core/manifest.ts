@@ -86,6 +86,13 @@ export function filesUnder<T>(files: Map<string, T>, folder: string): Map<string
   return new Map(inside.map(([name, data]) => [name.slice(folder.length), data]));
 }
 
+/** Throws `bundle_file_missing`. */
+export function fileNamed(files: Map<string, Bytes>, name: string): Bytes {
+  const file = files.get(name);
+  if (!file) throw new ObjectionError('bundle_file_missing', `${name} is not in the bundle`);
+  return file;
+}
+
 function parseManifest(raw: Bytes): { receiptSha256: string; state: Manifest['state']; items: ListedFile[] } {
   let value: JsonObject;
   try {

@@ -1,382 +1,332 @@
 /**
- * PDF, as plain as the register writes it: cross-reference tables, no encryption, no object streams. Reads the embedded
- * files and the signature dictionary, nothing that is drawn. Every loop is bounded by the file's own size or a constant:
- * a hostile file ends in `bundle_malformed`.
+ * PDF syntax (ISO 32000-1, clause 7), as much as our own documents use, read strictly and in bounded time: a port of
+ * server/bundles/pdf.py.
+ *
+ * A general reader repairs, guesses and follows what it finds; two of them can see two different files in the same bytes.
+ * This one accepts only what typst writes and pyHanko appends: numbered objects that lie side by side, a table of where
+ * they are, and one update with a table of its own. Every byte belongs to exactly one of these.
  */
-import { type Bytes, sameBytes } from './encoding';
+import type { Bytes } from './encoding';
 import { ObjectionError } from './errors';
-import { inflate } from './inflate';
 
-export type PdfValue = null | boolean | number | Name | Reference | Bytes | PdfValue[] | Dictionary | Stream;
-export type Dictionary = Map<string, PdfValue>;
+export const MAX_DOCUMENT_BYTES = 16_777_216;
+const MAX_SYNTAX_BYTES = 2_097_152; // all that is not inside a stream: what has to be parsed
+const MAX_OBJECTS = 20_000;
+const MAX_DEPTH = 32;
+const MAX_SECTIONS = 3;
 
-/** `/Name`. */
+/** A PDF name, without its slash. Strings are bytes. */
 export class Name {
   constructor(readonly text: string) {}
 }
 
-/** `12 0 R`. */
 export class Reference {
-  constructor(
-    readonly number: number,
-    readonly generation: number,
-  ) {}
+  constructor(readonly number: number) {}
 }
 
-export class Stream {
-  constructor(
-    readonly dictionary: Dictionary,
-    readonly packed: Bytes,
-  ) {}
+export type PdfValue = null | boolean | number | Name | Reference | Bytes | PdfValue[] | Dictionary;
+export type Dictionary = Map<string, PdfValue>;
+
+/** An object, where it lies, and its stream as stored, if it has one. */
+export interface PdfObject {
+  number: number;
+  start: number;
+  end: number;
+  value: PdfValue;
+  stream: Bytes | undefined;
 }
 
-const MAX_SECTIONS = 8;
-const MAX_OBJECTS = 20_000;
-const MAX_DEPTH = 24;
-const MAX_TREE_NODES = 1024;
-const MAX_NAME_BYTES = 512;
-const ENTRY_SIZE = 20;
-const TAIL = 1024;
-const FREE = -1;
-const [WHITE, DELIMITERS] = [new Set([0, 9, 10, 12, 13, 32]), new Set([...'()<>[]{}/%'].map((c) => c.charCodeAt(0)))];
+/** What one writer wrote: objects by number, and the trailer. */
+export interface Section {
+  objects: Map<number, PdfObject>;
+  trailer: Dictionary;
+}
 
-/** A PDF whose cross-reference table was read. Objects are read when they are asked for. */
-export class Pdf {
-  private constructor(
-    private readonly raw: Bytes,
-    private readonly offsets: Map<number, { at: number; generation: number }>,
-    readonly trailer: Dictionary,
-  ) {}
+/** Where a section's objects begin, and where its own parts are: `start` of the table, `end` of the section. */
+interface Table {
+  offsets: Map<number, number>;
+  trailer: Dictionary;
+  start: number;
+  end: number;
+}
 
-  static parse(raw: Bytes): Pdf {
-    if (latin1(raw.subarray(0, 7)) !== '%PDF-1.') throw malformed('not a PDF of version 1');
-    const tail = latin1(raw.subarray(-TAIL));
-    const start = /startxref\r?\n([0-9]{1,10})\r?\n%%EOF\r?\n?$/.exec(tail)?.[1];
-    if (!start) throw malformed('the PDF does not end as one');
-    const offsets: Pdf['offsets'] = new Map();
-    let [at, newest]: [number, Dictionary | undefined] = [Number(start), undefined];
-    for (let sections = 0; ; sections++) {
-      if (sections === MAX_SECTIONS) throw malformed('changed too often');
-      const trailer = readSection(raw, at, offsets);
-      newest ??= trailer;
-      if (trailer.has('Encrypt') || trailer.has('XRefStm')) throw malformed('encrypted, or not plain');
-      const previous = trailer.get('Prev');
-      if (previous === undefined) break;
-      // Each points further back, so that it ends.
-      if (typeof previous !== 'number' || previous >= at) throw malformed('its revisions do not lead back');
-      at = previous;
+const HEADER = /%PDF-1\.7\n%[\x80-\xff]{4}\n\n?/y;
+const END = /startxref\n(0|[1-9][0-9]{0,7})\n%%EOF\n?/y;
+const TAIL = /startxref\n(0|[1-9][0-9]{0,7})\n%%EOF\n?$/;
+const OBJECT = /([1-9][0-9]{0,6}) 0 obj\n/y;
+const ENTRIES = /(0|[1-9][0-9]{0,6}) ([1-9][0-9]{0,6}) ?\r?\n/y;
+const ENTRY = /([0-9]{10}) ([0-9]{5}) ([nf])(?: \n|\r\n)/y;
+const STREAM_END = /\n?endstream\nendobj\n+/y;
+const OBJECT_END = /\nendobj\n+/y;
+const SPACE = /[\t\n\r ]*/y;
+const TOKEN = new RegExp(
+  [
+    String.raw`(?<open><<)|(?<close>>>)|(?<list>\[)|(?<end>\])`,
+    String.raw`\/(?<name>[!-$&'*-.0-;=?-Z\\^-z|~]{0,127})`,
+    String.raw`(?<ref>[1-9][0-9]{0,6} 0 R(?![0-9A-Za-z_]))|(?<number>[+-]?(?:[0-9]{1,15}(?:\.[0-9]{0,15})?|\.[0-9]{1,15}))`,
+    String.raw`<(?<hex>(?:[0-9A-Fa-f]{2})*)>|(?<text>\()|(?<word>true|false|null)`,
+  ].join('|'),
+  'y',
+);
+const PARENTHESIS = /[()\\]/g;
+const ESCAPE = /\\([0-7]{1,3}|[nrtbf()\\]|\n)/g;
+const ESCAPED: Record<string, string> = {
+  n: '\n',
+  r: '\r',
+  t: '\t',
+  b: '\b',
+  f: '\f',
+  '(': '(',
+  ')': ')',
+  '\\': '\\',
+  '\n': '',
+};
+const WORDS: Record<string, boolean | null> = { true: true, false: false, null: null };
+
+/**
+ * Returns the sections of the file in `raw`, oldest first; at most three. Safe to call with anything.
+ * Throws `document_malformed`.
+ */
+export function parsePdf(raw: Bytes): Section[] {
+  if (raw.length > MAX_DOCUMENT_BYTES) throw malformed(`a document has at most ${MAX_DOCUMENT_BYTES} bytes`);
+  const text = latin1(raw);
+  const header = at(HEADER, text, 0);
+  const tail = TAIL.exec(text.slice(-40));
+  if (!header || !tail) throw malformed('not a PDF 1.7 such as the register writes');
+  const newest = parseTable(text, Number(tail[1]), text.length - tail[0].length);
+  const tables = [newest];
+  for (let oldest = newest; oldest.trailer.has('Prev'); ) {
+    const start = oldest.trailer.get('Prev');
+    if (tables.length === MAX_SECTIONS) throw malformed('more than three sections');
+    if (typeof start !== 'number' || !Number.isInteger(start) || start <= 0 || start >= oldest.start) {
+      throw malformed('the tables of the file do not lead back to each other');
     }
-    return new Pdf(raw, offsets, newest);
+    oldest = parseTable(text, start, undefined);
+    tables.unshift(oldest);
   }
+  const parser = new Parser(text, raw);
+  let from = header[0].length;
+  return tables.map((table) => {
+    const objects = parser.objects(table, from);
+    from = table.end;
+    return { objects, trailer: table.trailer };
+  });
+}
 
-  /** Every object that is in use. */
-  *objects(): Generator<PdfValue> {
-    for (const number of this.offsets.keys()) yield this.object(number);
-  }
-
-  /** Follows a reference, once: an object that is itself a reference is none of ours. */
-  resolve(value: PdfValue | undefined): PdfValue {
-    if (!(value instanceof Reference)) return value ?? null;
-    if (this.offsets.get(value.number)?.generation !== value.generation) return null;
-    const found = this.object(value.number);
-    if (found instanceof Reference) throw malformed('an object is a reference');
-    return found;
-  }
-
-  dictionary(value: PdfValue | undefined): Dictionary {
-    const found = this.resolve(value);
-    if (!(found instanceof Map)) throw malformed('a dictionary is missing');
-    return found;
-  }
-
-  array(value: PdfValue | undefined): PdfValue[] {
-    const found = this.resolve(value);
-    if (!Array.isArray(found)) throw malformed('an array is missing');
-    return found;
-  }
-
-  /** Returns what a stream holds, at most `limit` bytes; plain or deflated. */
-  async content(stream: Stream, limit: number): Promise<Bytes> {
-    if (stream.dictionary.has('DecodeParms')) throw malformed('a stream is packed in an unusual way');
-    const filter = this.resolve(stream.dictionary.get('Filter'));
-    const [name, ...more] = Array.isArray(filter) ? filter : [filter];
-    if ((name === null || name === undefined) && more.length === 0) {
-      if (stream.packed.length > limit) throw malformed('a stream is too large');
-      return stream.packed;
-    }
-    if (!(name instanceof Name) || name.text !== 'FlateDecode' || more.length > 0) {
-      throw malformed('a stream is packed in another way than deflate');
-    }
-    const data = await inflate(stream.packed, { format: 'deflate', limit });
-    if (!data) throw malformed('a stream is damaged or too large');
-    return data;
-  }
-
-  /** Returns the leaves of a name tree, key and value. */
-  nameTree(root: PdfValue | undefined): [Bytes, PdfValue][] {
-    const found: [Bytes, PdfValue][] = [];
-    const waiting = [root];
-    for (let nodes = 0; waiting.length > 0; nodes++) {
-      if (nodes === MAX_TREE_NODES) throw malformed('a name tree is too large, or a circle');
-      const node = this.dictionary(waiting.pop());
-      const [kids, names] = [node.get('Kids'), node.get('Names')];
-      if (kids !== undefined) waiting.push(...this.array(kids).slice(0, MAX_TREE_NODES).reverse());
-      if (names !== undefined) found.push(...pairs(this.array(names)));
-      if (found.length > MAX_TREE_NODES) throw malformed('a name tree is too large');
-    }
-    return found;
-  }
-
-  private object(number: number): PdfValue {
-    const place = this.offsets.get(number);
-    if (!place || place.at === FREE) return null;
-    const reader = new Reader(this.raw, place.at);
-    if (reader.integer() !== number || reader.integer() !== place.generation || !reader.takes('obj')) {
-      throw malformed('an object is not where the table says');
-    }
-    const value = reader.value();
-    if (value instanceof Map && reader.takes('stream')) return this.stream(value, reader);
-    if (!reader.takes('endobj')) throw malformed('an object does not end');
-    return value;
-  }
-
-  private stream(dictionary: Dictionary, reader: Reader): Stream {
-    const told = dictionary.get('Length');
-    // A length elsewhere is a plain number there; were it a stream, its length could again be elsewhere, without end.
-    const length = told instanceof Reference ? this.plainInteger(told) : told;
-    if (typeof length !== 'number' || length < 0) throw malformed('a stream has no length');
-    return new Stream(dictionary, reader.streamBytes(length));
-  }
-
-  private plainInteger({ number, generation }: Reference): number {
-    const place = this.offsets.get(number);
-    if (!place) throw malformed('a stream has no length');
-    const reader = new Reader(this.raw, place.at);
-    const named = reader.integer() === number && reader.integer() === generation && reader.takes('obj');
-    if (!named) throw malformed('an object is not where the table says');
-    return reader.integer();
+/** Yields every dictionary in `value`. The parser has bounded how deep it goes. */
+export function* dictionariesIn(value: PdfValue): Generator<Dictionary> {
+  if (value instanceof Map) {
+    yield value;
+    for (const item of value.values()) yield* dictionariesIn(item);
+  } else if (Array.isArray(value)) {
+    for (const item of value) yield* dictionariesIn(item);
   }
 }
 
-function readSection(raw: Bytes, at: number, offsets: Map<number, { at: number; generation: number }>): Dictionary {
-  const reader = new Reader(raw, at);
-  if (!reader.takes('xref')) throw malformed('no cross-reference table');
-  while (!reader.takes('trailer')) {
-    const [first, count] = [reader.integer(), reader.integer()];
-    if (first + count > MAX_OBJECTS) throw malformed('too many objects');
-    for (let i = 0; i < count; i++) {
-      const found = /^([0-9]{10}) ([0-9]{5}) ([nf])(?: \r| \n|\r\n)$/.exec(reader.tableEntry());
-      if (!found) throw malformed('a bad entry in the cross-reference table');
-      const number = first + i;
-      // The newest revision is read first and wins; one that frees an object hides the older one, too.
-      if (offsets.has(number)) continue;
-      offsets.set(number, { at: found[3] === 'n' ? Number(found[1]) : FREE, generation: Number(found[2]) });
-    }
+/** Tells whether two values are written alike but for white space. */
+export function sameValue(one: PdfValue | undefined, other: PdfValue | undefined): boolean {
+  if (one instanceof Map && other instanceof Map) {
+    return one.size === other.size && [...one].every(([key, value]) => sameValue(value, other.get(key)));
   }
-  const trailer = reader.value();
-  if (!(trailer instanceof Map)) throw malformed('no trailer');
-  return trailer;
+  if (Array.isArray(one) && Array.isArray(other)) {
+    return one.length === other.length && one.every((value, i) => sameValue(value, other[i]));
+  }
+  if (one instanceof Uint8Array && other instanceof Uint8Array) return latin1(one) === latin1(other);
+  if (one instanceof Name && other instanceof Name) return one.text === other.text;
+  if (one instanceof Reference && other instanceof Reference) return one.number === other.number;
+  return one === other;
 }
 
-function pairs(names: PdfValue[]): [Bytes, PdfValue][] {
-  const found: [Bytes, PdfValue][] = [];
-  for (let i = 0; i < names.length; i += 2) {
-    const [key, value] = [names[i], names[i + 1]];
-    if (!(key instanceof Uint8Array) || value === undefined) throw malformed('a name tree is not made of pairs');
-    found.push([key, value]);
-  }
-  return found;
-}
-
-/** Reads values one after another, from one place in the file on. */
-class Reader {
-  private depth = 0;
-
-  constructor(
-    private readonly raw: Bytes,
-    private at: number,
-  ) {
-    if (!Number.isSafeInteger(at) || at < 0 || at >= raw.length) throw malformed('it points outside itself');
-  }
-
-  value(): PdfValue {
-    this.space();
-    const start = this.raw[this.at];
-    if (start === undefined) throw malformed('it ends too early');
-    const character = String.fromCharCode(start);
-    if (this.takes('<<')) return this.nested(() => this.dictionary());
-    if (character === '<') return this.hexString();
-    if (this.takes('[')) return this.nested(() => this.array());
-    if (character === '(') return this.literal();
-    if (character === '/') return new Name(this.name());
-    if (/[-+.0-9]/.test(character)) return this.numberOrReference();
-    if (this.takes('true')) return true;
-    if (this.takes('false')) return false;
-    if (this.takes('null')) return null;
-    throw malformed('a value is missing');
-  }
-
-  integer(): number {
-    this.space();
-    const digits = this.run((byte) => byte >= 0x30 && byte <= 0x39);
-    if (digits.length < 1 || digits.length > 10) throw malformed('a number is missing');
-    return Number(latin1(digits));
-  }
-
-  takes(word: string): boolean {
-    this.space();
-    if (latin1(this.raw.subarray(this.at, this.at + word.length)) !== word) return false;
-    this.at += word.length;
-    return true;
-  }
-
-  tableEntry(): string {
-    if (this.raw[this.at] === 13) this.at++;
-    if (this.raw[this.at] === 10) this.at++;
-    // Within a table nothing but the entry's own 20 bytes.
-    const entry = latin1(this.raw.subarray(this.at, this.at + ENTRY_SIZE));
-    this.at += ENTRY_SIZE;
-    return entry;
-  }
-
-  streamBytes(length: number): Bytes {
-    if (this.raw[this.at] === 13) this.at++;
-    if (this.raw[this.at] !== 10) throw malformed('a stream does not begin');
-    const bytes = this.raw.subarray(this.at + 1, this.at + 1 + length);
-    this.at += 1 + length;
-    if (bytes.length !== length || !this.takes('endstream')) throw malformed('a stream is not as long as it says');
-    return bytes;
-  }
-
-  private nested<T>(read: () => T): T {
-    if (++this.depth > MAX_DEPTH) throw malformed('nested too deeply');
-    const value = read();
-    this.depth--;
-    return value;
-  }
-
-  private dictionary(): Dictionary {
-    const found: Dictionary = new Map();
-    while (!this.takes('>>')) {
-      if (this.raw[this.at] !== 0x2f) throw malformed('a key is missing');
-      const key = this.name();
-      if (found.has(key)) throw malformed('a dictionary names one key twice');
-      found.set(key, this.value());
-    }
-    return found;
-  }
-
-  private array(): PdfValue[] {
-    const found: PdfValue[] = [];
-    while (!this.takes(']')) found.push(this.value());
-    return found;
-  }
-
-  private name(): string {
-    this.at++;
-    const bytes = this.run((byte) => !WHITE.has(byte) && !DELIMITERS.has(byte));
-    if (bytes.length > MAX_NAME_BYTES) throw malformed('a name is too long');
-    return latin1(bytes).replace(/#([0-9a-fA-F]{2})/g, (_, digits) => String.fromCharCode(Number.parseInt(digits, 16)));
-  }
-
-  private numberOrReference(): number | Reference {
-    const text = latin1(this.run((byte) => /[-+.0-9]/.test(String.fromCharCode(byte))));
-    if (!/^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)$/.test(text)) throw malformed('a bad number');
-    if (!/^[0-9]{1,8}$/.test(text)) return Number(text);
-    const behind = /^[\s]+([0-9]{1,5})[\s]+R(?![^\s()<>[\]{}/%])/.exec(
-      latin1(this.raw.subarray(this.at, this.at + 24)),
-    );
-    if (!behind) return Number(text);
-    this.at += behind[0].length;
-    return new Reference(Number(text), Number(behind[1]));
-  }
-
-  private hexString(): Bytes {
-    const end = this.raw.indexOf(0x3e, this.at);
-    if (end < 0) throw malformed('a string does not end');
-    const bytes = parseHexString(this.raw.subarray(this.at, end + 1));
-    this.at = end + 1;
-    return bytes;
-  }
-
-  private literal(): Bytes {
-    const bytes: number[] = [];
-    let open = 1;
-    this.at++;
-    for (;;) {
-      let byte = this.raw[this.at++];
-      if (byte === undefined) throw malformed('a string does not end');
-      if (byte === 0x5c) byte = this.escape();
-      else if (byte === 0x28) open++;
-      else if (byte === 0x29 && --open === 0) return Uint8Array.from(bytes);
-      if (byte >= 0) bytes.push(byte);
-    }
-  }
-
-  /** Returns the byte that an escape stands for; -1 for a line that goes on. */
-  private escape(): number {
-    const byte = this.raw[this.at++];
-    if (byte === undefined) throw malformed('a string does not end');
-    const character = String.fromCharCode(byte);
-    const octal = /^[0-7]{1,3}/.exec(latin1(this.raw.subarray(this.at - 1, this.at + 2)))?.[0];
-    if (octal) {
-      this.at += octal.length - 1;
-      return Number.parseInt(octal, 8) & 0xff;
-    }
-    if (character === '\r' && this.raw[this.at] === 10) this.at++;
-    if (character === '\r' || character === '\n') return -1;
-    const known: Record<string, number> = { n: 10, r: 13, t: 9, b: 8, f: 12 };
-    return known[character] ?? byte;
-  }
-
-  private run(belongs: (byte: number) => boolean): Bytes {
-    const start = this.at;
-    while (this.at < this.raw.length && belongs(this.raw[this.at] ?? 0)) this.at++;
-    return this.raw.subarray(start, this.at);
-  }
-
-  private space(): void {
-    for (;;) {
-      this.run((byte) => WHITE.has(byte));
-      if (this.raw[this.at] !== 0x25) return;
-      this.run((byte) => byte !== 10 && byte !== 13);
-    }
-  }
-}
-
-/** Reads `<…>`: an even number of hex digits and nothing else. */
-export function parseHexString(raw: Bytes): Bytes {
-  if (raw[0] !== 0x3c || raw.at(-1) !== 0x3e || raw.length % 2 !== 0) throw malformed('a bad hex string');
-  const bytes = new Uint8Array((raw.length - 2) / 2);
-  for (let i = 0; i < bytes.length; i++) {
-    const value = hexDigit(raw[2 * i + 1]) * 16 + hexDigit(raw[2 * i + 2]);
-    bytes[i] = value;
-  }
-  return bytes;
-}
-
-function hexDigit(byte = 0): number {
-  if (byte >= 0x30 && byte <= 0x39) return byte - 0x30;
-  const upper = byte & ~0x20;
-  if (upper >= 0x41 && upper <= 0x46) return upper - 0x37;
-  throw malformed('a bad hex string');
-}
-
-/** Returns a text string in ASCII, written as such or as UTF-16; undefined for any other text. */
-export function asciiText(value: PdfValue): string | undefined {
-  if (!(value instanceof Uint8Array)) return undefined;
-  const wide = sameBytes(value.subarray(0, 2), Uint8Array.of(0xfe, 0xff));
-  const text = wide ? new TextDecoder('utf-16be').decode(value) : latin1(value);
-  return /^[ -~]+$/.test(text) ? text : undefined;
+export function isName(value: PdfValue | undefined, text: string): boolean {
+  return value instanceof Name && value.text === text;
 }
 
 /** One character a byte; in slices, because arguments are limited. */
-function latin1(bytes: Bytes): string {
+export function latin1(bytes: Bytes): string {
   let text = '';
-  for (let at = 0; at < bytes.length; at += 4096) text += String.fromCharCode(...bytes.subarray(at, at + 4096));
+  for (let from = 0; from < bytes.length; from += 4096) {
+    text += String.fromCharCode(...bytes.subarray(from, from + 4096));
+  }
   return text;
 }
 
 export function malformed(message: string): ObjectionError {
-  return new ObjectionError('bundle_malformed', message);
+  return new ObjectionError('document_malformed', message);
+}
+
+/** Reads the table at `start`; `endMark` is where its `startxref` must be, if that is known. */
+function parseTable(text: string, start: number, endMark: number | undefined): Table {
+  if (!text.startsWith('xref\n', start)) throw malformed('no table of objects where one is announced');
+  const offsets: Table['offsets'] = new Map();
+  let place = start + 5;
+  for (let head = at(ENTRIES, text, place); head; head = at(ENTRIES, text, place)) {
+    const [first, count] = [Number(head[1]), Number(head[2])];
+    place += head[0].length;
+    if (offsets.size + count > MAX_OBJECTS) throw malformed(`more than ${MAX_OBJECTS} objects`);
+    for (let number = first; number < first + count; number++) {
+      const entry = at(ENTRY, text, place);
+      if (!entry || (entry[3] === 'f') !== (number === 0) || (number > 0 && entry[2] !== '00000')) {
+        throw malformed('a line of the table of objects is not as it should be');
+      }
+      if (offsets.has(number)) throw malformed('the table of objects lists one twice');
+      if (number > 0) offsets.set(number, Number(entry[1]));
+      place += entry[0].length;
+    }
+  }
+  if (!text.startsWith('trailer\n', place)) throw malformed('the table of objects has no trailer');
+  const { value: trailer, end } = new Parser(text).firstValue(place + 8);
+  const mark = end + (at(SPACE, text, end)?.[0].length ?? 0);
+  const found = at(END, text, mark);
+  if (!(trailer instanceof Map) || !found || Number(found[1]) !== start || (endMark ?? mark) !== mark) {
+    throw malformed('the trailer is not as it should be');
+  }
+  return { offsets, trailer, start, end: mark + found[0].length };
+}
+
+interface Read {
+  value: PdfValue;
+  end: number;
+}
+
+/** Reads values; the budget bounds how many bytes outside streams all of them may have together. */
+class Parser {
+  private budget = MAX_SYNTAX_BYTES;
+  private limit = 0; // where the value that is read now must have ended
+
+  constructor(
+    private readonly text: string,
+    private readonly raw: Bytes = new Uint8Array(),
+  ) {}
+
+  /** Returns the objects of `table`, which must fill the file from `start` to the table without a gap. */
+  objects(table: Table, start: number): Map<number, PdfObject> {
+    const objects = new Map<number, PdfObject>();
+    let from = start;
+    for (const [number, offset] of [...table.offsets].sort(([, one], [, other]) => one - other)) {
+      if (offset !== from) throw malformed('the file has bytes that belong to no object');
+      const object = this.object(number, from);
+      objects.set(number, object);
+      from = object.end;
+    }
+    if (from !== table.start) throw malformed('the file has bytes that belong to no object');
+    return objects;
+  }
+
+  firstValue(from: number): Read {
+    this.limit = from + this.budget;
+    return this.value(from, 0);
+  }
+
+  private object(number: number, start: number): PdfObject {
+    const head = at(OBJECT, this.text, start);
+    if (!head || Number(head[1]) !== number) throw malformed('an object is not where the table says');
+    const { value, end } = this.firstValue(start + head[0].length);
+    const plain = at(OBJECT_END, this.text, end);
+    if (plain) {
+      this.spend(end + plain[0].length - start);
+      return { number, start, end: end + plain[0].length, value, stream: undefined };
+    }
+    const mark = this.skip(end);
+    if (!this.text.startsWith('stream\n', mark) || !(value instanceof Map)) {
+      throw malformed('an object does not end as it should');
+    }
+    const [data, length] = [mark + 7, value.get('Length')];
+    if (typeof length !== 'number' || !Number.isInteger(length) || length < 0) {
+      throw malformed('a stream does not say how long it is');
+    }
+    const last = at(STREAM_END, this.text, data + length);
+    if (!last) throw malformed('a stream is not as long as it says');
+    const whole = data + length + last[0].length;
+    this.spend(whole - start - length);
+    return { number, start, end: whole, value, stream: this.raw.subarray(data, data + length) };
+  }
+
+  private value(from: number, depth: number): Read {
+    const start = this.skip(from);
+    const token = at(TOKEN, this.text, start);
+    const end = start + (token?.[0].length ?? 0);
+    if (!token?.groups || depth > MAX_DEPTH || end > this.limit) {
+      throw malformed('the file contains what the register does not write');
+    }
+    const { open, list, name, ref, number, hex, text, word } = token.groups;
+    if (open !== undefined) return this.dictionary(end, depth + 1);
+    if (list !== undefined) return this.list(end, depth + 1);
+    if (name !== undefined) return { value: new Name(unescapeName(name)), end };
+    if (ref !== undefined) return { value: new Reference(Number(ref.slice(0, -4))), end };
+    if (number !== undefined) return { value: Number(number), end };
+    if (hex !== undefined) return { value: parseHex(hex), end };
+    if (text !== undefined) return this.string(end);
+    if (word !== undefined) return { value: WORDS[word] ?? null, end };
+    throw malformed('brackets do not pair');
+  }
+
+  private dictionary(from: number, depth: number): Read {
+    const found: Dictionary = new Map();
+    let place = this.skip(from);
+    while (!this.text.startsWith('>>', place)) {
+      const key = this.value(place, depth);
+      if (!(key.value instanceof Name) || found.has(key.value.text)) {
+        throw malformed('a dictionary has a key twice, or one that is no name');
+      }
+      const { value, end } = this.value(key.end, depth);
+      found.set(key.value.text, value);
+      place = this.skip(end);
+    }
+    return { value: found, end: place + 2 };
+  }
+
+  private list(from: number, depth: number): Read {
+    const found: PdfValue[] = [];
+    let place = this.skip(from);
+    while (this.text[place] !== ']') {
+      const { value, end } = this.value(place, depth);
+      found.push(value);
+      place = this.skip(end);
+    }
+    return { value: found, end: place + 1 };
+  }
+
+  /** Reads a string in parentheses; inner ones pair or are escaped. */
+  private string(start: number): Read {
+    let [place, open] = [start, 1];
+    while (open > 0) {
+      PARENTHESIS.lastIndex = place;
+      const mark = PARENTHESIS.exec(this.text);
+      if (!mark || mark.index >= this.limit) throw malformed('a string does not end');
+      open += { '(': 1, ')': -1 }[mark[0]] ?? 0;
+      place = mark.index + (mark[0] === '\\' ? 2 : 1);
+    }
+    return { value: bytesOf(this.text.slice(start, place - 1).replace(ESCAPE, unescapeCharacter)), end: place };
+  }
+
+  private skip(from: number): number {
+    return from + (at(SPACE, this.text, from)?.[0].length ?? 0);
+  }
+
+  private spend(octets: number): void {
+    this.budget -= octets;
+    if (this.budget < 0) throw malformed(`more than ${MAX_SYNTAX_BYTES} bytes outside streams`);
+  }
+}
+
+function unescapeCharacter(_: string, escaped: string): string {
+  return ESCAPED[escaped] ?? String.fromCharCode(Number.parseInt(escaped, 8) & 0xff);
+}
+
+function unescapeName(name: string): string {
+  return name.replace(/#([0-9A-Fa-f]{2})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 16)));
+}
+
+function parseHex(digits: string): Bytes {
+  return Uint8Array.from({ length: digits.length / 2 }, (_, i) => Number.parseInt(digits.slice(2 * i, 2 * i + 2), 16));
+}
+
+function bytesOf(text: string): Bytes {
+  return Uint8Array.from(text, (character) => character.charCodeAt(0));
+}
+
+/** Matches a sticky pattern at one place. */
+function at(pattern: RegExp, text: string, place: number): RegExpExecArray | null {
+  pattern.lastIndex = place;
+  return pattern.exec(text);
 }

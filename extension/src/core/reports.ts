@@ -1,5 +1,6 @@
 /** What a verifier found: numbered checks, facts, and a verdict. Words for people are made of it elsewhere, per language. */
 
+import type { DkimFinding } from './contract.gen';
 import { ObjectionError } from './errors';
 import type { Slot } from './tokens';
 
@@ -60,11 +61,14 @@ export interface Facts {
   log_origin?: string;
   log_index?: number;
   log_size?: number;
+  state?: 'recorded' | 'anchored';
+  witnesses?: { name: string; at: number }[];
+  anchors?: { authority: string; at: number; trusted: boolean }[];
   anchored_at?: number;
-  anchored_by?: string;
+  later?: { kind: string; signed_at: number; received_at: number }[];
+  mails?: (DkimFinding & { name: string })[];
+  status?: 'stands' | 'withdrawn' | 'erased';
   status_at?: number;
-  status_uri?: string;
-  status_index?: number;
   keys_from?: 'policy' | 'bundle';
   disclosed?: Partial<Record<Slot, string>>;
 }
@@ -76,10 +80,21 @@ export function say(key: string, values: Saying['values'] = {}): Saying {
   return { key, values };
 }
 
+/** A check whose subject turned out not to be there. */
+export interface Absent {
+  absent: Saying;
+}
+
+export function absent(says: Saying): Absent {
+  return { absent: says };
+}
+
 /** Collects the checks as they run. A failed one stops no other that can still run. */
 export class Report {
   private readonly found: Check[] = [];
   readonly facts: Facts = {};
+  /** Where the register's newest word on the status can be had. */
+  statusUri: string | undefined;
 
   constructor(private readonly onCheck: (id: CheckId) => Promise<void> = async () => {}) {}
 
@@ -88,17 +103,20 @@ export class Report {
     return [...this.found].sort((one, other) => CHECK_IDS.indexOf(one.id) - CHECK_IDS.indexOf(other.id));
   }
 
-  /** Adds a check that passes with what `work` says, or fails with the code it throws; tells whether it passed. */
-  async check(id: CheckId, work: () => Promise<Saying>): Promise<boolean> {
+  /**
+   * Adds a check that passes with what `work` says, is not present where that is `absent`, or fails with the code it
+   * throws.
+   */
+  async check(id: CheckId, work: () => Promise<Saying | Absent>): Promise<void> {
     await this.onCheck(id);
     try {
-      this.found.push({ id, outcome: 'passed', says: await work() });
-      return true;
+      const said = await work();
+      if ('absent' in said) this.notPresent(id, said.absent);
+      else this.found.push({ id, outcome: 'passed', says: said });
     } catch (error) {
       // Anything else than our own errors is a defect here, or in the browser. It must not pass for an answer.
       const { code, message } = error instanceof ObjectionError ? error : { code: 'internal', message: String(error) };
       this.found.push({ id, outcome: 'failed', code, detail: message, says: say(`code_${code}`) });
-      return false;
     }
   }
 
@@ -113,24 +131,15 @@ export class Report {
     }
   }
 
-  replace(id: CheckId, outcome: Outcome, says: Saying): void {
-    const check = this.found.find((one) => one.id === id);
-    if (check) Object.assign(check, { outcome, says });
-  }
-
-  has(id: CheckId): boolean {
-    return this.found.some((check) => check.id === id);
-  }
-
   passed(id: CheckId): boolean {
     return this.found.some((check) => check.id === id && check.outcome === 'passed');
   }
 
   get verdict(): Verdict {
     const failed = this.found.filter(({ outcome }) => outcome === 'failed');
-    if (this.found.length === 0 || failed.some(({ id }) => id !== 'status')) return 'invalid';
-    const [status] = failed;
-    return status ? (STATUS_CODES[status.code ?? ''] ?? 'invalid') : 'valid';
+    const verdicts = failed.map(({ code = '' }) => STATUS_CODES[code]);
+    if (this.found.length === 0 || verdicts.includes(undefined)) return 'invalid';
+    return verdicts[0] ?? 'valid';
   }
 
   /** What the proof shows; nothing when it is not valid. */
@@ -146,11 +155,11 @@ export class Report {
 
   /** What no reader should take from it. */
   get doesNotShow(): string[] {
-    const absent = [this.passed('mail') ? 'meta_agreed' : 'meta_received', 'identity'];
-    if (!this.passed('anchor')) absent.push('time');
-    absent.push('today');
-    absent.push(this.passed('receipt') ? 'readme' : 'token_alone');
-    if (this.facts.keys_from === 'bundle') absent.push('keys');
-    return absent;
+    const names = ['meta_received', 'identity'];
+    if (!this.passed('anchor')) names.push('time');
+    names.push('today');
+    names.push(this.passed('receipt') ? 'readme' : 'token_alone');
+    if (this.facts.keys_from === 'bundle') names.push('keys');
+    return names;
   }
 }

@@ -85,7 +85,7 @@ async function verifyBy(cms: UnverifiedCms, data: Bytes, chain: Certificate[]): 
   const info = readInfo(cms.content);
   const seen = new Uint8Array(await crypto.subtle.digest(info.hash, data));
   if (!sameBytes(seen, info.imprint)) throw new ObjectionError('timestamp_invalid', 'the token is for other bytes');
-  await verifyCms(cms, own, cms.content, 'timestamp_invalid');
+  await verifyCms(cms, own, cms.content, { code: 'timestamp_invalid' });
   requireTimeStamping(own);
   await verifyChain(chain, info.atS);
   return { atS: info.atS, authority: own.name, saysQualified: info.saysQualified || saysQualified(own) };

@@ -3,17 +3,18 @@
  * The same checks as the register's own verifier (server/usecases/verify_bundle.py), in the same order, with the same codes.
  */
 import { ASIC_MANIFEST, TIMESTAMP, unpackContainer, verifyContainer } from './asice';
-import { type Document, readDocument, verifyDocument } from './documents';
+import { readDocument, type SignedDocument } from './documents';
 import { type Bytes, formatJson, type Json, parseJson, parseUtf8, sameBytes, utf8 } from './encoding';
 import { ObjectionError } from './errors';
 import { thumbprint } from './jws';
 import { quorumMet, verifyWitnesses } from './log-policies';
-import { filesUnder, type Manifest, verifyManifest } from './manifest';
+import { fileNamed, filesUnder, type Manifest, verifyManifest } from './manifest';
+import { verifyCheckpoint } from './notes';
 import { parseTrustPolicy, type TrustPolicy } from './policies';
 import { parseProof, verifyProof } from './proofs';
 import { type VerifiedReceipt, verifyEvidence, verifyReceipt } from './receipts';
-import { type CheckId, Report, type Saying, say } from './reports';
-import { verifyStanding } from './standing';
+import { absent, type CheckId, type Facts, Report, type Saying, say } from './reports';
+import { checkLater, checkStatus, nothingLater } from './standing';
 import { embeddedChain, type Timestamp, verifyTimestamp } from './timestamps';
 import { type VerifiedToken, verifyToken, verifyTokenOfReceipt } from './tokens';
 
@@ -22,6 +23,7 @@ const [ZIP, PDF] = [utf8('PK\u0003\u0004'), utf8('%PDF-')];
 const TOKEN = /^\s*(ey[A-Za-z0-9_-]*\.[A-Za-z0-9_.~-]+)\s*$/;
 const MAX_TOKEN_BYTES = 131_072;
 const MAX_NAME = 200;
+const ANCHORS = 'anchors/';
 
 /** A policy that the reader chose to trust. `source`: who gave it, for the words. */
 export interface PinnedPolicy {
@@ -35,6 +37,8 @@ export interface Verifying {
   pinned: PinnedPolicy | undefined;
   /** The reader's clock: only for how long ago something was. */
   nowS: number;
+  /** A status list newer than the one in the bundle. */
+  status?: Bytes | undefined;
   onCheck?: (id: CheckId) => Promise<void>;
 }
 
@@ -69,7 +73,7 @@ export async function verifyProofFile(raw: Bytes, how: Verifying): Promise<Repor
   return report;
 }
 
-type Opened = Parts & { document?: Document };
+type Opened = Parts & { document?: SignedDocument };
 
 async function readContainer(report: Report, raw: Bytes): Promise<Opened | undefined> {
   let files: Map<string, Bytes> | undefined;
@@ -84,7 +88,7 @@ async function readContainer(report: Report, raw: Bytes): Promise<Opened | undef
 }
 
 async function readPdf(report: Report, raw: Bytes): Promise<Opened | undefined> {
-  let document: Document | undefined;
+  let document: SignedDocument | undefined;
   await report.check('container', async () => {
     document = await readDocument(raw);
     return say('container_pdf');
@@ -123,13 +127,11 @@ async function verifyBundle(
   report: Report,
   open: () => Promise<Opened | undefined>,
   form: 'container-time' | 'document',
-  { pinned, nowS }: Verifying,
+  { pinned, nowS, status }: Verifying,
 ): Promise<void> {
   const opened = await open();
   if (!opened) {
-    report.unchecked('files', form, 'policy', 'pinned', 'receipt', 'evidence', 'token', 'disclosures', 'token-receipt');
-    report.unchecked('log');
-    sayWhatIsAbsent(report);
+    sayUnreadable(report, form);
     return;
   }
   const { files, manifest, document } = opened;
@@ -139,27 +141,36 @@ async function verifyBundle(
   if (receipt) await checkEvidence(report, files, receipt, manifest);
   else report.unchecked('evidence');
   const token = await checkToken(report, files.get('token.sd-jwt'), policy);
+  report.notPresent('holder', say('holder_none'));
   if (!receipt || !token) {
-    report.unchecked('token-receipt', 'log', 'witnesses', 'anchor');
+    report.unchecked('token-receipt', 'log');
   } else {
     await checkTokenOfReceipt(report, token, receipt);
     await checkLog(report, files, receipt, token, policy);
   }
-  await verifyStanding(report, { files, manifest, receipt, token, policy, nowS });
-  sayWhatIsAbsent(report);
+  await checkWitnesses(report, files, policy);
+  await checkAnchors(report, files, policy);
+  const later = await checkLater(report, { files, manifest, receipt, policy });
+  await checkStatus(report, status ?? files.get('status.jwt'), { token, policy, later, nowS });
 }
 
-async function checkDocument(report: Report, document: Document, policy: TrustPolicy | undefined): Promise<void> {
+function sayUnreadable(report: Report, form: 'container-time' | 'document'): void {
+  report.unchecked('files', form, 'policy', 'receipt', 'evidence', 'token', 'disclosures', 'token-receipt');
+  report.unchecked('log', 'witnesses', 'anchor', 'status');
+  for (const id of ['pinned', 'later', 'mail'] as const) report.notPresent(id, say('unreadable'));
+  report.notPresent('holder', say('holder_none'));
+}
+
+async function checkDocument(report: Report, document: SignedDocument, policy: TrustPolicy | undefined): Promise<void> {
   await report.check('document', async () => {
-    const { signer, point, stamp } = await verifyDocument(document);
     const keys = [...(policy?.issuerKeys.values() ?? [])];
-    if (!policy || !point || !keys.some((key) => sameBytes(key.point, point))) {
-      throw new ObjectionError('document_issuer_unknown', 'signed with a key that the policy does not trust');
+    if (!policy || !keys.some(({ point }) => sameBytes(point, document.signerPoint))) {
+      throw new ObjectionError('document_signature_invalid', 'signed by a key that is not the register\'s');
     }
-    const values = { signer: signer.slice(0, MAX_NAME), issuer: policy.issuer };
-    if (!stamp) return say('document', values);
+    const stamp = document.timestamp && (await byUnknown(document.timestamp, document.signature));
+    if (!stamp) return say('document', { issuer: policy.issuer });
     const authority = stamp.authority.slice(0, MAX_NAME);
-    return say('document_stamped', { ...values, time: { time: stamp.atS }, authority });
+    return say('document_stamped', { issuer: policy.issuer, time: { time: stamp.atS }, authority });
   });
 }
 
@@ -254,11 +265,10 @@ async function checkToken(
     return undefined;
   }
   const { claims, disclosed } = token;
-  const { idx, uri } = claims.status.status_list;
+  const { uri } = claims.status.status_list;
   report.facts.issuer = claims.iss;
   report.facts.received_at = claims.received_at;
-  report.facts.status_uri = uri;
-  report.facts.status_index = idx;
+  report.statusUri = uri;
   report.facts.disclosed = Object.fromEntries(disclosed);
   if (disclosed.size === 0) report.notPresent('disclosures', say('disclosures_none'));
   else await report.check('disclosures', async () => say('disclosures', { slots: { list: slotNames(disclosed) } }));
@@ -286,8 +296,7 @@ async function checkLog(
   { claims }: VerifiedToken,
   policy: TrustPolicy | undefined,
 ): Promise<void> {
-  let note = '';
-  const logged = await report.check('log', async () => {
+  await report.check('log', async () => {
     if (!policy) throw new ObjectionError('policy_malformed', 'without a policy there is no log to trust');
     const text = parseUtf8(fileNamed(files, 'proof.tlog-proof'), 'proof_malformed');
     const recorded = { kind: 'objection', receiptSha256: receipt.sha256, receivedAtS: claims.received_at };
@@ -295,90 +304,86 @@ async function checkLog(
     if (checkpoint.origin !== claims.log.origin || index !== BigInt(claims.log.index)) {
       throw new ObjectionError('proof_mismatch', 'the token names another place in the log');
     }
-    note = parseProof(text).checkpointNote;
-    if (!sameBytes(fileNamed(files, 'checkpoint.txt'), utf8(note))) {
+    if (!sameBytes(fileNamed(files, 'checkpoint.txt'), utf8(parseProof(text).checkpointNote))) {
       throw new ObjectionError('proof_mismatch', 'checkpoint.txt is not the checkpoint of the proof');
     }
     const [at, size] = [Number(index), Number(checkpoint.size)];
     Object.assign(report.facts, { log_origin: checkpoint.origin, log_index: at, log_size: size });
     return say('log', { index: at, origin: checkpoint.origin, size });
   });
-  if (!logged || !policy) {
-    report.unchecked('witnesses', 'anchor');
-    return;
-  }
-  await checkWitnesses(report, note, policy, filesUnder(files, 'anchors/').size > 0);
-  await checkAnchors(report, files, policy);
 }
 
-async function checkWitnesses(report: Report, note: string, { log }: TrustPolicy, anchored: boolean): Promise<void> {
-  const cosigned = await verifyWitnesses(note, log);
-  const met = quorumMet(
-    log,
-    cosigned.map(([name]) => name),
-  );
-  if (cosigned.length === 0 && log.quorum === 'none') {
-    report.notPresent('witnesses', say('witnesses_none'));
-  } else if (met) {
-    const list = cosigned.map(([name, time]) => say('by_at', { name, time: { time } }));
-    await report.check('witnesses', async () => say('witnesses', { list: { list } }));
-  } else if (!anchored) {
-    report.notPresent('witnesses', say('witnesses_recorded'));
-  } else {
-    await report.check('witnesses', async () => {
-      throw new ObjectionError('quorum_missed', 'fewer witnesses have cosigned than the policy asks for');
-    });
-  }
-}
-
-async function checkAnchors(report: Report, files: Map<string, Bytes>, policy: TrustPolicy): Promise<void> {
-  const anchors = filesUnder(files, 'anchors/');
-  if (anchors.size === 0) {
-    report.notPresent('anchor', say('anchor_none'));
+/** A proof that is only recorded cannot have witnesses yet; an anchored one must have the policy's quorum. */
+async function checkWitnesses(
+  report: Report,
+  files: Map<string, Bytes>,
+  policy: TrustPolicy | undefined,
+): Promise<void> {
+  const raw = files.get('checkpoint.txt');
+  if (!policy || !raw) {
+    report.unchecked('witnesses');
     return;
   }
-  const [independent, others]: [Saying[], Saying[]] = [[], []];
-  const known = await report.check('anchor', async () => {
-    const checkpoint = fileNamed(files, 'checkpoint.txt');
-    for (const [file, token] of anchors) {
+  await report.check('witnesses', async () => {
+    const note = parseUtf8(raw, 'note_malformed');
+    await verifyCheckpoint(note, policy.log.key);
+    const seen = await verifyWitnesses(note, policy.log);
+    const names = seen.map(([name]) => name);
+    if (!quorumMet(policy.log, names)) {
+      if (filesUnder(files, ANCHORS).size === 0) return absent(say('witnesses_recorded'));
+      throw new ObjectionError('quorum_missed', 'not seen by as many witnesses as the policy wants');
+    }
+    if (seen.length === 0) return absent(say('witnesses_none'));
+    report.facts.witnesses = seen.map(([name, at]) => ({ name, at }));
+    return say('list', { list: { list: seen.map(([name, time]) => say('by_at', { name, time: { time } })) } });
+  });
+}
+
+async function checkAnchors(report: Report, files: Map<string, Bytes>, policy: TrustPolicy | undefined): Promise<void> {
+  const anchors = filesUnder(files, ANCHORS);
+  report.facts.state = anchors.size > 0 ? 'anchored' : 'recorded';
+  if (anchors.size === 0) return report.notPresent('anchor', say('anchor_none'));
+  const checkpoint = files.get('checkpoint.txt');
+  if (!policy || !checkpoint) return report.unchecked('anchor');
+  await report.check('anchor', async () => {
+    const list: Saying[] = [];
+    const facts: NonNullable<Facts['anchors']> = [];
+    for (const [file, token] of [...anchors].sort(([one], [other]) => (one < other ? -1 : 1))) {
       const name = file.replace(/\.tst$/, '');
       const authority = policy.timeAuthorities.find((one) => one.name === name);
-      const stamp = authority
-        ? await verifyTimestamp(token, checkpoint, authority.certificates)
-        : await byUnknown(token, checkpoint);
-      if (authority?.trusted && stamp) noteAnchor(report, name, stamp);
-      (authority?.trusted ? independent : others).push(stampSaying(name, stamp));
+      if (!authority) {
+        list.push(say('by_unknown', { name }));
+        continue;
+      }
+      const stamp = await verifyTimestamp(token, checkpoint, authority.certificates);
+      facts.push({ authority: name, at: stamp.atS, trusted: authority.trusted });
+      list.push(stampSaying(name, authority.trusted, stamp));
     }
-    return say('anchor', { list: { list: independent } });
+    report.facts.anchors = facts;
+    // A local clock proves nothing alone, however well its token holds. The earliest independent one counts.
+    const [first] = facts.filter(({ trusted }) => trusted).sort((one, other) => one.at - other.at);
+    if (!first) return absent(say('anchor_local', { list: { list } }));
+    report.facts.anchored_at = first.at;
+    return say('list', { list: { list } });
   });
-  // Passing needs an independent one; a local clock proves nothing alone, however well its token holds.
-  if (known && independent.length === 0)
-    report.replace('anchor', 'not-present', say('anchor_local', { list: { list: others } }));
 }
 
-/** A token by an authority that nobody named: its time is told, if it has any. */
-async function byUnknown(token: Bytes, checkpoint: Bytes): Promise<Timestamp | undefined> {
+function stampSaying(name: string, trusted: boolean, { atS, authority, saysQualified }: Timestamp): Saying {
+  const key = !trusted ? 'by_local' : saysQualified ? 'by_qualified' : 'by_independent';
+  return say(key, { name, authority: authority.slice(0, MAX_NAME), time: { time: atS } });
+}
+
+/** A token by an authority that nobody vouches for: its time is told, if it has any. */
+async function byUnknown(token: Bytes, data: Bytes): Promise<Timestamp | undefined> {
   try {
-    return await verifyTimestamp(token, checkpoint, await embeddedChain(token));
+    return await verifyTimestamp(token, data, await embeddedChain(token));
   } catch (error) {
     if (error instanceof ObjectionError) return undefined;
     throw error;
   }
 }
 
-function stampSaying(name: string, stamp: Timestamp | undefined): Saying {
-  if (!stamp) return say('stamp_unreadable', { name });
-  return say(stamp.saysQualified ? 'by_at_qualified' : 'by_at', { name, time: { time: stamp.atS } });
-}
-
-/** The earliest independent time is the one that counts. */
-function noteAnchor({ facts }: Report, name: string, { atS }: Timestamp): void {
-  if (facts.anchored_at !== undefined && facts.anchored_at <= atS) return;
-  facts.anchored_at = atS;
-  facts.anchored_by = name;
-}
-
-async function verifyTokenAlone(report: Report, text: string, { pinned }: Verifying): Promise<void> {
+async function verifyTokenAlone(report: Report, text: string, { pinned, nowS, status }: Verifying): Promise<void> {
   if (pinned) await sayPinned(report, pinned);
   else report.notPresent('pinned', say('pinned_token'));
   const token = await checkToken(report, utf8(text), pinned?.policy);
@@ -397,28 +402,13 @@ async function verifyTokenAlone(report: Report, text: string, { pinned }: Verify
       ...place,
     });
   }
-  report.notPresent('receipt', say('token_alone'));
-  report.notPresent('evidence', say('token_alone'));
+  for (const id of ['receipt', 'evidence', 'later', 'witnesses', 'anchor'] as const) {
+    report.notPresent(id, say('token_alone'));
+  }
   report.notPresent('log', say('token_alone_log'));
-  sayWhatIsAbsent(report);
-}
-
-function sayWhatIsAbsent(report: Report): void {
-  const absent: [CheckId, string][] = [
-    ['witnesses', 'witnesses_none'],
-    ['anchor', 'anchor_none'],
-    ['later', 'later_none'],
-    ['mail', 'mail_none'],
-    ['status', 'status_none'],
-    ['holder', 'holder_none'],
-  ];
-  for (const [id, key] of absent) if (!report.has(id)) report.notPresent(id, say(key));
-}
-
-export function fileNamed(files: Map<string, Bytes>, name: string): Bytes {
-  const file = files.get(name);
-  if (!file) throw new ObjectionError('bundle_file_missing', `${name} is not in the bundle`);
-  return file;
+  if (status) await checkStatus(report, status, { token, policy: pinned?.policy, later: nothingLater(), nowS });
+  else report.notPresent('status', say('status_none'));
+  report.notPresent('holder', say('holder_none'));
 }
 
 function startsWith(raw: Bytes, prefix: Bytes): boolean {

@@ -109,7 +109,7 @@ function factsView(facts: Facts, speech: Speech): HTMLElement {
     ['fact_received_at', ...(at(facts.received_at, speech.t('clock_register')) ?? [undefined])],
     [
       'fact_anchored_at',
-      ...(at(facts.anchored_at, speech.t('clock_authority', { name: facts.anchored_by ?? '' })) ?? [undefined]),
+      ...(at(facts.anchored_at, speech.t('clock_authority', { name: stampedBy(facts) })) ?? [undefined]),
     ],
     ...disclosedRows(facts),
     ['fact_issuer', facts.issuer],
@@ -123,6 +123,10 @@ function factsView(facts: Facts, speech: Speech): HTMLElement {
     h('h3', {}, speech.t('facts_heading')),
     h('dl', { class: 'facts' }, ...present(rows.map(([term, value, note]) => factRow(term, value, note, speech)))),
   );
+}
+
+function stampedBy({ anchors = [], anchored_at }: Facts): string {
+  return anchors.find(({ at, trusted }) => trusted && at === anchored_at)?.authority ?? '';
 }
 
 function disclosedRows({ disclosed = {} }: Facts): [WordKey, string, string][] {
