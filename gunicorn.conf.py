@@ -1,6 +1,9 @@
 """gunicorn's settings; every number with its reason."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 from server.settings import load_settings
@@ -29,13 +32,24 @@ worker_tmp_dir = "/dev/shm"  # noqa: S108
 control_socket_disable = True
 
 
+def when_ready(server: Any) -> None:
+    """Start the worker beside the server. It ends with us, however we end: the pipe that it reads from closes then."""
+    if _settings.worker:
+        read_end, server.worker_pipe = os.pipe()
+        command = [sys.executable, "-m", "server.cli", "worker", "--until-eof"]
+        server.worker_process = subprocess.Popen(command, stdin=read_end, cwd=Path(__file__).parent)
+        os.close(read_end)
+
+
 def pre_fork(server: Any, worker: Any) -> None:
     """Choose the core that the fewest processes have."""
     taken = [other.core for other in server.WORKERS.values()]
     worker.core = min(_cores, key=taken.count)
 
 
-def post_fork(_server: Any, worker: Any) -> None:
+def post_fork(server: Any, worker: Any) -> None:
     """Stay on one core: its threads hand the interpreter lock to each other dozens of times a request, and to wake
     another core each time cost a quarter of the throughput."""
     os.sched_setaffinity(0, {worker.core})
+    if _settings.worker:
+        os.close(server.worker_pipe)  # only the arbiter's end may keep the worker alive

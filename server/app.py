@@ -9,6 +9,7 @@ from flask import Flask, Response, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from server.settings import Settings
+from server.usecases.check_witnesses import check_witnesses
 from server.usecases.register import Register, open_storage, start_register
 from server.web import pages, publication, receipts, verifications
 from server.web.limits import create_limiter
@@ -60,7 +61,9 @@ def open_register(settings: Settings) -> Register:
         public_url=settings.public_url,
         log_origin=settings.log_origin,
         create=True,
+        anchors_file=settings.anchors,
     )
+    check_witnesses(storage)
     return start_register(
         storage,
         public_url=settings.public_url,

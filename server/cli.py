@@ -16,6 +16,8 @@ import click
 from server.errors import ObjectionError
 
 if TYPE_CHECKING:
+    import threading
+
     from server.core.policies import TrustPolicy
     from server.usecases.register import Storage
     from server.usecases.verification_report import Report
@@ -120,6 +122,53 @@ def serve(practice: bool) -> None:
     os.execve(sys.executable, [sys.executable, "-m", *arguments], environment)  # noqa: S606 (no shell wanted)
 
 
+@main.command()
+@click.option("--until-eof", is_flag=True, hidden=True, help="Stop when standard input ends: gunicorn's conf wants it.")
+@_one_line
+def worker(until_eof: bool) -> None:
+    """Anchor the log, until stopped: witnesses cosign it, time authorities stamp it.
+
+    `objection serve` starts one. Several may run: one works, the others wait for it to end.
+    """
+    import logging
+    import signal
+    import threading
+
+    from server.settings import Settings
+    from server.worker import run_worker
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    if until_eof:
+        threading.Thread(target=_stop_at_eof, args=[stop], daemon=True).start()
+    run_worker(Settings.from_env(os.environ), stop=stop)
+
+
+@main.command()
+@click.option("--key", "key_file", required=True, metavar="FILE", help="The witness's key; made if it does not exist.")
+@click.option("--name", required=True, help="The witness's name, for example witness.example.org.")
+@click.option("--log", "logs", required=True, multiple=True, metavar="VKEY", help="A log to witness, by its key.")
+@click.option("--state", required=True, metavar="FILE", help="Where to remember what was cosigned. Never to be lost.")
+@click.option("--listen", default="127.0.0.1:8100", show_default=True, metavar="HOST:PORT")
+@_one_line
+def witness(key_file: str, name: str, logs: tuple[str, ...], state: str, listen: str) -> None:
+    """Run a witness for the logs of registers that somebody else runs, until stopped.
+
+    It cosigns a log's checkpoint only when the log has done nothing but grow since the last one. Put a TLS proxy in
+    front. `objection keys show` of the register prints the VKEY of its log; the line printed here is for its operator.
+    """
+    from server.core.notes import format_verifier_key, parse_verifier_key
+    from server.witness import open_witness, serve_witness
+
+    known = [parse_verifier_key(text) for text in logs]
+    service = open_witness(Path(key_file), name=name, logs=known, state=Path(state))
+    click.echo(f"witness {name} {format_verifier_key(service.verifier)}")
+    sys.stdout.flush()
+    serve_witness(service, listen=listen)
+
+
 @main.group()
 def keys() -> None:
     """Show this register's public keys."""
@@ -180,6 +229,11 @@ def log_check() -> None:
     click.echo("✓ the log is consistent")
 
 
+def _stop_at_eof(stop: "threading.Event") -> None:
+    sys.stdin.buffer.read()
+    stop.set()
+
+
 def _open_storage() -> "Storage":
     from server.settings import Settings
     from server.usecases.register import open_storage
@@ -191,6 +245,7 @@ def _open_storage() -> "Storage":
         public_url=settings.public_url,
         log_origin=settings.log_origin,
         create=False,
+        anchors_file=settings.anchors,
     )
 
 

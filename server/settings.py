@@ -35,6 +35,8 @@ class Settings:
     trusted_proxies: int
     practice: bool
     log_requests: bool
+    anchors: Path | None
+    worker: bool
     bind: str
     workers: int
 
@@ -56,6 +58,8 @@ class Settings:
             trusted_proxies=reader.read("TRUSTED_PROXIES", _count, "0"),
             practice=reader.read("PRACTICE", _switch, "off"),
             log_requests=reader.read("LOG_REQUESTS", _switch, "off"),
+            anchors=reader.read("ANCHORS", _optional_path, ""),
+            worker=reader.read("WORKER", _switch, "on"),
             bind=reader.read("BIND", _bind, "127.0.0.1:8000"),
             workers=reader.read("WORKERS", _positive, str(len(os.sched_getaffinity(0)))),
         )
@@ -95,6 +99,10 @@ def _path(text: str) -> Path:
     if not text:
         raise ValueError("must name a folder")
     return Path(text).absolute()
+
+
+def _optional_path(text: str) -> Path | None:
+    return Path(text).absolute() if text else None
 
 
 def _url(text: str) -> str:

@@ -317,5 +317,3 @@ def _refuse_other_files(everything: list[PdfObject], count: int) -> None:
     specified = sum("EF" in dictionary for item in everything for dictionary in walk(item.value))
     if embedded != count or specified != count:
         raise malformed("the document embeds files that it does not list")
-
-

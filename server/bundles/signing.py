@@ -68,11 +68,11 @@ class _Stamping(signers.SimpleSigner):
 
     async def unsigned_attrs(
         self,
-        digest_algorithm: str,  # noqa: ARG002
+        digest_algorithm: str,
         signature: bytes,
-        signed_attrs: cms.CMSAttributes,  # noqa: ARG002
-        timestamper: object = None,  # noqa: ARG002
-        dry_run: bool = False,  # noqa: ARG002
+        signed_attrs: cms.CMSAttributes,
+        timestamper: object = None,
+        dry_run: bool = False,
     ) -> cms.CMSAttributes:
         token = cms.ContentInfo.load(self.stamp(signature))
         return cms.CMSAttributes([cms.CMSAttribute({"type": "signature_time_stamp_token", "values": [token]})])

@@ -1,4 +1,4 @@
-"""Merkle tree hashes and inclusion paths (RFC 6962, RFC 9162), over tiles of 256 hashes (C2SP tlog-tiles)."""
+"""Merkle tree hashes, inclusion and consistency (RFC 6962, RFC 9162), over tiles of 256 hashes (C2SP tlog-tiles)."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
@@ -49,6 +49,43 @@ def root_from_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) ->
     return root
 
 
+def verify_consistency(*, old_size: int, old_root: bytes, size: int, root: bytes, path: Sequence[bytes]) -> None:
+    """Make sure that the log of ``size`` leaves under ``root`` begins with the one of ``old_size`` under ``old_root``.
+
+    Raises VerificationError ``consistency_mismatch``. Every log begins with the empty one; its path, like that of a log
+    to itself, is empty. (RFC 9162, section 2.1.4.2.)
+    """
+    if not 0 <= old_size <= size:
+        raise VerificationError("consistency_mismatch", "the older log is the larger one")
+    if old_size in {0, size}:
+        if path or (old_size == size and old_root != root) or (old_size == 0 and old_root != EMPTY_ROOT):
+            raise VerificationError("consistency_mismatch", "the same size with another root, or a path to nowhere")
+        return
+    # A complete old tree is a node of the new one, which the path then leaves out.
+    hashes = [old_root, *path] if old_size & (old_size - 1) == 0 else list(path)
+    node, last = old_size - 1, size - 1
+    while node & 1:
+        node >>= 1
+        last >>= 1
+    if not path:
+        raise VerificationError("consistency_mismatch", "the path is too short")
+    old, new = hashes[0], hashes[0]
+    for sibling in hashes[1:]:
+        if last == 0:
+            raise VerificationError("consistency_mismatch", "the path is too long")
+        if node & 1 or node == last:
+            old, new = node_hash(sibling, old), node_hash(sibling, new)
+            while not node & 1 and node:
+                node >>= 1
+                last >>= 1
+        else:
+            new = node_hash(new, sibling)
+        node >>= 1
+        last >>= 1
+    if last or old != old_root or new != root:
+        raise VerificationError("consistency_mismatch", "the newer log does not begin with the older one")
+
+
 class TileTree:
     """A log's tree of ``size`` leaves, read from its tiles and extended in memory.
 
@@ -88,6 +125,27 @@ class TileTree:
             else:
                 path.append(self._range_hash(start, middle))
                 start = middle
+        path.reverse()
+        return path
+
+    def consistency_path(self, old_size: int) -> list[bytes]:
+        """Return the proof that this log begins with its first ``old_size`` leaves (RFC 9162, section 2.1.4.1)."""
+        if not 0 <= old_size <= self.size:
+            raise LogInconsistent("log_inconsistent", f"no log of {old_size} leaves in one of {self.size}")
+        if old_size in {0, self.size}:
+            return []
+        path: list[bytes] = []
+        start, end = 0, self.size
+        while old_size != end:
+            middle = start + _largest_power_below(end - start)
+            if old_size <= middle:
+                path.append(self._range_hash(middle, end))
+                end = middle
+            else:
+                path.append(self._range_hash(start, middle))
+                start = middle
+        if start:  # else the old log is a complete subtree, whose root the verifier has
+            path.append(self._range_hash(start, end))
         path.reverse()
         return path
 

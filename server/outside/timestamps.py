@@ -5,6 +5,7 @@ nothing to a stranger: its name says so, and every output repeats it.
 """
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
@@ -26,6 +27,11 @@ from server.outside.certificates import make_leaf, make_root
 AUTHORITY_NAME = "Local time authority of the register, UNTRUSTED"
 _POLICY = "1.3.6.1.4.1.4146.2.3.1.999"  # no published policy stands behind a local authority
 _UNREADABLE = (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+_QC_STATEMENTS = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.3")
+_QC_COMPLIANCE = "0.4.0.1862.1.1"
+_QC_TYPE = "0.4.0.1862.1.6"
+_QC_ESEAL = "0.4.0.1862.1.6.2"
+_QC_TIMESTAMP = "0.4.0.19422.1.1"
 _GRANTED = bytes.fromhex("3003020100")  # PKIStatusInfo { status granted(0) }
 
 
@@ -62,7 +68,7 @@ class LocalAuthority:
         """DER, as a policy lists them: its own first, its root last."""
         return _der(self.certificate), _der(self.root)
 
-    def timestamp(self, data: bytes, *, now: datetime) -> bytes:
+    def timestamp(self, data: bytes, *, now: datetime, nonce: int | None = None) -> bytes:
         """Return a TimeStampToken (DER) that says: ``data`` existed at ``now``, by this machine's clock."""
         info = tsp.TSTInfo(
             {
@@ -71,7 +77,7 @@ class LocalAuthority:
                 "message_imprint": {"hash_algorithm": _sha256_algorithm(), "hashed_message": sha256(data)},
                 "serial_number": secrets.randbits(63),
                 "gen_time": now.astimezone(UTC).replace(microsecond=0),
-                "nonce": secrets.randbits(63),
+                "nonce": secrets.randbits(63) if nonce is None else nonce,
             }
         ).dump()
         attributes = self._signed_attributes(info, now)
@@ -132,20 +138,35 @@ def create_local_authority(*, now: datetime) -> LocalAuthority:
 
 @dataclass(frozen=True)
 class TrustedAuthority:
-    """An authority whose time is believed: its own certificate, pinned, and the root above it."""
+    """An authority whose time is believed: its own certificate, pinned, the root above it, and what is between."""
 
     certificate: x509.Certificate
     root: x509.Certificate
+    intermediates: tuple[x509.Certificate, ...] = ()
+
+    @classmethod
+    def from_der(cls, certificates: Sequence[bytes]) -> Self:
+        """Read a policy's list: its own first, its root last. Raises ParseError ``policy_malformed``."""
+        try:
+            own, *others = [x509.load_der_x509_certificate(der) for der in certificates]
+        except _UNREADABLE as error:
+            raise ParseError("policy_malformed", "a time authority's certificate cannot be read") from error
+        return cls(own, others[-1] if others else own, tuple(others[:-1]))
 
 
-def verify_timestamp(token: bytes, data: bytes, *, trusted: TrustedAuthority) -> datetime:
-    """Return the time at which ``trusted`` saw ``data``. Revocation is not checked.
+def verify_timestamp(token: bytes, data: bytes, *, trusted: TrustedAuthority, nonce: int | None = None) -> datetime:
+    """Return the time at which ``trusted`` saw ``data``; its certificate must have been valid then.
 
-    Raises ParseError ``timestamp_malformed``, VerificationError ``timestamp_invalid`` when the token is for other
-    bytes, by another authority, or its signature does not hold.
+    Revocation is not checked. Raises ParseError ``timestamp_malformed``, VerificationError ``timestamp_invalid`` when
+    the token is for other bytes, by another authority, with another nonce, or its signature does not hold.
     """
     response = _as_response(token)
-    verifier = VerifierBuilder(tsa_certificate=trusted.certificate, roots=[trusted.root]).build()
+    verifier = VerifierBuilder(
+        tsa_certificate=trusted.certificate,
+        intermediates=list(trusted.intermediates),
+        roots=[trusted.root],
+        nonce=nonce,
+    ).build()
     try:
         verifier.verify_message(response, data)
         return response.tst_info.gen_time
@@ -168,6 +189,52 @@ def embedded_authority(token: bytes) -> TrustedAuthority:
     if len(roots) != 1 or len(others) != 1:
         raise ParseError("timestamp_malformed", "the time token does not carry its authority's certificate and root")
     return TrustedAuthority(others[0], roots[0])
+
+
+def is_qualified(certificate: x509.Certificate, token: bytes) -> bool:
+    """Tell whether certificate or token *say* that this is a qualified electronic time stamp (eIDAS Art. 42).
+
+    Either the certificate's QcStatements name a qualified certificate for electronic seals (EN 319 412-5), or the token
+    carries the qualified time-stamp statement (EN 319 422). Ask it only of a token that ``verify_timestamp`` accepted.
+    Whether the authority was on its country's trusted list then, nobody here has looked.
+    """
+    try:
+        extension = certificate.extensions.get_extension_for_oid(_QC_STATEMENTS).value
+        statements = _parse_statements(extension.public_bytes())
+    except (x509.ExtensionNotFound, *_UNREADABLE):
+        statements = {}
+    if _QC_COMPLIANCE in statements and _QC_ESEAL in statements.get(_QC_TYPE, frozenset()):
+        return True
+    return _QC_TIMESTAMP in _token_statements(token)
+
+
+def _token_statements(token: bytes) -> dict[str, frozenset[str]]:
+    try:
+        content = cms.ContentInfo.load(token)["content"]["encap_content_info"]["content"].parsed
+        extensions = content["extensions"]
+        if not extensions:
+            return {}
+        for extension in extensions:
+            if extension["extn_id"].dotted == _QC_STATEMENTS.dotted_string:
+                return _parse_statements(bytes(extension["extn_value"]))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return {}
+    return {}
+
+
+def _parse_statements(raw: bytes) -> dict[str, frozenset[str]]:
+    """Return the ids of QCStatements (RFC 3739); that of the type with the types it lists. Raises ValueError."""
+    statements: dict[str, frozenset[str]] = {}
+    for statement in core.SequenceOf.load(raw, spec=_QcStatement, strict=True):
+        name, types = statement["id"].dotted, []
+        if name == _QC_TYPE and isinstance(statement["info"], core.Any):
+            types = core.SequenceOf.load(statement["info"].dump(), spec=core.ObjectIdentifier, strict=True)
+        statements[name] = frozenset(each.dotted for each in types)
+    return statements
+
+
+class _QcStatement(core.Sequence):  # type: ignore[misc]
+    _fields = [("id", core.ObjectIdentifier), ("info", core.Any, {"optional": True})]  # noqa: RUF012 (asn1crypto's way)
 
 
 def authority_name(authority: TrustedAuthority) -> str:

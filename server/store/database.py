@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 from server.errors import Unavailable
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+_LEADER_LOCK = 4207216
 _POOL_SIZE = 40  # a connection for each of gunicorn's threads, and some
 
 
@@ -25,6 +26,7 @@ class Database:
     def __init__(self, url: str, *, lock_file: Path) -> None:
         self.engine = _connect(url)
         self._queue = _FileQueue(lock_file)
+        self._leader_file = lock_file.with_name("worker.lock")
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -49,6 +51,23 @@ class Database:
         with self._queue.turn():
             yield
 
+    @contextmanager
+    def leading(self) -> Iterator["Leadership | None"]:
+        """Lead the workers of this database until the end of the block, or yield None while another one does.
+
+        The lock goes with the process, however that ends; on PostgreSQL, where it spans machines, with its connection.
+        """
+        if self.engine.dialect.name == "postgresql":
+            with _translated(), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                led = connection.exec_driver_sql(f"SELECT pg_try_advisory_lock({_LEADER_LOCK})").scalar_one()
+                try:
+                    yield Leadership(connection) if led else None
+                finally:
+                    connection.invalidate()  # a pooled connection would keep the lock
+        else:
+            with _file_lock(self._leader_file) as led:
+                yield Leadership(None) if led else None
+
     def migrate(self) -> None:
         """Bring the tables to the newest revision. On PostgreSQL, replicas take turns by an advisory lock."""
         config = Config()
@@ -71,6 +90,34 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+class Leadership:
+    """The right to do what only one process may do."""
+
+    def __init__(self, connection: Connection | None) -> None:
+        self._connection = connection
+
+    def verify(self) -> None:
+        """Raises Unavailable when the database dropped the connection, and with it the lock."""
+        if self._connection is not None:
+            with _translated():
+                self._connection.exec_driver_sql("SELECT 1")
+
+
+@contextmanager
+def _file_lock(path: Path) -> Iterator[bool]:
+    """Hold a lock on ``path``, or yield False when another process does."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(file)
 
 
 class _FileQueue:

@@ -12,7 +12,7 @@ from server.store.tables import log_entries, log_head, log_tiles
 _HEAD_ID = 1
 
 
-_READ_HEAD = select(log_head.c.origin, log_head.c.size, log_head.c.checkpoint)
+_READ_HEAD = select(log_head.c.origin, log_head.c.size, log_head.c.checkpoint, log_head.c.halted)
 _LOCK_HEAD = _READ_HEAD.with_for_update()
 _MOVE_HEAD = (
     update(log_head)
@@ -26,9 +26,12 @@ _REPLACE_TILE = update(log_tiles).where(_THIS_TILE).values(hashes=bindparam("new
 
 @dataclass(frozen=True)
 class Head:
+    """``halted``: why nothing may be signed any more, if so."""
+
     origin: str
     size: int
     checkpoint: str
+    halted: str | None = None
 
 
 def create_head(connection: Connection, head: Head) -> None:
@@ -40,7 +43,7 @@ def create_head(connection: Connection, head: Head) -> None:
 def read_head(connection: Connection, *, lock: bool = False) -> Head | None:
     """Return the head, or None before the first start. ``lock`` keeps every other writer out until the commit."""
     row = connection.execute(_LOCK_HEAD if lock else _READ_HEAD).one_or_none()
-    return None if row is None else Head(row.origin, row.size, row.checkpoint)
+    return None if row is None else Head(row.origin, row.size, row.checkpoint, row.halted)
 
 
 def move_head(connection: Connection, *, old_size: int, size: int, checkpoint: str) -> None:
@@ -49,6 +52,11 @@ def move_head(connection: Connection, *, old_size: int, size: int, checkpoint: s
     moved = connection.execute(_MOVE_HEAD, values)
     if moved.rowcount != 1:
         raise LogInconsistent("log_inconsistent", "the log's head moved under the writer")
+
+
+def halt(connection: Connection, reason: str) -> None:
+    """Keep every writer from signing; the first reason stays."""
+    connection.execute(update(log_head).where(log_head.c.halted.is_(None)).values(halted=reason))
 
 
 def insert_entries(connection: Connection, start: int, entries: Sequence[bytes]) -> None:

@@ -11,6 +11,30 @@ log_head = Table(
     Column("origin", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("checkpoint", Text, nullable=False),  # the signed note
+    Column("halted", Text),  # why nothing may be signed any more: set once, by the worker, and never lifted by us
+)
+
+anchored_checkpoints = Table(
+    "anchored_checkpoints",
+    metadata,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("note", Text, nullable=False),  # with the cosignatures over which the time tokens below were made
+)
+
+time_tokens = Table(
+    "time_tokens",
+    metadata,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("authority", Text, primary_key=True),
+    Column("token", LargeBinary, nullable=False),  # verified before it came here
+    Column("stamped_at", BigInteger, nullable=False),
+)
+
+witness_states = Table(
+    "witness_states",
+    metadata,
+    Column("name", Text, primary_key=True),  # of the witness's key: another key is another witness
+    Column("size", BigInteger, nullable=False),  # up to where it has seen this log, as far as we know
 )
 
 log_entries = Table(

@@ -92,7 +92,7 @@ def _answer(
         receipt_sha256=receipt.sha256,
         kind=receipt.kind,
         received_at=logged.record.received_at,
-        state="recorded",
+        state="recorded" if logged.anchor is None else "anchored",
         status=status,
         token=token,
         proof=logged.proof,

@@ -46,6 +46,8 @@ def collect_files(register: Register, held: HeldRecord) -> dict[str, BundledFile
             issuer_kids=sorted(keyring.issuer_keys),
         ),
     }
+    stamps = held.anchor.tokens if held.anchor is not None else {}
+    parts |= {f"anchors/{name}.tst": token for name, token in sorted(stamps.items())}
     files = {name: bundled_file(name, data) for name, data in parts.items()}
     files |= _evidence_files("evidence", held.opened)
     for number, later in enumerate(held.later, 1):

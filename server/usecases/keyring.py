@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
@@ -13,15 +14,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from server.core.jws import PrivateKey, format_public_jwk, thumbprint
-from server.core.log_policies import LogPolicy
 from server.core.notes import VerifierKey
 from server.core.policies import TimeAuthority, TrustPolicy
 from server.errors import OperatorError
 from server.outside.certificates import make_leaf, make_root
 from server.outside.timestamps import LocalAuthority, create_local_authority
 from server.store.keys import KeyFolder
+from server.usecases.anchors import LOCAL_AUTHORITY, Anchors, load_anchors
 
-LOCAL_AUTHORITY = "local"  # its name in policies and bundles
 _KEK_SIZE = 32
 
 
@@ -44,6 +44,7 @@ class Keyring:
     log_key: Ed25519PrivateKey
     key_encryption_keys: Mapping[int, bytes]
     time_authority: LocalAuthority
+    anchors: Anchors
 
     @property
     def log_verifier(self) -> VerifierKey:
@@ -59,7 +60,8 @@ class Keyring:
         """Whom to trust in order to trust this register."""
         keys = {kid: issuer.key.public_key() for kid, issuer in self.issuer_keys.items()}
         local = TimeAuthority(LOCAL_AUTHORITY, self.time_authority.certificates, trusted=False)
-        return TrustPolicy(self.issuer, keys, LogPolicy(self.log_verifier), (local,))
+        authorities = (local, *(authority.listed for authority in self.anchors.authorities))
+        return TrustPolicy(self.issuer, keys, self.anchors.log, authorities)
 
 
 def create_keys(folder: KeyFolder, *, issuer: str, now: datetime) -> None:
@@ -74,15 +76,16 @@ def create_keys(folder: KeyFolder, *, issuer: str, now: datetime) -> None:
         folder.create("time-authority.pem", create_local_authority(now=now).to_pem())
 
 
-def load_keys(folder: KeyFolder, *, issuer: str, log_name: str) -> Keyring:
-    """Raises OperatorError ``keys_missing`` (new ones would fork the log and orphan every record), ``keys_invalid``."""
+def load_keys(folder: KeyFolder, *, issuer: str, log_name: str, anchors_file: Path | None = None) -> Keyring:
+    """Raises OperatorError ``keys_missing`` (new ones would fork the log and orphan every record), ``keys_invalid``,
+    ``anchors_invalid``."""
     try:
-        return _load_keys(folder, issuer=issuer, log_name=log_name)
+        return _load_keys(folder, issuer=issuer, log_name=log_name, anchors_file=anchors_file)
     except ValueError as error:
         raise OperatorError("keys_invalid", f"a file in the key folder is no key: {error}") from error
 
 
-def _load_keys(folder: KeyFolder, *, issuer: str, log_name: str) -> Keyring:
+def _load_keys(folder: KeyFolder, *, issuer: str, log_name: str, anchors_file: Path | None) -> Keyring:
     issuer_keys = {}
     issuer_kid = ""
     for version in folder.versions("issuer"):
@@ -110,6 +113,7 @@ def _load_keys(folder: KeyFolder, *, issuer: str, log_name: str) -> Keyring:
         log_key=log_key,
         key_encryption_keys=keks,
         time_authority=LocalAuthority.from_pem(_required(folder, "time-authority.pem")),
+        anchors=load_anchors(anchors_file, log=VerifierKey(log_name, log_key.public_key())),
     )
 
 

@@ -21,6 +21,7 @@ from server.store import log, records
 from server.store.blobs import LocalBlobs
 from server.store.database import Database
 from server.store.records import Record
+from server.usecases.find_anchor import Anchor
 
 _MAX_GROUP = 256
 _MAX_GROUP_BYTES = 1 << 25
@@ -51,11 +52,15 @@ class SealedReceipt:
 
 @dataclass(frozen=True)
 class Logged:
-    """Where a receipt stands in the log. ``repeated``: it stood there before. ``proof``: tlog-proof text."""
+    """Where a receipt stands in the log. ``repeated``: it stood there before. ``proof``: tlog-proof text.
+
+    The proof leads to the checkpoint of ``anchor`` where there is one, else to the newest.
+    """
 
     record: Record
     proof: str
     repeated: bool
+    anchor: Anchor | None = None
 
 
 class LogWriter:
@@ -144,6 +149,8 @@ class LogWriter:
         head = log.read_head(connection, lock=True)
         if head is None:
             raise LogInconsistent("log_inconsistent", "the log has no head")
+        if head.halted is not None:
+            raise LogInconsistent("log_halted", "this log signs nothing any more; its operator knows why")
         known, new, conflicts = _sort_out(connection, receipts)
         if len(self._subtrees) > _MAX_SUBTREES:
             self._subtrees.clear()
@@ -239,14 +246,20 @@ class _StatusOrder:
         return permutation
 
 
-def find_logged(connection: Connection, receipt_sha256: bytes) -> Logged | None:
-    """Return where a receipt stands in the log, with a proof against the newest checkpoint."""
+def find_logged(connection: Connection, receipt_sha256: bytes, *, anchor: Anchor | None = None) -> Logged | None:
+    """Return where a receipt stands in the log, with a proof against the checkpoint of ``anchor``, if that covers it.
+
+    Without an anchor, or one that is older than the receipt, the proof is against the newest checkpoint.
+    """
     record = records.find_record(connection, receipt_sha256)
     head = log.read_head(connection)
     if record is None or head is None:
         return None
-    tree = TileTree(head.size, lambda level, number: log.read_tile(connection, level, number))
-    return Logged(record, _proof(record, tree, head.checkpoint), repeated=True)
+    if anchor is not None and anchor.size <= record.log_index:
+        anchor = None
+    size, note = (head.size, head.checkpoint) if anchor is None else (anchor.size, anchor.checkpoint_note)
+    tree = TileTree(size, lambda level, number: log.read_tile(connection, level, number))
+    return Logged(record, _proof(record, tree, note), repeated=True, anchor=anchor)
 
 
 def replay_guard(receipt_sha256: bytes) -> bytes:

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sqlalchemy import Connection
+
 from server.core.dpop import MAX_AGE_S, verify_dpop
 from server.core.jws import thumbprint
 from server.core.tokens import verify_token
 from server.errors import Forbidden, NotFound, ObjectionError, Unauthorised
 from server.store import records
 from server.usecases.answer_holder import Answer, acknowledge, answer_objection, status_of
+from server.usecases.find_anchor import Anchor, find_anchor
 from server.usecases.log_writer import find_logged
 from server.usecases.open_record import OpenedRecord, find_objection, open_for_its_holder
 from server.usecases.register import Register, holder_scoped
@@ -42,6 +45,7 @@ class HeldRecord:
     opened: OpenedRecord
     later: Sequence[LaterRecord]
     status_index: int
+    anchor: Anchor | None
 
 
 def read_record(register: Register, receipt_sha256: bytes, request: HolderRequest) -> HeldRecord:
@@ -54,21 +58,26 @@ def read_record(register: Register, receipt_sha256: bytes, request: HolderReques
     with register.database.reading() as connection:
         objection = find_objection(connection, receipt_sha256)
         status = status_of(connection, objection)
-        logged = find_logged(connection, receipt_sha256)
-        later = [
-            find_logged(connection, record.receipt_sha256) for record in records.find_later(connection, receipt_sha256)
-        ]
+        added = records.find_later(connection, receipt_sha256)
+        anchor = _common_anchor(connection, [record.log_index for record in (objection, *added)], register)
+        logged = find_logged(connection, receipt_sha256, anchor=anchor)
+        later = [find_logged(connection, record.receipt_sha256, anchor=anchor) for record in added]
     if logged is None or objection.status_index is None:
         raise NotFound("record_not_found", "there is no such record here")
     opened = open_for_its_holder(register, objection, request.holder_share)
     held = []
-    for added in filter(None, later):
-        its = open_for_its_holder(register, added.record, request.holder_share)
-        acknowledgement = acknowledge(register, its.receipt, added.record, its.findings)
-        held.append(LaterRecord(its, acknowledgement, added.proof))
-    return HeldRecord(
-        answer_objection(register, opened.receipt, logged, status=status), opened, held, objection.status_index
-    )
+    for each in filter(None, later):
+        its = open_for_its_holder(register, each.record, request.holder_share)
+        acknowledgement = acknowledge(register, its.receipt, each.record, its.findings)
+        held.append(LaterRecord(its, acknowledgement, each.proof))
+    answer = answer_objection(register, opened.receipt, logged, status=status)
+    return HeldRecord(answer, opened, held, objection.status_index, logged.anchor)
+
+
+def _common_anchor(connection: Connection, indexes: Sequence[int], register: Register) -> Anchor | None:
+    """Return an anchor for all places in the log, or at least for the first: the objection's own."""
+    policy = register.keyring.policy
+    return find_anchor(connection, max(indexes), policy) or find_anchor(connection, indexes[0], policy)
 
 
 def _verify_holder(register: Register, receipt_sha256: bytes, request: HolderRequest) -> None:

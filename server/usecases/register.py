@@ -61,12 +61,20 @@ class Storage:
     keyring: Keyring
 
 
-def open_storage(data_dir: Path, *, database_url: str, public_url: str, log_origin: str, create: bool) -> Storage:
+def open_storage(
+    data_dir: Path,
+    *,
+    database_url: str,
+    public_url: str,
+    log_origin: str,
+    create: bool,
+    anchors_file: Path | None = None,
+) -> Storage:
     """Open a register's storage, and check that head, keys and tiles agree.
 
     With ``create``, migrate the database, and make folders and keys where nothing is recorded yet; without, a register
     that never ran is an error. Raises OperatorError: ``keys_missing``, ``keys_exposed``, ``keys_invalid``,
-    ``storage_unusable``, ``log_inconsistent``. Safe to run in several processes at once.
+    ``anchors_invalid``, ``storage_unusable``, ``log_inconsistent``. Safe to run in several processes at once.
     """
     if not create and not (data_dir / "keys").is_dir():
         raise OperatorError("storage_unusable", f"there is no register in {data_dir}")
@@ -84,7 +92,7 @@ def open_storage(data_dir: Path, *, database_url: str, public_url: str, log_orig
         if head is None:
             _refuse_lost_log(connection, blobs, create=create)
             create_keys(keys, issuer=public_url, now=datetime.now(UTC))
-        keyring = load_keys(keys, issuer=public_url, log_name=log_origin)
+        keyring = load_keys(keys, issuer=public_url, log_name=log_origin, anchors_file=anchors_file)
         if head is None:
             log.create_head(connection, _first_head(keyring))
         else:

@@ -1,4 +1,4 @@
-"""Verify a proof offline: no database, no network, no clock but the caller's. Core and bundles decide, this orders it."""
+"""Verify a proof offline: no database, no network, no clock but the caller's."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 from server.bundles.asice import ASIC_MANIFEST, MIME_TYPE, TIMESTAMP, unpack_container, verify_container
 from server.bundles.contents import BundledFile, verify_manifest
-from server.bundles.documents import SignedDocument, read_document
+from server.bundles.documents import DocumentContents, read_document
 from server.bundles.readme import format_time
 from server.core.jws import format_public_jwk, thumbprint
 from server.core.log_policies import quorum_met, verify_witnesses
@@ -16,8 +16,14 @@ from server.core.proofs import format_entry, parse_proof, verify_proof
 from server.core.receipts import CLOCK_SKEW_S, VerifiedReceipt, verify_evidence, verify_receipt
 from server.core.statuslists import STANDS, WITHDRAWN, verify_status_list
 from server.core.tokens import VerifiedToken, verify_token, verify_token_of_receipt
-from server.errors import ParseError, VerificationError
-from server.outside.timestamps import authority_name, embedded_authority, is_qualified, verify_timestamp
+from server.errors import ObjectionError, ParseError, VerificationError
+from server.outside.timestamps import (
+    TrustedAuthority,
+    authority_name,
+    embedded_authority,
+    is_qualified,
+    verify_timestamp,
+)
 from server.usecases.verification_report import TITLES, Report
 from server.usecases.verify_later import Later, verify_later
 
@@ -73,11 +79,15 @@ def _verify_container(raw: bytes, pinned: TrustPolicy | None, now: int, status: 
 
 def _verify_document(raw: bytes, pinned: TrustPolicy | None, now: int, status: bytes | None) -> Report:
     report = Report()
-    document: SignedDocument | None = None
+    document, failure = _read_document(raw)
     with report.check("container") as saying:
-        document = read_document(raw)
-        saying.reason = "a PDF with one signature, over all of it"
+        if isinstance(failure, ParseError):
+            raise failure
+        saying.reason = "a PDF that carries files, and does nothing by itself"
     if document is None:
+        if isinstance(failure, VerificationError):
+            with report.check("document"):
+                raise failure
         return _unreadable(report, "document")
     listed: Mapping[str, BundledFile] | None = None
     with report.check("files") as saying:
@@ -93,9 +103,18 @@ def _verify_document(raw: bytes, pinned: TrustPolicy | None, now: int, status: b
     return report
 
 
+def _read_document(raw: bytes) -> tuple[DocumentContents | None, ObjectionError | None]:
+    try:
+        return read_document(raw), None
+    except (ParseError, VerificationError) as error:
+        return None, error
+
+
 def _unreadable(report: Report, form_check: str) -> Report:
     absent = {"pinned", "later", "mail", "holder"}
-    report.unchecked(*(check for check in TITLES if check not in {*_OF_CONTAINERS, *absent}), "files", form_check)
+    said = {check.id for check in report.checks}
+    report.unchecked(*(check for check in TITLES if check not in {*_OF_CONTAINERS, *absent}), "files")
+    report.unchecked(*({form_check} - said))
     for check in ("pinned", "later", "mail"):
         report.not_present(check, "the file cannot be read")
     _say_nobody_is_bound(report)
@@ -321,24 +340,24 @@ def _verify_anchors(report: Report, files: Mapping[str, bytes], policy: TrustPol
             if name not in known:
                 words.append(f"{name} stamped it, whom the policy does not know")
                 continue
-            authority = known[name]
-            at = int(verify_timestamp(token, files["checkpoint.txt"], trusted=authority.pinned).timestamp())
-            facts.append({"authority": name, "at": at, "trusted": authority.trusted})
-            words.append(f"{format_time(at)} by {_describe(authority, token)}")
+            trusted = TrustedAuthority.from_der(known[name].certificates)
+            at = int(verify_timestamp(token, files["checkpoint.txt"], trusted=trusted).timestamp())
+            facts.append({"authority": name, "at": at, "trusted": known[name].trusted})
+            words.append(f"{format_time(at)} by {_describe(known[name], trusted, token)}")
         report.facts["anchors"] = facts
-        trusted = [fact["at"] for fact in facts if fact["trusted"]]
-        if trusted:
-            report.facts["anchored_at"] = min(trusted)
+        times = [fact["at"] for fact in facts if fact["trusted"]]
+        if times:
+            report.facts["anchored_at"] = min(times)
             saying.reason = "; ".join(words)
         else:
             saying.absent(f"no independent clock: {'; '.join(words)}")
 
 
-def _describe(authority: TimeAuthority, token: bytes) -> str:
-    if not authority.trusted:
-        return f"{authority.name}, the register's own clock, UNTRUSTED: proves nothing alone"
-    qualified = ", whose certificate says that it is qualified" if is_qualified(authority.pinned, token) else ""
-    return f"{authority.name} ({authority_name(authority.pinned)[:_MAX_NAME]}){qualified}"
+def _describe(listed: TimeAuthority, authority: TrustedAuthority, token: bytes) -> str:
+    if not listed.trusted:
+        return f"{listed.name}, the register's own clock, UNTRUSTED: proves nothing alone"
+    qualified = ", which says that it is qualified" if is_qualified(authority.certificate, token) else ""
+    return f"{listed.name} ({authority_name(authority)[:_MAX_NAME]}){qualified}"
 
 
 def _verify_status(

@@ -25,6 +25,7 @@ _STATUS_OF_CLASS: list[tuple[type[ObjectionError], int]] = [
     (errors.Gone, 410),
     (errors.Conflict, 409),
     (errors.Unavailable, 503),
+    (errors.LogInconsistent, 503),
 ]
 _STATUS_OF_CODE = {"media_type_refused": 415, "receipt_too_large": 413}
 _CODE_OF_STATUS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
@@ -58,6 +59,7 @@ TITLES = {
     "jws_malformed": "Not a JWS in compact form",
     "key_refused": "Not a P-256 public key",
     "log_busy": "The log is busy",
+    "log_halted": "The log signs nothing any more",
     "log_unavailable": "The log cannot be written now",
     "media_type_refused": "Another media type than multipart/form-data",
     "method_not_allowed": "This address does not take that method",

@@ -28,6 +28,20 @@ def path(index: int, leaves: Sequence[bytes]) -> list[bytes]:
     return [*path(index - split, leaves[split:]), root(leaves[:split])]
 
 
+def consistency(old_size: int, leaves: Sequence[bytes]) -> list[bytes]:
+    """Return PROOF(old_size, leaves); section 2.1.2."""
+    return _subproof(old_size, leaves, known=True)
+
+
+def _subproof(old_size: int, leaves: Sequence[bytes], *, known: bool) -> list[bytes]:
+    if old_size == len(leaves):
+        return [] if known else [root(leaves)]
+    split = _split(len(leaves))
+    if old_size <= split:
+        return [*_subproof(old_size, leaves[:split], known=known), root(leaves[split:])]
+    return [*_subproof(old_size - split, leaves[split:], known=False), root(leaves[:split])]
+
+
 def _split(size: int) -> int:
     """Return the largest power of two smaller than ``size``."""
     split = 1

@@ -17,6 +17,7 @@ from server.core.merkle import (
     leaf_hash,
     node_hash,
     root_from_path,
+    verify_consistency,
 )
 from server.errors import LogInconsistent, VerificationError
 from tests.core import naive_merkle
@@ -207,3 +208,67 @@ def test_leaf_and_node_hashes_never_meet() -> None:
     left, right = LEAVES[:2]
     assert leaf_hash(left + right) != node_hash(left, right)
     assert node_hash(left, right) == naive_merkle.root([left, right])
+
+
+def _consistent(old_size: int, old_root: bytes, size: int, root: bytes, path: list[bytes]) -> bool:
+    try:
+        verify_consistency(old_size=old_size, old_root=old_root, size=size, root=root, path=path)
+    except VerificationError:
+        return False
+    return True
+
+
+@settings(max_examples=80)
+@given(GROWN_SIZES, GROWN_SIZES)
+def test_growth_is_proven_as_the_standard_says(one: int, other: int) -> None:
+    smaller, larger = sorted((one, other))
+    tree = _grown(larger).tree()
+    path = tree.consistency_path(smaller)
+    assert path == naive_merkle.consistency(smaller, LEAVES[:larger])
+    old_root = naive_merkle.root(LEAVES[:smaller])
+    assert _consistent(smaller, old_root, larger, tree.root(), path)
+    assert _grown(1100).tree(larger).consistency_path(smaller) == path, "through the tiles of a larger log"
+
+
+def test_every_growth_of_every_small_log() -> None:
+    """Each path leads from its root to its root, and from no other root, nor made shorter or longer.
+
+    (Sizes are not asked: a path alone does not tell 3 leaves from 4; a signed checkpoint binds size and root.)
+    """
+    roots = [naive_merkle.root(LEAVES[:size]) for size in range(20)]
+    for size in range(20):
+        for old_size in range(size + 1):
+            path = _grown(size).tree().consistency_path(old_size)
+            assert _consistent(old_size, roots[old_size], size, roots[size], path)
+            for other in range(20):
+                if other != old_size:
+                    assert not _consistent(old_size, roots[other], size, roots[size], path)
+                if other != size and old_size:
+                    assert not _consistent(old_size, roots[old_size], size, roots[other], path)
+            assert not _consistent(old_size, roots[old_size], size, roots[size], [*path, LEAVES[0]])
+            if path:
+                assert not _consistent(old_size, roots[old_size], size, roots[size], path[:-1])
+                assert not _consistent(old_size, roots[old_size], size, roots[size], path[1:])
+
+
+@given(GROWN_SIZES, GROWN_SIZES, st.data())
+def test_altered_growth_is_refused(one: int, other: int, data: st.DataObject) -> None:
+    smaller, larger = sorted((one, other))
+    assume(smaller != larger)
+    path = naive_merkle.consistency(smaller, LEAVES[:larger])
+    old_root, root = naive_merkle.root(LEAVES[:smaller]), naive_merkle.root(LEAVES[:larger])
+    at, bit = data.draw(st.integers(0, len(path) * HASH_SIZE - 1)), data.draw(st.integers(0, 7))
+    whole = bytearray(b"".join(path))
+    whole[at] ^= 1 << bit
+    altered = [bytes(whole[i : i + HASH_SIZE]) for i in range(0, len(whole), HASH_SIZE)]
+    assert not _consistent(smaller, old_root, larger, root, altered)
+
+
+def test_a_log_that_forked_is_no_growth() -> None:
+    old_root = naive_merkle.root(LEAVES[:9])
+    forked = [*LEAVES[:8], LEAVES[20], *LEAVES[9:12]]
+    tiles = Tiles()
+    tree = tiles.append(forked)
+    assert not _consistent(9, old_root, 12, tree.root(), tree.consistency_path(9))
+    with pytest.raises(LogInconsistent):
+        tree.consistency_path(13)

@@ -14,6 +14,24 @@ def upgrade() -> None:
         sa.Column("origin", sa.Text, nullable=False),
         sa.Column("size", sa.BigInteger, nullable=False),
         sa.Column("checkpoint", sa.Text, nullable=False),
+        sa.Column("halted", sa.Text),
+    )
+    op.create_table(
+        "anchored_checkpoints",
+        sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("note", sa.Text, nullable=False),
+    )
+    op.create_table(
+        "time_tokens",
+        sa.Column("size", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("authority", sa.Text, primary_key=True),
+        sa.Column("token", sa.LargeBinary, nullable=False),
+        sa.Column("stamped_at", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
+        "witness_states",
+        sa.Column("name", sa.Text, primary_key=True),
+        sa.Column("size", sa.BigInteger, nullable=False),
     )
     op.create_table(
         "log_entries",

@@ -1,0 +1,77 @@
+"""What others said about the log's checkpoints: cosignatures, time tokens, and how far each witness has seen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from server.store.tables import anchored_checkpoints, time_tokens, witness_states
+
+
+@dataclass(frozen=True)
+class TimeToken:
+    """A DER TimeStampToken over the bytes of its checkpoint's note."""
+
+    token: bytes
+    stamped_at: int
+
+
+@dataclass(frozen=True)
+class AnchoredCheckpoint:
+    """A checkpoint as it was stamped, and its ``tokens`` by authority."""
+
+    size: int
+    note: str
+    tokens: Mapping[str, TimeToken]
+
+
+def insert_anchored(connection: Connection, anchored: AnchoredCheckpoint) -> None:
+    """Store a checkpoint that was not anchored before, with its tokens."""
+    connection.execute(insert(anchored_checkpoints).values(size=anchored.size, note=anchored.note))
+    insert_tokens(connection, anchored.size, anchored.tokens)
+
+
+def insert_tokens(connection: Connection, size: int, tokens: Mapping[str, TimeToken]) -> None:
+    rows = [{"size": size, "authority": name, **vars(token)} for name, token in tokens.items()]
+    connection.execute(insert(time_tokens), rows)
+
+
+def newest_anchored(connection: Connection) -> AnchoredCheckpoint | None:
+    query = select(anchored_checkpoints).order_by(anchored_checkpoints.c.size.desc()).limit(1)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else AnchoredCheckpoint(row.size, row.note, _read_tokens(connection, row.size))
+
+
+def find_anchored(connection: Connection, index: int, *, limit: int) -> list[AnchoredCheckpoint]:
+    """Return the ``limit`` smallest anchored checkpoints that cover leaf ``index``, the smallest first."""
+    query = (
+        select(anchored_checkpoints)
+        .where(anchored_checkpoints.c.size > index)
+        .order_by(anchored_checkpoints.c.size)
+        .limit(limit)
+    )
+    rows = connection.execute(query).all()
+    return [AnchoredCheckpoint(row.size, row.note, _read_tokens(connection, row.size)) for row in rows]
+
+
+def last_stamps(connection: Connection) -> dict[str, int]:
+    """Return by authority when it last stamped for us."""
+    query = select(time_tokens.c.authority, func.max(time_tokens.c.stamped_at)).group_by(time_tokens.c.authority)
+    return {row[0]: row[1] for row in connection.execute(query)}
+
+
+def read_witness_size(connection: Connection, name: str) -> int:
+    """Return up to which size a witness has seen the log, as far as we know; 0 when it has not."""
+    query = select(witness_states.c.size).where(witness_states.c.name == name)
+    return connection.execute(query).scalar_one_or_none() or 0
+
+
+def write_witness_size(connection: Connection, name: str, size: int) -> None:
+    changed = connection.execute(update(witness_states).where(witness_states.c.name == name).values(size=size))
+    if changed.rowcount == 0:
+        connection.execute(insert(witness_states).values(name=name, size=size))
+
+
+def _read_tokens(connection: Connection, size: int) -> dict[str, TimeToken]:
+    query = select(time_tokens).where(time_tokens.c.size == size).order_by(time_tokens.c.authority)
+    return {row.authority: TimeToken(row.token, row.stamped_at) for row in connection.execute(query)}
