@@ -138,7 +138,8 @@ export async function verifyCms(
   await verifySignature(key, signer.algorithm, signer.signature, signer.signedAttributes, code);
   const digest = single(signer.attributes, MESSAGE_DIGEST);
   const expected = new Uint8Array(await crypto.subtle.digest(signer.hash, content));
-  if (digest?.tag !== OCTET_STRING || !sameBytes(digest.content, expected)) throw new ObjectionError(otherBytes, 'signed over other bytes');
+  if (digest?.tag !== OCTET_STRING || !sameBytes(digest.content, expected))
+    throw new ObjectionError(otherBytes, 'signed over other bytes');
 }
 
 async function namesCertificate({ attributes }: Signer, certificate: Certificate): Promise<boolean> {

@@ -127,7 +127,8 @@ function refuseChange(page: Section, update: Section, number: number, field: Pdf
 
 function refuseUnwritten(dictionary: Dictionary, isSignature: boolean): void {
   const active = ACTIVE.filter((key) => dictionary.has(key));
-  if (active.length > 0) throw malformed(`the document contains ${active.join(', ')}, which the register does not write`);
+  if (active.length > 0)
+    throw malformed(`the document contains ${active.join(', ')}, which the register does not write`);
   const [type, action] = [nameOf(dictionary.get('Type')), nameOf(dictionary.get('S'))];
   if (type === 'ObjStm' || type === 'XRef' || ACTIONS.includes(action)) {
     throw malformed("the document is built in another way than the register's");
@@ -136,7 +137,8 @@ function refuseUnwritten(dictionary: Dictionary, isSignature: boolean): void {
 }
 
 function refuseBadDate(value: PdfValue | undefined): void {
-  const [, year, month, day, hour, minute, second] = value instanceof Uint8Array ? (DATE.exec(latin1(value)) ?? []) : [];
+  const [, year, month, day, hour, minute, second] =
+    value instanceof Uint8Array ? (DATE.exec(latin1(value)) ?? []) : [];
   if (!year) throw malformed('the signature has no date in UTC');
   const iso = `${year}-${month}-${day}T${hour}:${minute}:${second}.000Z`;
   const moment = new Date(iso);
@@ -281,7 +283,11 @@ function fileStream(objects: Objects, name: string, specification: Dictionary): 
   return { ...item, value: item.value };
 }
 
-async function unpack({ value, stream }: PdfObject & { value: Dictionary }, name: string, left: number): Promise<Bytes> {
+async function unpack(
+  { value, stream }: PdfObject & { value: Dictionary },
+  name: string,
+  left: number,
+): Promise<Bytes> {
   const [parameters, how] = [value.get('Params'), value.get('Filter')];
   const size = parameters instanceof Map ? parameters.get('Size') : undefined;
   const known = how === undefined || isName(how, 'FlateDecode');

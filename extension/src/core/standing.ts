@@ -57,7 +57,10 @@ export async function checkLater(report: Report, bundle: Bundle): Promise<Later>
     if (!policy) throw new ObjectionError('policy_malformed', 'without a policy there is no register to trust');
     const known = new Set<string>();
     let index = -1n;
-    for (const [i, name] of names.filter((one) => RECEIPT.test(one)).sort().entries()) {
+    for (const [i, name] of names
+      .filter((one) => RECEIPT.test(one))
+      .sort()
+      .entries()) {
       index = await verifyOne(name, i + 1, { ...bundle, objection: receipt, policy, later, known }, index);
     }
     const strangers = names.filter((name) => !known.has(name));
@@ -110,7 +113,11 @@ async function verifyOne(name: string, number: number, adding: Adding, after: bi
   if (manifest && items.some((item) => manifest.mediaTypes.get(folder + item.name) !== item.media_type)) {
     throw new ObjectionError('evidence_mismatch', 'manifest.json gives other media types than the receipt');
   }
-  const { claims, dkim } = await verifyAcknowledgement(parseUtf8(take(`${stem}.ack`), 'jws_malformed'), receipt, policy);
+  const { claims, dkim } = await verifyAcknowledgement(
+    parseUtf8(take(`${stem}.ack`), 'jws_malformed'),
+    receipt,
+    policy,
+  );
   const receivedAtS = claims.received_at;
   const { index, checkpoint } = await verifyProof(
     parseUtf8(take(`${stem}.tlog-proof`), 'jws_malformed'),
@@ -178,7 +185,8 @@ export async function checkStatus(
     const listed = statusAt(list, idx);
     const status = later.withdrawnAtS === undefined ? listed : 'withdrawn';
     Object.assign(report.facts, { status, status_at: list.iatS });
-    if (status !== 'stands') throw new ObjectionError(`objection_${status}`, `as of ${later.withdrawnAtS ?? list.iatS}`);
+    if (status !== 'stands')
+      throw new ObjectionError(`objection_${status}`, `as of ${later.withdrawnAtS ?? list.iatS}`);
     return say('status', { time: { time: list.iatS }, age: { duration: nowS - list.iatS } });
   });
 }

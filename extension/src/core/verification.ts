@@ -165,7 +165,7 @@ async function checkDocument(report: Report, document: SignedDocument, policy: T
   await report.check('document', async () => {
     const keys = [...(policy?.issuerKeys.values() ?? [])];
     if (!policy || !keys.some(({ point }) => sameBytes(point, document.signerPoint))) {
-      throw new ObjectionError('document_signature_invalid', 'signed by a key that is not the register\'s');
+      throw new ObjectionError('document_signature_invalid', "signed by a key that is not the register's");
     }
     const stamp = document.timestamp && (await byUnknown(document.timestamp, document.signature));
     if (!stamp) return say('document', { issuer: policy.issuer });

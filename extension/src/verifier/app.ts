@@ -3,7 +3,7 @@ import { type Bytes, sha256Hex, utf8 } from '../core/encoding';
 import { ObjectionError } from '../core/errors';
 import type { Report } from '../core/reports';
 import { type PinnedPolicy, parsePinnedPolicy, verifyProofFile } from '../core/verification';
-import { h, present } from '../ui/dom';
+import { actionButton, h, present } from '../ui/dom';
 import { reportAsJson, titleKey } from './export';
 import { fragmentOf, isLink, receiptNamedBy } from './inputs';
 import { reportView, unusableView } from './report-view';
@@ -15,11 +15,16 @@ const MAX_POLICY_BYTES = 262_144;
 /** How long the page may stand still before it shows how far it is. */
 const PAINT_AFTER_MS = 60;
 
+/** Answers to "does it still stand?" that are answers. */
+const STANDING = ['objection_withdrawn', 'objection_erased'];
+
 type Result = { checked: Checked } | { unusable: Unusable };
 
 /** What the page needs from around it; `register` is undefined when it was opened as a file. */
 export interface Surroundings {
   register: PinnedPolicy | undefined;
+  /** The origin that serves the page, when it is a register's: the only one that may be asked, and only when told to. */
+  origin: string | undefined;
   fragment: string;
   languages: readonly string[];
   nowS: () => number;
@@ -254,7 +259,11 @@ export class App {
     if (run === this.runs) this.show(result); // else another file was chosen meanwhile
   }
 
-  private async verify({ name, raw }: { name: string | undefined; raw: Bytes }, run: number): Promise<Result> {
+  private async verify(
+    { name, raw }: { name: string | undefined; raw: Bytes },
+    run: number,
+    status?: Bytes,
+  ): Promise<Result> {
     let painted = performance.now();
     const progress = h('progress', {});
     progress.setAttribute('aria-label', this.t('working'));
@@ -265,6 +274,7 @@ export class App {
       report = await verifyProofFile(raw, {
         pinned: this.loaded ?? this.around.register,
         nowS: this.around.nowS(),
+        status,
         onCheck: async (id) => {
           if (performance.now() - painted < PAINT_AFTER_MS || run !== this.runs) return;
           this.element('#progress').replaceChildren(
@@ -301,14 +311,51 @@ export class App {
     return reportView(checked, this.speech, { status: this.statusView(checked), actions: this.actions(checked) });
   }
 
-  private statusView({ report }: Checked): HTMLElement {
+  private statusView({ report, askedAtS }: Checked): HTMLElement {
     const status = report.checks.find(({ id }) => id === 'status');
+    const { statusUri } = report;
+    const problem = h('p', { role: 'status', class: 'fine' });
+    const mayAsk = statusUri !== undefined && this.around.origin === originOf(statusUri);
     return h(
       'section',
       { class: 'status' },
       h('h3', {}, this.t('status_heading')),
-      h('p', {}, status ? this.speech.say(status.says) : this.t('status_unknown')),
+      askedAtS !== undefined && h('p', {}, this.t('status_newer', { time: this.speech.time(askedAtS) })),
+      h('p', { id: 'status', tabindex: '-1' }, status ? this.speech.say(status.says) : this.t('status_unknown')),
+      mayAsk
+        ? actionButton(this.t('status_ask'), {
+            work: () => {
+              problem.textContent = this.t('status_asking');
+              return this.askStatus(statusUri);
+            },
+            failed: (error) => {
+              const code = error instanceof ObjectionError ? error.code : 'unreachable';
+              const why = this.speech.tName(`code_${code}`, 'code_other');
+              problem.textContent = `${this.t('status_failed', { code })} ${why}`;
+            },
+          })
+        : h('p', { class: 'fine' }, this.t('status_offline')),
+      problem,
     );
+  }
+
+  /** Checks the file again with the register's newest status list, when that list holds. */
+  private async askStatus(uri: string): Promise<void> {
+    const { input } = this;
+    if (!input) return;
+    const response = await fetch(uri, { cache: 'no-store', credentials: 'omit', redirect: 'error' });
+    if (!response.ok) throw new ObjectionError('unreachable', String(response.status));
+    const status = new Uint8Array(await response.arrayBuffer());
+    const [nowS, run] = [this.around.nowS(), ++this.runs];
+    const result = await this.verify(input, run, status);
+    if (run !== this.runs || !('checked' in result)) return;
+    const code = result.checked.report.checks.find(({ id }) => id === 'status')?.code;
+    if (code && !STANDING.includes(code)) {
+      this.render(); // what was known before stays
+      throw new ObjectionError(code, 'the list does not hold');
+    }
+    this.show({ checked: { ...result.checked, askedAtS: nowS } });
+    this.element('#status').focus();
   }
 
   private actions(checked: Checked): HTMLElement {
@@ -345,4 +392,8 @@ export class App {
 
 function fingerprints({ policy }: PinnedPolicy): string {
   return [...policy.issuerKeys.keys()].sort().join(', ');
+}
+
+function originOf(uri: string): string | undefined {
+  return URL.canParse(uri) ? new URL(uri).origin : undefined;
 }

@@ -16,8 +16,10 @@ async function start(): Promise<void> {
     root.textContent = speech.t('unsupported');
     return;
   }
+  const register = await servedPolicy();
   const app = new App(root, {
-    register: await servedPolicy(),
+    register,
+    origin: register && location.origin,
     fragment: location.hash,
     languages: navigator.languages,
     nowS: () => Math.floor(Date.now() / 1000),

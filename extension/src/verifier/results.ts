@@ -8,6 +8,8 @@ export interface Checked {
   sha256: string;
   checkedAtS: number;
   expected: string | undefined;
+  /** When the register was asked for its newest status list; undefined when it was not. */
+  askedAtS?: number;
 }
 
 export type Unusable = 'text' | 'too_large' | 'unreadable';

@@ -48,4 +48,3 @@ export async function codeOf(work: () => Promise<unknown>): Promise<string> {
     (error: { code?: string }) => error.code ?? String(error),
   );
 }
-
