@@ -12,7 +12,9 @@ MANIFEST = "manifest.json"
 MAX_FILES = 256
 _TEXT = "text/plain; charset=utf-8"
 _AS_SIGNED = ""  # the media type of evidence is the one that its receipt gives
-_REQUIRED = ("receipt.jws", "token.sd-jwt", "proof.tlog-proof", "checkpoint.txt", "policy.json", "README.txt")
+_REQUIRED = (
+    *("receipt.jws", "token.sd-jwt", "proof.tlog-proof", "checkpoint.txt", "policy.json", "status.jwt", "README.txt"),
+)
 _EVIDENCE_NAME = r"[a-z0-9][a-z0-9-]{0,47}\.[a-z0-9]{1,8}"
 _LATER = r"later/[0-9]{2}-(?:supplement|withdrawal)"
 # Name → role and media type. A name that none of these describes has no place in a bundle.

@@ -10,7 +10,6 @@ from server.bundles.documents import DocumentContents, read_document
 from server.bundles.readme import format_time
 from server.core.jws import format_public_jwk, thumbprint
 from server.core.log_policies import quorum_met, verify_witnesses
-from server.core.notes import verify_checkpoint
 from server.core.policies import TimeAuthority, TrustPolicy, format_trust_policy, parse_trust_policy
 from server.core.proofs import format_entry, parse_proof, verify_proof
 from server.core.receipts import CLOCK_SKEW_S, VerifiedReceipt, verify_evidence, verify_receipt
@@ -140,16 +139,14 @@ def _verify_proof(
     _say_nobody_is_bound(report)
     if receipt is None or token is None:
         report.unchecked("token-receipt", "log")
+        note = None
     else:
         _verify_token_of_receipt(report, token, receipt)
-        _verify_log(report, files, receipt, token, policy)
-    _verify_witnesses(report, files, policy)
-    _verify_anchors(report, files, policy)
-    if receipt is None:
-        report.unchecked("later", "mail")
-        later = Later()
-    else:
-        later = verify_later(report, files, media_types, receipt, policy)
+        note = _verify_log(report, files, receipt, token, policy)
+    stamps = _anchors(files)
+    _verify_witnesses(report, note, policy, anchored=bool(stamps))
+    _verify_anchors(report, stamps, note, policy)
+    later = verify_later(report, files, media_types, receipt, policy)
     _verify_status(report, status or files.get("status.jwt"), token, policy, later, now)
 
 
@@ -274,7 +271,9 @@ def _verify_log(
     receipt: VerifiedReceipt,
     token: VerifiedToken,
     policy: TrustPolicy | None,
-) -> None:
+) -> str | None:
+    """Return the checkpoint's note, in which the log's own signature holds, if the receipt is under it."""
+    note = None
     with report.check("log") as saying:
         if policy is None:
             raise VerificationError("policy_malformed", "without a policy there is no log to trust")
@@ -292,19 +291,19 @@ def _verify_log(
             raise VerificationError("proof_mismatch", "checkpoint.txt is not the checkpoint of the proof")
         saying.reason = f"entry {proof.index} of {checkpoint.origin}, signed at {checkpoint.size} entries"
         report.facts |= {"log_origin": checkpoint.origin, "log_index": proof.index, "log_size": checkpoint.size}
+        note = proof.checkpoint_note
+    return note
 
 
-def _verify_witnesses(report: Report, files: Mapping[str, bytes], policy: TrustPolicy | None) -> None:
+def _verify_witnesses(report: Report, note: str | None, policy: TrustPolicy | None, *, anchored: bool) -> None:
     """A proof that is only recorded cannot have witnesses yet; an anchored one must have the policy's quorum."""
-    if policy is None or "checkpoint.txt" not in files:
+    if policy is None or note is None:
         report.unchecked("witnesses")
         return
     with report.check("witnesses") as saying:
-        note = _text(files["checkpoint.txt"], "utf-8", "note_malformed")
-        verify_checkpoint(note, trusted=policy.log.key)
         seen = verify_witnesses(note, policy.log)
         met = quorum_met(policy.log, [name for name, _ in seen])
-        if not met and _anchors(files):
+        if not met and anchored:
             raise VerificationError("quorum_missed", "anchored, but not seen by as many witnesses as the policy wants")
         if not met:
             saying.absent("recorded, not yet seen by the witnesses that the policy wants")
@@ -323,13 +322,12 @@ def _anchors(files: Mapping[str, bytes]) -> dict[str, bytes]:
     }
 
 
-def _verify_anchors(report: Report, files: Mapping[str, bytes], policy: TrustPolicy | None) -> None:
-    stamps = _anchors(files)
+def _verify_anchors(report: Report, stamps: Mapping[str, bytes], note: str | None, policy: TrustPolicy | None) -> None:
     report.facts["state"] = "anchored" if stamps else "recorded"
     if not stamps:
         report.not_present("anchor", "recorded, not yet anchored")
         return
-    if policy is None or "checkpoint.txt" not in files:
+    if policy is None or note is None:
         report.unchecked("anchor")
         return
     known = {authority.name: authority for authority in policy.time_authorities}
@@ -341,7 +339,7 @@ def _verify_anchors(report: Report, files: Mapping[str, bytes], policy: TrustPol
                 words.append(f"{name} stamped it, whom the policy does not know")
                 continue
             trusted = TrustedAuthority.from_der(known[name].certificates)
-            at = int(verify_timestamp(token, files["checkpoint.txt"], trusted=trusted).timestamp())
+            at = int(verify_timestamp(token, note.encode(), trusted=trusted).timestamp())
             facts.append({"authority": name, "at": at, "trusted": known[name].trusted})
             words.append(f"{format_time(at)} by {_describe(known[name], trusted, token)}")
         report.facts["anchors"] = facts
