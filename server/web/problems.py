@@ -82,6 +82,7 @@ TITLES = {
     "token_refused": "The token does not hold",
     "too_many_supplements": "An objection takes no more supplements than that",
     "type_refused": "Another type of token than expected",
+    "verifier_missing": "This register was set up without its verifier page",
 }
 
 

@@ -14,6 +14,8 @@ type Contract = {
   ErasureReceipt: contract.ErasureReceipt;
   SubmissionAnswer: contract.SubmissionAnswer;
   TokenClaims: contract.TokenClaims;
+  AcknowledgementClaims: contract.AcknowledgementClaims;
+  StatusListClaims: contract.StatusListClaims;
   Policy: contract.Policy;
   Problem: contract.Problem;
 };
@@ -47,7 +49,7 @@ const KNOWN = new Set(
     'properties required additionalProperties description title'
   ).split(' '),
 );
-const schemas = components.schemas as Record<string, Schema>;
+const schemas = components.schemas as unknown as Record<string, Schema>;
 
 export interface FieldProblem {
   field: string;

@@ -115,7 +115,9 @@ export async function startRegister(): Promise<Register> {
     const answer: SubmissionAnswer = {
       receipt_sha256: receipt.sha256Hex,
       received_at: RECEIVED_AT,
+      kind: 'objection',
       state: 'recorded',
+      status: 'stands',
       token,
       proof,
     };
