@@ -96,11 +96,11 @@ def _paths() -> dict[str, Any]:
         },
         "/v1/receipts/{receipt_sha256}/bundle": {
             "get": {
-                "summary": "The proof bundle, for the holder",
+                "summary": "The proof, for the holder: an ASiC-E container, or a certificate (PDF) if Accept says so",
                 "parameters": record,
                 "security": [{"holder": []}],
                 "responses": {
-                    "200": _binary("The bundle", "application/vnd.etsi.asic-e+zip"),
+                    "200": _binary("The bundle", "application/vnd.etsi.asic-e+zip", "application/pdf"),
                     **_problems("400", "401", "403", "404", "410", "429", "503"),
                 },
             }
@@ -211,8 +211,9 @@ def _object(description: str) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"schema": {"type": "object"}}}}
 
 
-def _binary(description: str, media_type: str) -> dict[str, Any]:
-    return {"description": description, "content": {media_type: {"schema": {"type": "string", "format": "binary"}}}}
+def _binary(description: str, *media_types: str) -> dict[str, Any]:
+    schema = {"schema": {"type": "string", "format": "binary"}}
+    return {"description": description, "content": dict.fromkeys(media_types, schema)}
 
 
 def _problems(*statuses: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import segno
 import typst
 
 from server.bundles.cbor import format_cbor
+from server.bundles.contents import BundledFile
 from server.bundles.pictures import FORMATS, MAX_PIXELS, Picture, make_picture
 from server.bundles.words import Words, breakable, load_words, settable
 from server.core.encoding import format_base64url, sha256
@@ -38,15 +39,6 @@ _MAX_PICTURE_BYTES = 3_000_000  # all together: the evidence itself may take 8 M
 _MAX_EXCERPT = 1600
 _NO_RELATION = "data"
 _RELATIONS = {"receipt": "source", "description": "alternative", "evidence": "supplement"}
-
-
-@dataclass(frozen=True)
-class BundleFile:
-    """A file of the proof, with role and type as ``manifest.json`` gives them; its own role is ``manifest``."""
-
-    data: bytes
-    media_type: str
-    role: str
 
 
 @dataclass(frozen=True)
@@ -129,7 +121,7 @@ class CertificateFacts:
         return min((item.received_at for item in self.later if item.kind == "withdrawal"), default=self.status_at)
 
 
-def set_certificate(facts: CertificateFacts, files: Mapping[str, BundleFile], language: str) -> bytes:
+def set_certificate(facts: CertificateFacts, files: Mapping[str, BundledFile], language: str) -> bytes:
     """Return the unsigned certificate, with every file of ``files`` attached under its name.
 
     ``language``: one of ``words.LANGUAGES``. The same arguments give the same bytes.
@@ -178,7 +170,7 @@ def _in_memory(data: bytes) -> Iterator[tuple[str, str]]:
             yield folder, "page"
 
 
-def _page(facts: CertificateFacts, files: Mapping[str, BundleFile], words: Words) -> dict[str, Any]:
+def _page(facts: CertificateFacts, files: Mapping[str, BundledFile], words: Words) -> dict[str, Any]:
     say = words.say
     payload = facts.receipt.payload
     moment = datetime.fromtimestamp(facts.as_of, UTC)
@@ -430,7 +422,7 @@ def _mail(mail: Mail, words: Words) -> dict[str, str]:
     }
 
 
-def _listed(name: str, file: BundleFile, words: Words) -> dict[str, str]:
+def _listed(name: str, file: BundledFile, words: Words) -> dict[str, str]:
     return {
         "name": breakable(settable(name)),
         "purpose": _purpose(file, words),
@@ -439,7 +431,7 @@ def _listed(name: str, file: BundleFile, words: Words) -> dict[str, str]:
     }
 
 
-def _attachment(name: str, file: BundleFile, words: Words) -> dict[str, Any]:
+def _attachment(name: str, file: BundledFile, words: Words) -> dict[str, Any]:
     return {
         "name": name,
         "data": file.data,
@@ -450,11 +442,11 @@ def _attachment(name: str, file: BundleFile, words: Words) -> dict[str, Any]:
     }
 
 
-def _purpose(file: BundleFile, words: Words) -> str:
+def _purpose(file: BundledFile, words: Words) -> str:
     return words.say(f"role.{file.role if file.role in words.texts['role'] else 'other'}")
 
 
-def _previews(files: Mapping[str, BundleFile], words: Words) -> list[dict[str, Any]]:
+def _previews(files: Mapping[str, BundledFile], words: Words) -> list[dict[str, Any]]:
     """Return one card for each evidence file. All pictures together are bounded, in pixels and in bytes."""
     pixels_left, bytes_left = 2 * MAX_PIXELS, _MAX_PICTURE_BYTES
     cards: list[dict[str, Any]] = []
@@ -470,7 +462,7 @@ def _previews(files: Mapping[str, BundleFile], words: Words) -> list[dict[str, A
     return cards
 
 
-def _card(name: str, file: BundleFile, picture: Picture | None, words: Words) -> dict[str, Any]:
+def _card(name: str, file: BundledFile, picture: Picture | None, words: Words) -> dict[str, Any]:
     shown = breakable(settable(name.rpartition("/")[2]))
     card: dict[str, Any] = {
         "kind": "none",

@@ -8,14 +8,14 @@ from threading import Lock
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from server.bundles.certificate import BundleFile
+from server.bundles.contents import BundledFile
 from server.core.encoding import sha256
 from server.core.envelopes import NONCE_SIZE, open_sealed, seal
 
 _PURPOSE = b"objection document cache"
 
 
-def content_key(files: Mapping[str, BundleFile], language: str) -> bytes:
+def content_key(files: Mapping[str, BundledFile], language: str) -> bytes:
     """Return what a certificate is cached under: the hash of all that goes into it, and of its language."""
     parts = [language.encode()]
     for name, file in sorted(files.items()):

@@ -14,7 +14,7 @@ from pyhanko.sign import fields, signers
 from pyhanko.sign.signers import cms_embedder
 from pyhanko_certvalidator.registry import SimpleCertificateStore
 
-from server.bundles.certificate import BundleFile, CertificateFacts, set_certificate
+from server.bundles.certificate import BundledFile, CertificateFacts, set_certificate
 from server.core.jws import PrivateKey
 
 _FIELD = "Register"
@@ -105,7 +105,7 @@ def _signer(signer: DocumentSigner) -> _Stamping:
 
 
 def make_document(
-    facts: CertificateFacts, files: Mapping[str, BundleFile], language: str, *, signer: DocumentSigner, at: int
+    facts: CertificateFacts, files: Mapping[str, BundledFile], language: str, *, signer: DocumentSigner, at: int
 ) -> bytes:
     """Return the signed certificate, ``files`` attached. ``at``: now, by the register's clock.
 

@@ -42,8 +42,8 @@ def create_blueprint(register: Register) -> Blueprint:
 
     @blueprint.get("/v1/status-lists/<int:list_number>")
     def status_list(list_number: int) -> Response:
-        response = Response(publish_status(register, list_number), mimetype="application/statuslist+jwt")
-        return _cached(response, max_age_s=_MINUTES)
+        status_list, _ = publish_status(register, list_number)
+        return _cached(Response(status_list, mimetype="application/statuslist+jwt"), max_age_s=_MINUTES)
 
     @blueprint.get("/healthz")
     def alive() -> Response:
