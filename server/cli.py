@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
-from server.errors import ObjectionError
+from server.errors import Equivocation, ObjectionError, VerificationError
 
 if TYPE_CHECKING:
     import threading
 
+    from server.core.log_policies import LogPolicy
     from server.core.policies import TrustPolicy
+    from server.usecases.audit_log import Audit
     from server.usecases.register import Storage
     from server.usecases.verify_bundle import Report
 
@@ -218,6 +220,55 @@ def log_check() -> None:
     click.echo("✓ the log is consistent")
 
 
+@log.command("audit")
+@click.argument("url")
+@click.option("--key", metavar="VKEY", help="The log's key, as `objection keys show` of its register prints it.")
+@click.option("--policy", "policy_file", metavar="FILE", help="The register's policy, or a C2SP log policy.")
+@click.option("--state", "state_file", metavar="FILE", help="Keeps the checkpoint; the next audit goes on there.")
+@click.option("--timeout", "timeout_s", type=click.IntRange(1, 86_400), default=3600, show_default=True, metavar="S")
+@_one_line
+def log_audit(url: str, key: str | None, policy_file: str | None, state_file: str | None, timeout_s: int) -> None:
+    """Audit a log from outside, as anybody can: needs nothing but its address and key.
+
+    Reads every entry since the last audit, derives each hash anew, compares tiles and checkpoint, and makes sure that
+    the log has only grown. With a policy that names witnesses, their quorum must have cosigned, too.
+
+    Exit status 1 when the log is caught at something, 2 when it could not be audited. FILE is replaced only after an
+    audit without a finding.
+
+    \b
+    objection log audit https://register.example --key 'register.example/log+…' --state register.checkpoint
+    """
+    from time import monotonic, sleep
+
+    from server.outside.log_reader import LogReader
+    from server.usecases.audit_log import audit_log
+
+    if (key is None) == (policy_file is None):
+        raise click.UsageError("give either --key or --policy")
+    policy = _read_log_policy(key, policy_file)
+    state = Path(state_file) if state_file else None
+    last_note = _read_text(state) if state and state.exists() else None
+    reader = LogReader(url, deadline=monotonic() + timeout_s, clock=monotonic, sleep=sleep)
+    with click.progressbar(length=1, label="entries", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.length = max(total, 1)
+            bar.update(done - bar.pos)
+
+        try:
+            found = audit_log(reader.read, policy=policy, last_note=last_note, progress=progress)
+        except VerificationError as error:
+            click.echo(_printable(f"\n✗ {error.code}: {error}"), err=True)
+            if isinstance(error, Equivocation):
+                click.echo("The log signed both of these. Keep them: together they are the evidence.\n", err=True)
+                click.echo("\n".join(error.notes), err=True)
+            sys.exit(_INVALID)
+    if state:
+        _replace_file(state, found.note)
+    click.echo(_audit_as_text(found))
+
+
 def _stop_at_eof(stop: "threading.Event") -> None:
     sys.stdin.buffer.read()
     stop.set()
@@ -250,6 +301,53 @@ def _read_policy(name: str) -> "TrustPolicy":
     from server.core.policies import parse_trust_policy
 
     return parse_trust_policy(_read_file(Path(name)))
+
+
+def _read_log_policy(key: str | None, policy_file: str | None) -> "LogPolicy":
+    from server.core.log_policies import LogPolicy, parse_log_policy
+    from server.core.notes import parse_verifier_key
+    from server.core.policies import parse_trust_policy
+
+    if policy_file is None:
+        return LogPolicy(parse_verifier_key(key or ""))
+    raw = _read_file(Path(policy_file))
+    if raw.lstrip().startswith(b"{"):
+        return parse_trust_policy(raw).log
+    return parse_log_policy(_read_text(Path(policy_file)))
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return _read_file(path).decode()
+    except UnicodeDecodeError as error:
+        raise ObjectionError("file_unreadable", f"{str(path)[:_MAX_NAME]}: not text in UTF-8") from error
+
+
+def _replace_file(path: Path, text: str) -> None:
+    """Put ``text`` in place of the file's content, whole or not at all."""
+    new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        with new.open("x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except OSError as error:
+        raise ObjectionError("file_unwritable", f"{str(path)[:_MAX_NAME]}: {error.strerror}") from error
+
+
+def _audit_as_text(found: "Audit") -> str:
+    from server.bundles.readme import format_time
+
+    checkpoint = found.checkpoint
+    lines = [
+        f"{checkpoint.origin}: {checkpoint.size} entries, root {checkpoint.root.hex()}",
+        f"{found.new_entries} entries read; every hash, tile and the signed root follow from them",
+    ]
+    if found.last_seen:
+        lines.append(f"it begins with the {found.last_seen.size} entries of the last audit")
+    lines += [f"{name} cosigned {found.witnessed_size} entries at {format_time(at)}" for name, at in found.cosigned]
+    return "\n".join(_printable(line) for line in [*lines, "✓ the log is consistent"])
 
 
 def _read_file(path: Path) -> bytes:
