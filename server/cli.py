@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from functools import wraps
@@ -62,9 +63,11 @@ def main() -> None:
 @main.command()
 @click.argument("proof", metavar="FILE|TOKEN")
 @click.option("--policy", "policy_file", metavar="FILE", help="Trust the keys in this policy, not those in the bundle.")
+@click.option("--nonce", help="The nonce with which you asked the holder to present the token.")
+@click.option("--audience", help="The name under which you asked; with --nonce.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @_one_line
-def verify(proof: str, policy_file: str | None, as_json: bool) -> None:
+def verify(proof: str, policy_file: str | None, nonce: str | None, audience: str | None, as_json: bool) -> None:
     """Verify a proof, offline.
 
     FILE is a bundle (.asice) or a file with a token; TOKEN is the token itself; - reads standard input.
@@ -75,16 +78,22 @@ def verify(proof: str, policy_file: str | None, as_json: bool) -> None:
     Without --policy the register's keys are taken from the bundle: the parts fit together, but whether the register is
     the one you mean is for you to check. A token alone always needs --policy.
 
+    With --nonce and --audience the token must be a presentation, signed for you by its holder within the last minutes.
+
     \b
     objection verify proof.asice
     objection verify --policy register.json proof.asice
     objection verify --policy register.json - < token.txt
     """
+    from server.core.presentations import Challenge
     from server.usecases.verify_bundle import verify_file
 
     warnings.simplefilter("ignore")  # libraries remark on hostile files to standard error; the report is what counts
     policy = _read_policy(policy_file) if policy_file else None
-    report = verify_file(_read_proof(proof), policy=policy)
+    if (nonce is None) != (audience is None):
+        raise click.UsageError("--nonce and --audience go together")
+    asked = None if nonce is None or audience is None else Challenge(audience, nonce, int(time.time()))
+    report = verify_file(_read_proof(proof), policy=policy, asked=asked)
     click.echo(json.dumps(_report_as_json(report), indent=2) if as_json else _report_as_text(report))
     sys.exit(0 if report.valid else _INVALID)
 

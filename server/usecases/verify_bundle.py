@@ -10,6 +10,7 @@ from server.bundles.asice import ASIC_MANIFEST, MIME_TYPE, TIMESTAMP, unpack_con
 from server.bundles.readme import format_time
 from server.core.jws import thumbprint
 from server.core.policies import TrustPolicy, format_trust_policy, parse_trust_policy
+from server.core.presentations import Challenge, split_presentation, verify_binding, verify_challenge
 from server.core.proofs import format_entry, parse_proof, verify_proof
 from server.core.receipts import CLOCK_SKEW_S, VerifiedReceipt, verify_evidence, verify_receipt
 from server.core.tokens import VerifiedToken, verify_token, verify_token_of_receipt
@@ -128,21 +129,22 @@ class _Saying:
     reason: str = ""
 
 
-def verify_file(raw: bytes, *, policy: TrustPolicy | None) -> Report:
+def verify_file(raw: bytes, *, policy: TrustPolicy | None, asked: Challenge | None = None) -> Report:
     """Check a bundle, or a token with or without disclosures; which of them it is shows in its first bytes.
 
     ``policy``: whom to trust; without one a bundle is checked against the keys it carries, and says so.
+    ``asked``: with which nonce a presentation was asked for; without it nobody proves to hold the key.
     Freshness is not asked for: a proof is old by nature. Raises ParseError ``file_unrecognised`` for what is neither;
     whatever is wrong with a bundle or a token is a failed check of the report, and stops no other that can still run.
     """
     if raw.startswith(_ZIP):
-        return _verify_bundle(raw, policy)
+        return _verify_bundle(raw, policy, asked)
     if _TOKEN.fullmatch(raw):
-        return _verify_token_alone(raw, policy)
+        return _verify_token_alone(raw, policy, asked)
     raise ParseError("file_unrecognised", "neither a bundle (.asice) nor a token")
 
 
-def _verify_bundle(raw: bytes, pinned: TrustPolicy | None) -> Report:
+def _verify_bundle(raw: bytes, pinned: TrustPolicy | None, asked: Challenge | None) -> Report:
     report = Report()
     files: Mapping[str, bytes] | None = None
     with report.check("container") as saying:
@@ -150,6 +152,7 @@ def _verify_bundle(raw: bytes, pinned: TrustPolicy | None) -> Report:
         saying.reason = MIME_TYPE
     if files is None:
         report.unchecked(*list(_TITLES)[1:-4])
+        _verify_holder(report, None, "", "", asked)
         _say_what_is_absent(report)
         return report
 
@@ -175,17 +178,19 @@ def _verify_bundle(raw: bytes, pinned: TrustPolicy | None) -> Report:
                 raise VerificationError("token_receipt_mismatch", "received before it was signed")
             saying.reason = "both say the same, and it was signed before it was received"
         _verify_log(report, files, receipt, token, policy)
+    _verify_holder(report, None, "", "", asked)
     _say_what_is_absent(report)
     return report
 
 
-def _verify_token_alone(raw: bytes, policy: TrustPolicy | None) -> Report:
+def _verify_token_alone(raw: bytes, policy: TrustPolicy | None, asked: Challenge | None) -> Report:
     report = Report()
     if policy is None:
         report.not_present("pinned", "no policy was given, and a token carries no keys that anybody should trust")
     else:
         _say_pinned(report, policy)
-    token = _verify_token(report, raw.strip(), policy)
+    presented, raw_binding = split_presentation(_ascii(raw.strip()))
+    token = _verify_token(report, presented.encode(), policy)
     if token is not None:
         names = ("platform", "right", "data_categories", "objected_at", "receipt_sha256")
         report.facts |= {name: token.claims[name] for name in names}
@@ -194,6 +199,7 @@ def _verify_token_alone(raw: bytes, policy: TrustPolicy | None) -> Report:
     report.not_present("receipt", "a token alone does not carry the receipt")
     report.not_present("evidence", "a token alone does not carry the evidence")
     report.not_present("log", "a token alone does not carry the proof; the place in the log is the register's word")
+    _verify_holder(report, token, presented, raw_binding, asked)
     _say_what_is_absent(report)
     return report
 
@@ -315,8 +321,29 @@ def _verify_log(
         report.facts |= {"log_origin": checkpoint.origin, "log_index": proof.index, "log_size": checkpoint.size}
 
 
+def _verify_holder(
+    report: Report, token: VerifiedToken | None, presented: str, raw_binding: str, asked: Challenge | None
+) -> None:
+    """Only an answer to the verifier's own nonce shows who holds the key now."""
+    if asked is None and not raw_binding:
+        report.not_present("holder", "no key binding: anybody may hand on this proof")
+        return
+    if token is None and raw_binding:
+        report.unchecked("holder")
+        return
+    with report.check("holder") as saying:
+        if token is None:
+            raise VerificationError("binding_missing", "only the holder's presentation of the token answers a nonce")
+        binding = verify_binding(raw_binding, token, presented)
+        saying.reason = f"presented to {binding.audience!r}, {format_time(binding.presented_at)} by the holder's clock"
+        if asked is not None:
+            verify_challenge(binding, asked)
+    if asked is None and report.checks[-1].outcome == PASSED:
+        said = report.checks.pop().reason
+        report.not_present("holder", f"signed, {said}; but nobody asked for it with a nonce: it may have been copied")
+
+
 def _say_what_is_absent(report: Report) -> None:
-    report.not_present("holder", "no key binding: anybody may hand on this proof")
     report.not_present("witnesses", "no witness has cosigned that the policy names")
     report.not_present("anchor", "recorded, not yet anchored")
     report.not_present("status", "not known offline; the register's status list tells")
