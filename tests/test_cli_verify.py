@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from server.cli import main
 from server.core.encoding import format_base64url
 from server.core.policies import format_trust_policy
+from server.core.presentations import sign_presentation
 from server.core.tokens import disclosure_digest
 from tests.fixtures.records import Record, make_record
 
@@ -232,3 +233,19 @@ def _seconds(path: Path) -> float:
     start = time.perf_counter()
     assert _run("verify", path).returncode == 0
     return time.perf_counter() - start
+
+
+def test_a_presentation_answers_the_nonce(record: Record, files: Path) -> None:
+    asked = ("--policy", files / "policy.json", "--audience", "https://asker.example", "--nonce")
+    token = record.presentation("person")
+    (files / "presentation.txt").write_text(
+        sign_presentation(
+            token, key=record.holder.key, audience="https://asker.example", nonce="n-1", now=int(time.time())
+        )
+    )
+    good = verify(files / "presentation.txt", *asked, "n-1")
+    assert good.exit_code == 0
+    assert "presented to 'https://asker.example'" in good.stdout
+    assert verify(files / "presentation.txt", *asked, "n-2").exit_code == 1
+    assert "[binding_missing]" in verify(files / "token.txt", *asked, "n-1").stdout
+    assert verify(files / "presentation.txt", "--policy", files / "policy.json", "--nonce", "n-1").exit_code == 2
