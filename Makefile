@@ -27,6 +27,7 @@ format: .venv/ready extension/node_modules/ready
 bench: .venv/ready extension/node_modules/ready
 	@command -v wrk >/dev/null || { echo "make bench needs wrk (Debian: apt-get install wrk)" >&2; exit 1; }
 	$(BIN)/python -m tests.bench.recording
+	$(BIN)/python -m tests.bench.proofs
 	$(EXTENSION) npm run --silent bench
 
 extension: extension/.output/production/ready

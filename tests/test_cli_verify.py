@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from click.testing import CliRunner, Result
 from server.cli import main
 from server.core.encoding import format_base64url
 from server.core.policies import format_trust_policy
+from server.core.presentations import sign_presentation
 from server.core.tokens import disclosure_digest
 from tests.fixtures.records import Record, make_record
 
@@ -224,3 +226,19 @@ def test_it_starts_without_what_is_slow_to_load(files: Path) -> None:
         "assert not [name for name in sys.modules if name.startswith(_SLOW)]"
     )
     subprocess.run([sys.executable, "-c", program, files / "good.asice"], cwd=ROOT, check=True, capture_output=True)
+
+
+def test_a_presentation_answers_the_nonce(record: Record, files: Path) -> None:
+    asked = ("--policy", files / "policy.json", "--audience", "https://asker.example", "--nonce")
+    token = record.presentation("person")
+    (files / "presentation.txt").write_text(
+        sign_presentation(
+            token, key=record.holder.key, audience="https://asker.example", nonce="n-1", now=int(time.time())
+        )
+    )
+    good = verify(files / "presentation.txt", *asked, "n-1")
+    assert good.exit_code == 0
+    assert "presented to 'https://asker.example'" in good.stdout
+    assert verify(files / "presentation.txt", *asked, "n-2").exit_code == 1
+    assert "[binding_missing]" in verify(files / "token.txt", *asked, "n-1").stdout
+    assert verify(files / "presentation.txt", "--policy", files / "policy.json", "--nonce", "n-1").exit_code == 2

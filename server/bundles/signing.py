@@ -14,7 +14,8 @@ from pyhanko.sign import fields, signers
 from pyhanko.sign.signers import cms_embedder
 from pyhanko_certvalidator.registry import SimpleCertificateStore
 
-from server.bundles.certificate import BundledFile, CertificateFacts, set_certificate
+from server.bundles.certificate import CertificateFacts, set_certificate
+from server.bundles.contents import BundledFile
 from server.core.jws import PrivateKey
 
 _FIELD = "Register"

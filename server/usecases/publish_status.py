@@ -12,7 +12,7 @@ _MAX_NUMBER = 1 << 32  # what databases can count is more
 
 
 def publish_status(register: Register, list_number: int) -> tuple[str, int]:
-    """Return status list ``list_number`` as of now, signed, and its date. It takes a millisecond: nothing is kept of it.
+    """Return status list ``list_number`` as of now, signed, and its date. It takes a millisecond, so it is made anew.
 
     It is dated back to the full minute: what is made twice within one has the same bytes.
     Raises NotFound ``not_found`` for a list that no record belongs to yet.

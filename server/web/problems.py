@@ -27,7 +27,7 @@ _STATUS_OF_CLASS: list[tuple[type[ObjectionError], int]] = [
     (errors.Unavailable, 503),
     (errors.LogInconsistent, 503),
 ]
-_STATUS_OF_CODE = {"media_type_refused": 415, "receipt_too_large": 413}
+_STATUS_OF_CODE = {"tile_not_found": 404, "media_type_refused": 415, "receipt_too_large": 413}
 _CODE_OF_STATUS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 _RETRY_AFTER_S = 5
 
@@ -39,6 +39,7 @@ TITLES = {
     "base64url_malformed": "Not canonical base64url",
     "blob_missing": "The sealed evidence is gone",
     "body_too_large": "The request is too large",
+    "checkpoint_not_anchored": "No checkpoint was anchored yet",
     "database_unavailable": "The register's database does not answer",
     "digest_reused": "A self-asserted digest stands in another record",
     "dpop_refused": "The proof of possession does not hold",
@@ -79,6 +80,7 @@ TITLES = {
     "record_not_found": "There is no such record",
     "signature_invalid": "The signature does not hold",
     "storage_unavailable": "The register cannot store evidence now",
+    "tile_not_found": "The log has no such tile",
     "token_refused": "The token does not hold",
     "too_many_supplements": "An objection takes no more supplements than that",
     "type_refused": "Another type of token than expected",
