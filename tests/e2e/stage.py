@@ -174,7 +174,8 @@ class Browser:
 
     def saved_files(self) -> list[Path]:
         """The files that the browser has finished saving."""
-        return [path for path in sorted(self.downloads.rglob("*")) if path.is_file() and path.read_bytes()[:2] == b"PK"]
+        found = [path for path in sorted(self.downloads.rglob("*")) if path.suffix != ".crdownload"]
+        return [path for path in found if path.is_file() and path.read_bytes()[:2] == b"PK"]
 
 
 @contextmanager

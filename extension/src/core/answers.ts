@@ -1,5 +1,6 @@
 /** The register's answer to a receipt, checked before anything in it is believed. */
-import type { SubmissionAnswer } from './contract.gen';
+import { verifyAcknowledgement } from './acknowledgements';
+import type { AcknowledgementClaims, SubmissionAnswer, TokenClaims } from './contract.gen';
 import { type Bytes, parseJson } from './encoding';
 import { ObjectionError } from './errors';
 import type { TrustPolicy } from './policies';
@@ -13,6 +14,10 @@ export interface VerifiedAnswer {
   /** Where in the log the receipt stands. */
   index: number;
   logOrigin: string;
+  /** How many entries the checkpoint of the proof covers. */
+  logSize: bigint;
+  /** By evidence name, the domain whose signature the register found in a mail. */
+  mailsSignedBy: Record<string, string>;
 }
 
 /** Reads the answer's shape. Throws the codes of JSON and `field_invalid`. */
@@ -21,31 +26,55 @@ export function parseAnswer(raw: Bytes): SubmissionAnswer {
 }
 
 /**
- * Returns the answer once it is about `receipt`, its token is signed by an issuer of `policy` and says what the receipt
- * says, its proof leads to a checkpoint that the log of `policy` signed, and both name the same place and time.
- * Throws `token_receipt_mismatch`, `proof_mismatch` and what the verifiers of token and proof throw.
+ * Returns the answer once it is about `receipt`, its token or acknowledgement is signed by an issuer of `policy` and
+ * says what the receipt says, its proof leads to a checkpoint that the log of `policy` signed, and both name the same
+ * place and time. Throws `token_receipt_mismatch`, `proof_mismatch` and what the verifiers of token and proof throw.
  */
 export async function verifyAnswer(
   answer: SubmissionAnswer,
   receipt: VerifiedReceipt,
   policy: TrustPolicy,
 ): Promise<VerifiedAnswer> {
-  if (answer.receipt_sha256 !== receipt.sha256Hex) {
+  const { kind } = receipt.payload;
+  if (answer.receipt_sha256 !== receipt.sha256Hex || answer.kind !== kind) {
     throw new ObjectionError('token_receipt_mismatch', 'the answer is about another receipt');
   }
-  const token = await verifyToken(answer.token, policy);
-  verifyTokenOfReceipt(token, receipt);
-  if (token.claims.received_at !== answer.received_at) {
+  const claims = await claimsOf(answer.token, receipt, policy);
+  if (claims.received_at !== answer.received_at) {
     throw new ObjectionError('token_receipt_mismatch', 'token and answer name different times');
+  }
+  if (!STATUS_AFTER[kind].includes(answer.status) || (answer.remains !== undefined) !== (kind === 'erasure')) {
+    throw new ObjectionError('token_receipt_mismatch', 'the answer names a status that cannot follow');
   }
   const { index, checkpoint } = await verifyProof(
     answer.proof,
-    { kind: receipt.payload.kind, receiptSha256: receipt.sha256, receivedAtS: answer.received_at },
+    { kind, receiptSha256: receipt.sha256, receivedAtS: answer.received_at },
     policy.log,
   );
-  const { log } = token.claims;
+  const { log } = claims;
   if (log.origin !== checkpoint.origin || BigInt(log.index) !== index) {
     throw new ObjectionError('proof_mismatch', 'token and proof name different places in the log');
   }
-  return { answer, index: log.index, logOrigin: log.origin };
+  const { index: at, origin: logOrigin } = log;
+  return { answer, index: at, logOrigin, logSize: checkpoint.size, mailsSignedBy: mailsSignedBy(claims) };
+}
+
+// A repeat of an earlier receipt is answered with the status of now.
+const STATUS_AFTER: Record<SubmissionAnswer['kind'], SubmissionAnswer['status'][]> = {
+  objection: ['stands', 'withdrawn', 'erased'],
+  supplement: ['stands', 'withdrawn', 'erased'],
+  withdrawal: ['withdrawn', 'erased'],
+  erasure: ['erased'],
+};
+
+function mailsSignedBy({ evidence }: TokenClaims | AcknowledgementClaims): Record<string, string> {
+  const found = evidence.flatMap((item) => ('dkim' in item && item.dkim ? [[item.name, item.dkim.domain]] : []));
+  return Object.fromEntries(found);
+}
+
+async function claimsOf(token: string, receipt: VerifiedReceipt, policy: TrustPolicy) {
+  if (receipt.payload.kind !== 'objection') return (await verifyAcknowledgement(token, receipt, policy)).claims;
+  const verified = await verifyToken(token, policy);
+  verifyTokenOfReceipt(verified, receipt);
+  return verified.claims;
 }

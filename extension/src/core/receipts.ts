@@ -8,8 +8,8 @@ import { FieldError, verifyFields } from './schema';
 export const RECEIPT_TYPE = 'objection-receipt+jwt';
 export const MAX_RECEIPT_BYTES = 16_384;
 export const MAX_EVIDENCE_BYTES = 4_194_304;
-const MAX_EVIDENCE_TOTAL_BYTES = 8_388_608;
-const CLOCK_SKEW_S = 300;
+export const MAX_EVIDENCE_TOTAL_BYTES = 8_388_608;
+export const CLOCK_SKEW_S = 300;
 const KINDS = {
   objection: 'ObjectionReceipt',
   supplement: 'SupplementReceipt',
@@ -92,7 +92,7 @@ export function signReceipt(payload: string, jwk: PublicKey, privateKey: CryptoK
   return signJws(receiptHeader(jwk), payload, privateKey);
 }
 
-function verifyPayload(value: JsonObject) {
+export function verifyPayload(value: JsonObject) {
   const kind = value.kind;
   if (typeof kind !== 'string' || !Object.hasOwn(KINDS, kind)) {
     throw new FieldError([{ field: 'kind', problem: `must be one of: ${Object.keys(KINDS).join(', ')}` }]);

@@ -13,6 +13,7 @@ type Contract = {
   WithdrawalReceipt: contract.WithdrawalReceipt;
   ErasureReceipt: contract.ErasureReceipt;
   SubmissionAnswer: contract.SubmissionAnswer;
+  AcknowledgementClaims: contract.AcknowledgementClaims;
   TokenClaims: contract.TokenClaims;
   AcknowledgementClaims: contract.AcknowledgementClaims;
   StatusListClaims: contract.StatusListClaims;
@@ -38,7 +39,7 @@ interface Schema {
   uniqueItems?: boolean;
   properties?: Record<string, Schema>;
   required?: string[];
-  additionalProperties?: boolean;
+  additionalProperties?: boolean | object;
   description?: string;
   title?: string;
 }

@@ -5,16 +5,28 @@ import { formatJson, sha256Hex, utf8 } from '../core/encoding';
 import { ObjectionError } from '../core/errors';
 import { isNotice } from '../core/objection';
 import { receiptHeader } from '../core/receipts';
+import { queuedFor, signLater } from './amending';
 import { badgeNotice, badgeWaiting } from './badge';
 import { captureTab, showCard } from './capture';
-import { inTransaction } from './database';
+import { announceChange } from './changes';
+import { inTransaction, read } from './database';
 import { closeDraft, type Draft, findDraft, openDraft, openDraftOf, saveDraft } from './drafts';
+import { forget, lookAgain, recorded, saveAcknowledgement, saveAgain, saveCertificate } from './keeping';
 import { holderKey } from './keystore';
 import { type Answer, type Message, type TabMessage, verifyMessage } from './messages';
 import { acceptShownKeys } from './pins';
-import { ALARM, attemptNow, discard, flush, releaseHeld, saveAgain } from './queue';
+import { presentation, saveKit } from './presenting';
+import { ALARM, attemptNow, discard, flush, releaseHeld } from './queue';
 import { confirmDraft } from './recording';
-import { type DraftView, type PopupView, type ReceiptView, viewObjection, viewQueued } from './views';
+import {
+  type DetailView,
+  type DraftView,
+  type PopupView,
+  type ReceiptView,
+  viewDetail,
+  viewObjection,
+  viewQueued,
+} from './views';
 
 const REVIEW_SIZE = { width: 680, height: 860 };
 const DISMISSED_PREFIX = 'dismissed:';
@@ -53,6 +65,7 @@ async function handle(message: Message, sender: Browser.runtime.MessageSender): 
     case 'page/record':
       return openReview(tabOf(sender), message.notice);
     case 'ui/popup':
+      void lookAgain();
       return viewPopup(message.tabId);
     case 'ui/record':
       return openReview(message.tabId, await noticeOn(message.tabId));
@@ -74,6 +87,25 @@ async function handle(message: Message, sender: Browser.runtime.MessageSender): 
       return discard(message.receipt);
     case 'ui/save':
       return saveAgain(message.receipt);
+    case 'ui/objection':
+      void lookAgain();
+      return viewOf(message.receipt);
+    case 'ui/certificate':
+      return saveCertificate(message.receipt, message.language);
+    case 'ui/later': {
+      const receipt = await signLater(message.payload, message.files);
+      announceChange();
+      void flush(); // the page follows by 'ui/objection'
+      return receipt;
+    }
+    case 'ui/present':
+      return presentation(await recorded(message.receipt), message.slots, message.challenge);
+    case 'ui/acknowledgement':
+      return saveAcknowledgement(message.receipt);
+    case 'ui/kit':
+      return saveKit();
+    case 'ui/forget':
+      return forget(message.receipt);
     case 'ui/accept-keys':
       await acceptShownKeys();
       return releaseHeld();
@@ -157,9 +189,17 @@ async function viewPopup(tabId: number): Promise<PopupView> {
   return {
     notice: await noticeOn(tabId),
     draft: draft && { screenshot: draft.screenshot.state },
-    queue: lists.queue.sort((one, other) => other.objectedAt - one.objectedAt),
+    queue: lists.queue.sort((one, other) => other.signedAt - one.signedAt),
     objections: lists.objections.sort((one, other) => other.receivedAt - one.receivedAt),
   };
+}
+
+async function viewOf(receipt: string): Promise<DetailView | undefined> {
+  const objections = await read('objections', (store) => store.all());
+  const objection = objections.find(({ receipt_sha256 }) => receipt_sha256 === receipt);
+  if (!objection) return undefined;
+  const header = formatJson(receiptHeader((await holderKey()).jwk));
+  return viewDetail(objection, { queued: await queuedFor(objection), header, kept: objections.length });
 }
 
 async function viewReceipt(receipt: string): Promise<ReceiptView> {

@@ -1,5 +1,6 @@
 /** The toolbar icon's badge: a notice on this tab, or receipts that wait. */
 import { browser } from 'wxt/browser';
+import { announceChange } from './changes';
 import { read } from './database';
 import { t } from './text';
 
@@ -12,6 +13,12 @@ export async function badgeNotice(tabId: number, found: boolean): Promise<void> 
   await browser.action.setBadgeText({ tabId, text });
   await browser.action.setTitle({ tabId, title: t(found ? 'action_title_found' : 'name') });
   if (found) await browser.action.setBadgeBackgroundColor({ tabId, color: NOTICE_COLOUR });
+}
+
+/** Tells whoever shows our state that it changed. */
+export async function changed(): Promise<void> {
+  announceChange();
+  await badgeWaiting();
 }
 
 export async function badgeWaiting(): Promise<void> {

@@ -1,21 +1,22 @@
 /** The extension's IndexedDB: the holder's key, receipts on their way, and recorded objections. */
 import type { Evidence } from '../core/contract.gen';
+import type { LaterKind } from '../core/later';
 import type { Disclosures, Platform } from '../core/objection';
 
 const NAME = 'proof-of-objection';
-const VERSION = 1;
+const VERSION = 2;
 
-/** A signed receipt with everything needed to send it. Written before the first attempt, removed by `discard` or success. */
-export interface QueuedReceipt {
+/** A signed receipt with everything needed to send it. */
+interface SignedReceipt {
   receipt_sha256: string;
   jti: string;
   receipt: string;
   platform: Platform;
-  /** The holder's clock when it was signed, seconds. */
-  objected_at: number;
   holder_share: string;
-  disclosures: Disclosures;
   evidence: { item: Evidence; file: Blob }[];
+}
+
+interface Sending {
   /** `waiting` is tried again; `refused` is the register's last word; `held` waits for a decision of the person. */
   state: 'waiting' | 'refused' | 'held';
   attempts: number;
@@ -24,25 +25,87 @@ export interface QueuedReceipt {
   problem?: StoredProblem;
 }
 
+interface SignedObjection extends SignedReceipt {
+  /** The holder's clock when it was signed, seconds. */
+  objected_at: number;
+  disclosures: Disclosures;
+}
+
+export interface QueuedObjection extends SignedObjection, Sending {
+  kind: 'objection';
+}
+
+/** A supplement, withdrawal or erasure on its way. Its `holder_share` is the objection's. */
+export interface QueuedLater extends SignedReceipt, Sending {
+  kind: LaterKind;
+  objection_sha256: string;
+  /** The holder's clock, seconds. */
+  signed_at: number;
+}
+
+/** Written before the first attempt, removed by `discard` or success. */
+export type QueuedReceipt = QueuedObjection | QueuedLater;
+
 export interface StoredProblem {
   code: string;
   title: string;
   detail: string;
 }
 
+/** A later receipt that the register acknowledged. */
+export interface RecordedLater {
+  kind: LaterKind;
+  receipt_sha256: string;
+  jti: string;
+  receipt: string;
+  signed_at: number;
+  received_at: number;
+  log_index: number;
+  acknowledgement: string;
+  proof: string;
+  evidence: Evidence[];
+  /** By evidence name, the domain whose signature the register found in a mail. */
+  mails_signed_by: Record<string, string>;
+  /** Of an erasure: what the register says it cannot take back. */
+  remains: string[];
+}
+
 /** An objection that the register recorded and whose proof was checked here. */
-export interface RecordedObjection extends Omit<QueuedReceipt, 'state' | 'attempts' | 'next_attempt_at' | 'problem'> {
+export interface RecordedObjection extends SignedObjection {
   received_at: number;
   token: string;
   proof: string;
   log_origin: string;
   log_index: number;
+  status: 'stands' | 'withdrawn' | 'erased';
+  /** In the order in which the register recorded them. */
+  later: RecordedLater[];
+  /** How many of our entries (this one and the later ones) the anchored checkpoint covers; 0: none is anchored yet. */
+  anchored_entries: number;
+  /** When this browser first saw it anchored, seconds. */
+  anchored_seen_at?: number;
+  /** How often the register was asked for the state since something of ours was recorded. */
+  checks: number;
+  /** Milliseconds since 1970; infinite when it is not asked any more by itself. */
+  next_check_at: number;
+  /** What went wrong when it was asked last. */
+  check_problem?: StoredProblem;
   bundle?: Blob;
-  /** Where the browser saved the bundle, relative to the downloads folder. */
+  /** A newer bundle than the one kept here is to be had. */
+  bundle_wanted: boolean;
+  /** The bundle kept here was not saved to disk yet. */
+  bundle_unsaved: boolean;
+  /** Where the browser saved the newest bundle, relative to the downloads folder. */
   file?: string;
   bundle_attempts: number;
   bundle_next_attempt_at: number;
   bundle_problem?: StoredProblem;
+}
+
+/** Something made on demand that goes to the downloads folder, kept only until it is there. */
+export interface PassingFile {
+  id: string;
+  file: Blob;
 }
 
 export interface HolderKey {
@@ -54,6 +117,7 @@ interface Stores {
   keys: HolderKey;
   queue: QueuedReceipt;
   objections: RecordedObjection;
+  files: PassingFile;
 }
 
 type StoreName = keyof Stores;
@@ -117,6 +181,10 @@ export class Store<V> {
     await settled(this.store.put(value));
   }
 
+  async clear(): Promise<void> {
+    await settled(this.store.clear());
+  }
+
   async delete(key: string): Promise<void> {
     await settled(this.store.delete(key));
   }
@@ -124,14 +192,43 @@ export class Store<V> {
 
 function open(): Promise<IDBDatabase> {
   const request = indexedDB.open(NAME, VERSION);
-  request.onupgradeneeded = () => {
-    request.result.createObjectStore('keys', { keyPath: 'id' });
-    for (const name of ['queue', 'objections']) {
-      // Unique: a second receipt under one jti would contradict the first, and the register would refuse it.
-      request.result.createObjectStore(name, { keyPath: 'receipt_sha256' }).createIndex('jti', 'jti', { unique: true });
-    }
+  request.onupgradeneeded = ({ oldVersion }) => {
+    if (oldVersion < 1) makeStores(request.result);
+    request.result.createObjectStore('files', { keyPath: 'id' });
+    if (oldVersion === 1 && request.transaction) addLaterReceipts(request.transaction);
   };
   return settled(request);
+}
+
+function makeStores(database: IDBDatabase): void {
+  database.createObjectStore('keys', { keyPath: 'id' });
+  for (const name of ['queue', 'objections']) {
+    // Unique: a second receipt under one jti would contradict the first, and the register would refuse it.
+    database.createObjectStore(name, { keyPath: 'receipt_sha256' }).createIndex('jti', 'jti', { unique: true });
+  }
+}
+
+// The first version knew objections only, and no anchors.
+function addLaterReceipts(transaction: IDBTransaction): void {
+  change(transaction.objectStore('queue'), () => ({ kind: 'objection' }));
+  change(transaction.objectStore('objections'), ({ bundle, file }) => ({
+    status: 'stands',
+    later: [],
+    anchored_entries: 0,
+    checks: 0,
+    next_check_at: 0,
+    bundle_wanted: !bundle,
+    bundle_unsaved: Boolean(bundle && !file),
+  }));
+}
+
+function change(store: IDBObjectStore, added: (value: Record<string, unknown>) => Record<string, unknown>): void {
+  const cursor = store.openCursor();
+  cursor.onsuccess = () => {
+    if (!cursor.result) return;
+    cursor.result.update({ ...cursor.result.value, ...added(cursor.result.value) });
+    cursor.result.continue();
+  };
 }
 
 function settled<T>(request: IDBRequest<T>): Promise<T> {

@@ -1,38 +1,50 @@
-/** Saves a bundle to the downloads folder. */
+/** Saves files to the downloads folder. */
 import { browser } from 'wxt/browser';
 import { ObjectionError } from '../core/errors';
-import { type RecordedObjection, read } from './database';
+import { read, write } from './database';
+import { randomBase64url } from './keystore';
 import type { Answer, OffscreenMessage } from './messages';
 
 const OFFSCREEN_PAGE = '/offscreen.html';
+const FOLDER = 'proof-of-objection';
 const MAX_WAIT_MS = 15_000;
 const POLL_MS = 100;
 
-export function bundleFileName({ platform, received_at, receipt_sha256 }: RecordedObjection): string {
-  const day = new Date(received_at * 1000).toISOString().slice(0, 10);
-  return `proof-of-objection/${platform}-${day}-${receipt_sha256.slice(0, 8)}.asice`;
-}
-
-/** Saves the bundle and returns its file name once it is on disk. Throws `download_failed`. */
-export async function saveBundle(objection: RecordedObjection): Promise<string> {
-  const filename = bundleFileName(objection);
-  const link = await openLink(objection.receipt_sha256);
+/**
+ * Saves `file` under `name` in our folder and returns where, once it is on disk. Never replaces a file: what lies there
+ * may be the only copy. The caller holds the flush lock. Throws `download_failed`.
+ */
+export async function saveFile(name: string, file: Blob): Promise<string> {
+  const filename = `${FOLDER}/${name}`;
+  const id = randomBase64url(16);
+  // Through the database: the page that makes the link cannot be handed a file by message.
+  await write('files', (files) => files.put({ id, file }));
   try {
-    const id = await browser.downloads.download({ url: link.url, filename, saveAs: false, conflictAction: 'uniquify' });
-    await finished(id);
+    const link = await openLink(id);
+    try {
+      const url = link.url;
+      await finished(await browser.downloads.download({ url, filename, saveAs: false, conflictAction: 'uniquify' }));
+    } finally {
+      await link.close();
+    }
     return filename;
   } catch (error) {
     if (error instanceof ObjectionError) throw error;
     throw new ObjectionError('download_failed', String(error), { cause: error });
   } finally {
-    await link.close();
+    await write('files', (files) => files.delete(id));
   }
 }
 
-/** Returns a link to the bundle that lives until `close`. Chromium's worker cannot make one, so a hidden page does. */
-async function openLink(receipt: string): Promise<{ url: string; close(): Promise<void> }> {
+/** Removes what a stopped background left behind. The caller holds the flush lock. */
+export async function clearPassingFiles(): Promise<void> {
+  await write('files', (files) => files.clear());
+}
+
+/** Returns a link to the file that lives until `close`. Chromium's worker cannot make one, so a hidden page does. */
+async function openLink(id: string): Promise<{ url: string; close(): Promise<void> }> {
   if (typeof URL.createObjectURL === 'function') {
-    const url = await bundleUrl(receipt);
+    const url = await fileUrl(id);
     return { url, close: async () => URL.revokeObjectURL(url) };
   }
   // A page left over from a stopped worker still serves; only one may exist.
@@ -44,17 +56,17 @@ async function openLink(receipt: string): Promise<{ url: string; close(): Promis
       justification: 'Saves the proof to the downloads folder',
     });
   }
-  const message: OffscreenMessage = { kind: 'offscreen/open', receipt };
+  const message: OffscreenMessage = { kind: 'offscreen/open', file: id };
   const answer: Answer = await browser.runtime.sendMessage(message);
   if ('error' in answer) throw new ObjectionError(answer.error.code, answer.error.message);
   return { url: String(answer.ok), close: () => browser.offscreen.closeDocument() };
 }
 
-/** Returns an object URL for a stored bundle; only a document can. */
-export async function bundleUrl(receipt: string): Promise<string> {
-  const objection = await read('objections', (objections) => objections.get(receipt));
-  if (!objection?.bundle) throw new ObjectionError('download_failed', 'there is no bundle to save');
-  return URL.createObjectURL(objection.bundle);
+/** Returns an object URL for a file on its way; only a document can. */
+async function fileUrl(id: string): Promise<string> {
+  const passing = await read('files', (files) => files.get(id));
+  if (!passing) throw new ObjectionError('download_failed', 'there is no file to save');
+  return URL.createObjectURL(passing.file);
 }
 
 /** In the offscreen document: answers the background's requests for links. */
@@ -63,7 +75,7 @@ export function serveLinks(): void {
     const message = raw as OffscreenMessage;
     // Other pages' messages to the background pass here too; they are not ours to answer.
     if (sender.id !== browser.runtime.id || sender.tab || message?.kind !== 'offscreen/open') return undefined;
-    bundleUrl(message.receipt).then(
+    fileUrl(message.file).then(
       (ok) => sendResponse({ ok }),
       (error: unknown) => sendResponse({ error: { code: 'download_failed', message: String(error) } }),
     );

@@ -5,15 +5,20 @@
 import { type Browser, browser } from 'wxt/browser';
 import type { Notice } from '../core/detection';
 import { ObjectionError } from '../core/errors';
+import { MAX_FILES } from '../core/later';
 import { type Disclosures, isNotice } from '../core/objection';
-import { SLOTS } from '../core/tokens';
+import { MAX_EVIDENCE_BYTES } from '../core/receipts';
+import { SLOTS, type Slot } from '../core/tokens';
+
+export const MAX_CHALLENGE_CHARACTERS = 256;
+const MAX_FILE_BASE64 = Math.ceil(MAX_EVIDENCE_BYTES / 3) * 4;
 
 /** From a content script. */
 export type PageMessage =
   | { kind: 'page/notice'; notice: Notice | null; dismissed: boolean }
   | { kind: 'page/record'; notice: Notice };
 
-/** From the popup and the review sheet. */
+/** From the popup, the review sheet and the page of an objection. */
 export type UiMessage =
   | { kind: 'ui/popup'; tabId: number }
   | { kind: 'ui/record'; tabId: number }
@@ -24,6 +29,13 @@ export type UiMessage =
   | { kind: 'ui/attempt'; receipt: string }
   | { kind: 'ui/discard'; receipt: string }
   | { kind: 'ui/save'; receipt: string }
+  | { kind: 'ui/objection'; receipt: string }
+  | { kind: 'ui/certificate'; receipt: string; language: string }
+  | { kind: 'ui/later'; payload: string; files: Record<string, string> }
+  | { kind: 'ui/present'; receipt: string; slots: Slot[]; challenge: Challenge | null }
+  | { kind: 'ui/acknowledgement'; receipt: string }
+  | { kind: 'ui/kit' }
+  | { kind: 'ui/forget'; receipt: string }
   | { kind: 'ui/accept-keys' };
 
 export type Message = PageMessage | UiMessage;
@@ -32,7 +44,13 @@ export type Message = PageMessage | UiMessage;
 export type TabMessage = { kind: 'tab/notice' } | { kind: 'tab/card'; hidden: boolean };
 
 /** From the background to its offscreen document. */
-export type OffscreenMessage = { kind: 'offscreen/open'; receipt: string };
+export type OffscreenMessage = { kind: 'offscreen/open'; file: string };
+
+/** What somebody who checks a token gives out, so that the answer is good for them and for now only. */
+export interface Challenge {
+  nonce: string;
+  audience: string;
+}
 
 export type Answer = { ok: unknown } | { error: { code: string; message: string } };
 
@@ -62,6 +80,13 @@ const UI_FIELDS: Record<UiMessage['kind'], Record<string, (value: unknown) => bo
   'ui/attempt': { receipt: isHash },
   'ui/discard': { receipt: isHash },
   'ui/save': { receipt: isHash },
+  'ui/objection': { receipt: isHash },
+  'ui/certificate': { receipt: isHash, language: (value) => /^[a-z]{2}$/.test(String(value)) },
+  'ui/later': { payload: isText, files: isFiles },
+  'ui/present': { receipt: isHash, slots: isSlots, challenge: (value) => value === null || isChallenge(value) },
+  'ui/acknowledgement': { receipt: isHash },
+  'ui/kit': {},
+  'ui/forget': { receipt: isHash },
   'ui/accept-keys': {},
 };
 
@@ -98,6 +123,26 @@ function isPlatformPage({ url, tab }: Sender): boolean {
 function isDisclosures(value: unknown): boolean {
   if (typeof value !== 'object' || value === null) return false;
   return Object.entries(value).every(([slot, text]) => (SLOTS as string[]).includes(slot) && isText(text));
+}
+
+function isSlots(value: unknown): boolean {
+  return Array.isArray(value) && value.every((slot) => SLOTS.includes(slot)) && new Set(value).size === value.length;
+}
+
+function isChallenge(value: unknown): boolean {
+  const { nonce, audience, ...others } = (value ?? {}) as Fields;
+  return Object.keys(others).length === 0 && [nonce, audience].every(isShortText);
+}
+
+function isShortText(value: unknown): boolean {
+  return typeof value === 'string' && value.length > 0 && value.length <= MAX_CHALLENGE_CHARACTERS;
+}
+
+/** Base64 texts by file name; their bytes are compared with the payload that names them. */
+function isFiles(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  const texts = Object.values(value);
+  return texts.length <= MAX_FILES && texts.every((text) => typeof text === 'string' && text.length <= MAX_FILE_BASE64);
 }
 
 function refused(why: string): ObjectionError {

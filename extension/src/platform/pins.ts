@@ -8,6 +8,8 @@ import { verifyFields } from '../core/schema';
 import { getPolicy } from './register';
 
 const KEY = 'pinned-policy';
+/** What a register with other keys than the pinned ones makes the verifiers say. */
+const UNKNOWN_KEY_CODES = ['token_issuer_unknown', 'note_unverified'];
 
 interface Pinned {
   policy: Policy;
@@ -15,7 +17,7 @@ interface Pinned {
 }
 
 /** Returns the pinned policy, pinning what the register shows now when there is none. */
-export async function pinnedPolicy(): Promise<TrustPolicy> {
+async function pinnedPolicy(): Promise<TrustPolicy> {
   const pinned = await stored();
   if (pinned) return parseTrustPolicy(pinned.policy as unknown as Json);
   const { policy } = await getPolicy();
@@ -24,8 +26,21 @@ export async function pinnedPolicy(): Promise<TrustPolicy> {
   return trusted;
 }
 
-/** Throws `register_keys_changed` when the register now shows other keys than the pinned ones. */
-export async function refuseChangedKeys(): Promise<void> {
+/**
+ * Returns what `verify` makes of the pinned policy. Throws its error, or `register_keys_changed` when it failed because
+ * the register now shows other keys than the pinned ones.
+ */
+export async function verifyByPinned<T>(verify: (policy: TrustPolicy) => Promise<T>): Promise<T> {
+  const policy = await pinnedPolicy();
+  try {
+    return await verify(policy);
+  } catch (error) {
+    if (error instanceof ObjectionError && UNKNOWN_KEY_CODES.includes(error.code)) await refuseChangedKeys();
+    throw error;
+  }
+}
+
+async function refuseChangedKeys(): Promise<void> {
   const pinned = await stored();
   const { policy } = await getPolicy();
   if (pinned && text(pinned.policy) !== text(policy)) {

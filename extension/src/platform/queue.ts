@@ -5,26 +5,33 @@
 import { browser } from 'wxt/browser';
 import { parseAnswer, type VerifiedAnswer, verifyAnswer } from '../core/answers';
 import type { Bytes } from '../core/encoding';
-import { ObjectionError } from '../core/errors';
 import { verifyReceipt } from '../core/receipts';
-import { badgeWaiting } from './badge';
-import { announceChange } from './changes';
-import { inTransaction, type QueuedReceipt, type RecordedObjection, read, type StoredProblem, write } from './database';
-import { saveBundle } from './downloads';
-import { pinnedPolicy, refuseChangedKeys } from './pins';
-import { getBundle, postReceipt, Refused, Unreachable } from './register';
+import { nextAttemptAt, problemOf } from './attempts';
+import { changed } from './badge';
+import {
+  inTransaction,
+  type QueuedLater,
+  type QueuedObjection,
+  type QueuedReceipt,
+  type RecordedLater,
+  type RecordedObjection,
+  read,
+  write,
+} from './database';
+import { clearPassingFiles } from './downloads';
+import { FIRST_CHECK_MS, keepUp, nextKeepingAt } from './keeping';
+import { verifyByPinned } from './pins';
+import { postReceipt, Refused } from './register';
 
 export const ALARM = 'flush';
-const BACK_OFF_MINUTES = [1, 2, 5, 15, 30, 60];
-/** What a register with other keys than the pinned ones makes the verifiers say. */
-const UNKNOWN_KEY_CODES = ['token_issuer_unknown', 'note_unverified'];
+const MIN_ALARM_MS = 30_000;
 
-/** Does whatever is due: sends receipts, fetches bundles, saves them. Two calls never run side by side. */
+/** Does whatever is due: sends receipts, asks what became of them, fetches and saves proofs. Never two side by side. */
 export async function flush(): Promise<void> {
   await navigator.locks.request('flush', async () => {
+    await clearPassingFiles();
     for (const queued of await dueReceipts()) await attempt(queued);
-    for (const objection of await dueBundles()) await fetchBundle(objection);
-    for (const objection of await unsavedBundles()) await saveFirstTime(objection);
+    await keepUp();
     await scheduleNext();
   });
 }
@@ -56,35 +63,20 @@ export async function discard(receipt: string): Promise<void> {
   });
 }
 
-/** Saves a proof again: a newer bundle if the register gives one, else the one kept here. Returns the file name. */
-export async function saveAgain(receipt: string): Promise<string> {
-  return navigator.locks.request('flush', async () => {
-    const objection = await read('objections', (objections) => objections.get(receipt));
-    if (!objection) throw new ObjectionError('not_recorded', 'there is no recorded objection of this hash');
-    const fresh = await fetchBundle(objection);
-    if (!fresh.bundle) throw new ObjectionError('no_bundle', fresh.bundle_problem?.detail ?? 'no bundle yet');
-    return saveNow(fresh);
-  });
-}
-
+// In the order in which they were signed: a withdrawal must not overtake the supplement before it.
 async function dueReceipts(): Promise<QueuedReceipt[]> {
   const all = await read('queue', (queue) => queue.all());
-  return all.filter(({ state, next_attempt_at }) => state === 'waiting' && next_attempt_at <= Date.now());
+  const due = all.filter(({ state, next_attempt_at }) => state === 'waiting' && next_attempt_at <= Date.now());
+  return due.sort((one, other) => signedAt(one) - signedAt(other));
 }
 
-async function dueBundles(): Promise<RecordedObjection[]> {
-  const all = await read('objections', (objections) => objections.all());
-  return all.filter(({ bundle, bundle_next_attempt_at }) => !bundle && bundle_next_attempt_at <= Date.now());
-}
-
-async function unsavedBundles(): Promise<RecordedObjection[]> {
-  const all = await read('objections', (objections) => objections.all());
-  return all.filter(({ bundle, file, bundle_problem }) => bundle && !file && !bundle_problem);
-}
+const signedAt = (queued: QueuedReceipt) => (queued.kind === 'objection' ? queued.objected_at : queued.signed_at);
 
 async function attempt(queued: QueuedReceipt): Promise<void> {
   try {
-    await settle(queued, await verified(queued, await postReceipt(queued)));
+    const rawAnswer = await postReceipt(queued);
+    if (queued.kind === 'objection') await settle(queued, rawAnswer);
+    else await settleLater(queued, rawAnswer);
   } catch (error) {
     await write('queue', (queue) => queue.put(afterFailure(queued, error)));
   }
@@ -93,32 +85,80 @@ async function attempt(queued: QueuedReceipt): Promise<void> {
 
 async function verified(queued: QueuedReceipt, rawAnswer: Bytes): Promise<VerifiedAnswer> {
   const receipt = await verifyReceipt(queued.receipt);
-  const policy = await pinnedPolicy();
-  try {
-    return await verifyAnswer(parseAnswer(rawAnswer), receipt, policy);
-  } catch (error) {
-    if (error instanceof ObjectionError && UNKNOWN_KEY_CODES.includes(error.code)) await refuseChangedKeys();
-    throw error;
-  }
+  return verifyByPinned((policy) => verifyAnswer(parseAnswer(rawAnswer), receipt, policy));
 }
 
 // In one transaction: the receipt is in the queue or among the objections, never in both and never in neither.
-async function settle(queued: QueuedReceipt, { answer, index, logOrigin }: VerifiedAnswer): Promise<void> {
-  const { state, attempts, next_attempt_at, problem, ...kept } = queued;
-  const objection: RecordedObjection = {
+async function settle(queued: QueuedObjection, rawAnswer: Bytes): Promise<void> {
+  const answer = await verified(queued, rawAnswer);
+  await inTransaction(['queue', 'objections'], 'readwrite', async (store) => {
+    await store('objections').add(recordedObjection(queued, answer));
+    await store('queue').delete(queued.receipt_sha256);
+  });
+}
+
+function recordedObjection(queued: QueuedObjection, { answer, index, logOrigin }: VerifiedAnswer): RecordedObjection {
+  const { kind, state, attempts, next_attempt_at, problem, ...kept } = queued;
+  return {
     ...kept,
     received_at: answer.received_at,
     token: answer.token,
     proof: answer.proof,
     log_origin: logOrigin,
     log_index: index,
+    status: 'stands',
+    later: [],
+    anchored_entries: 0,
+    checks: 0,
+    next_check_at: Date.now() + FIRST_CHECK_MS,
+    bundle_wanted: true,
+    bundle_unsaved: false,
     bundle_attempts: 0,
     bundle_next_attempt_at: 0,
   };
+}
+
+// "Done" is said only after this: the acknowledgement is signed by the register and stands in its log.
+async function settleLater(queued: QueuedLater, rawAnswer: Bytes): Promise<void> {
+  const answer = await verified(queued, rawAnswer);
   await inTransaction(['queue', 'objections'], 'readwrite', async (store) => {
-    await store('objections').add(objection);
+    const objection = await store('objections').get(queued.objection_sha256);
+    if (objection) await store('objections').put(withLater(objection, recordedLater(queued, answer)));
     await store('queue').delete(queued.receipt_sha256);
   });
+}
+
+function recordedLater(queued: QueuedLater, { answer, index, mailsSignedBy }: VerifiedAnswer): RecordedLater {
+  const { kind, receipt_sha256, jti, receipt, signed_at, evidence } = queued;
+  return {
+    ...{ kind, receipt_sha256, jti, receipt, signed_at },
+    received_at: answer.received_at,
+    log_index: index,
+    acknowledgement: answer.token,
+    proof: answer.proof,
+    evidence: evidence.map(({ item }) => item),
+    mails_signed_by: mailsSignedBy,
+    remains: answer.remains ?? [],
+  };
+}
+
+function withLater(objection: RecordedObjection, later: RecordedLater): RecordedObjection {
+  const { bundle_problem, ...kept } = objection;
+  const known = kept.later.filter(({ receipt_sha256 }) => receipt_sha256 !== later.receipt_sha256);
+  const all = [...known, later].sort((one, other) => one.log_index - other.log_index);
+  // Nothing is left at the register to ask for.
+  const ended = { status: 'erased', next_check_at: Number.POSITIVE_INFINITY, bundle_wanted: false } as const;
+  if (later.kind === 'erasure') return { ...kept, later: all, ...ended };
+  return {
+    ...kept,
+    later: all,
+    status: later.kind === 'withdrawal' ? 'withdrawn' : kept.status,
+    checks: 0,
+    next_check_at: Date.now() + FIRST_CHECK_MS,
+    bundle_wanted: true,
+    bundle_attempts: 0,
+    bundle_next_attempt_at: 0,
+  };
 }
 
 function afterFailure(queued: QueuedReceipt, error: unknown): QueuedReceipt {
@@ -129,69 +169,13 @@ function afterFailure(queued: QueuedReceipt, error: unknown): QueuedReceipt {
   return { ...queued, attempts, problem, next_attempt_at: nextAttemptAt(attempts, error) };
 }
 
-function nextAttemptAt(attempts: number, error: unknown): number {
-  const minutes = BACK_OFF_MINUTES[Math.min(attempts, BACK_OFF_MINUTES.length) - 1] ?? 60;
-  const askedS = error instanceof Unreachable ? Math.min(error.retryAfterS ?? 0, 3600) : 0;
-  return Date.now() + Math.max(minutes * 60, askedS) * 1000;
-}
-
-function problemOf(error: unknown): StoredProblem {
-  if (error instanceof Refused || error instanceof Unreachable) return error.problem;
-  if (error instanceof ObjectionError) return { code: error.code, title: '', detail: error.message };
-  console.error(error);
-  return { code: 'internal', title: '', detail: String(error) };
-}
-
-/** Returns the objection with the newest bundle; after a failure with the one it had, and the problem. */
-async function fetchBundle(objection: RecordedObjection): Promise<RecordedObjection> {
-  const { bundle_problem, ...clean } = objection;
-  let next: RecordedObjection;
-  try {
-    next = { ...clean, bundle: await getBundle(objection), bundle_attempts: 0 };
-  } catch (error) {
-    const attempts = objection.bundle_attempts + 1;
-    next = {
-      ...objection,
-      bundle_attempts: attempts,
-      bundle_problem: problemOf(error),
-      bundle_next_attempt_at: nextAttemptAt(attempts, error),
-    };
-  }
-  await write('objections', (objections) => objections.put(next));
-  await changed();
-  return next;
-}
-
-async function saveFirstTime(objection: RecordedObjection): Promise<void> {
-  try {
-    await saveNow(objection);
-  } catch (error) {
-    // Not tried again by itself: a folder that cannot be written to would be asked forever. The popup offers it.
-    await write('objections', (objections) => objections.put({ ...objection, bundle_problem: problemOf(error) }));
-    await changed();
-  }
-}
-
-async function saveNow(objection: RecordedObjection): Promise<string> {
-  const file = await saveBundle(objection);
-  const { bundle_problem, ...saved } = objection;
-  await write('objections', (objections) => objections.put({ ...saved, file }));
-  await changed();
-  return file;
-}
-
 async function scheduleNext(): Promise<void> {
   const queued = await read('queue', (queue) => queue.all());
-  const objections = await read('objections', (store) => store.all());
-  const times = [
+  const all = [
     ...queued.filter(({ state }) => state === 'waiting').map(({ next_attempt_at }) => next_attempt_at),
-    ...objections.filter(({ bundle }) => !bundle).map(({ bundle_next_attempt_at }) => bundle_next_attempt_at),
+    ...(await nextKeepingAt()),
   ];
+  const times = all.filter(Number.isFinite);
   if (times.length === 0) await browser.alarms.clear(ALARM);
-  else await browser.alarms.create(ALARM, { when: Math.max(Math.min(...times), Date.now() + 30_000) });
-}
-
-async function changed(): Promise<void> {
-  announceChange();
-  await badgeWaiting();
+  else await browser.alarms.create(ALARM, { when: Math.max(Math.min(...times), Date.now() + MIN_ALARM_MS) });
 }

@@ -4,7 +4,7 @@ import { ObjectionError } from '../core/errors';
 import { type Disclosures, NOTICE_TEXT_FILE, SCREENSHOT_FILE } from '../core/objection';
 import { signReceipt, verifyEvidence, verifyObjectionPayload, verifyReceipt } from '../core/receipts';
 import { openSlots } from '../core/tokens';
-import { inTransaction, type QueuedReceipt, write } from './database';
+import { inTransaction, type QueuedObjection, write } from './database';
 import { type Draft, findDraft, saveDraft } from './drafts';
 import { holderKey, randomBase64url } from './keystore';
 
@@ -45,7 +45,8 @@ async function signDraft(draft: Draft, shown: string, disclosures: Disclosures):
   const holder = await holderKey();
   // What our own verifier refuses, the register would: better to fail here, before anything is promised.
   const receipt = await verifyReceipt(await signReceipt(shown, holder.jwk, holder.privateKey));
-  const queued: QueuedReceipt = {
+  const queued: QueuedObjection = {
+    kind: 'objection',
     receipt_sha256: receipt.sha256Hex,
     jti: payload.jti,
     receipt: receipt.raw,

@@ -11,6 +11,7 @@ const TIMEOUT_MS = 20_000;
 const MAX_ANSWER_BYTES = 1_048_576;
 const MAX_BUNDLE_BYTES = 16_777_216;
 const BUNDLE_TYPE = 'application/vnd.etsi.asic-e+zip';
+const PDF_TYPE = 'application/pdf';
 
 /** The register cannot answer now, or cannot be reached; the same request may succeed later. */
 export class Unreachable extends ObjectionError {
@@ -46,20 +47,45 @@ export async function getPolicy(): Promise<{ raw: Bytes; policy: Policy }> {
   return { raw, policy: verifyFields('Policy', parseJson(raw)) };
 }
 
+/** Returns the raw answer to an objection as it stands now. */
+export function getAnswer(objection: RecordedObjection): Promise<Bytes> {
+  return holderRequest(objection, '', {}, MAX_ANSWER_BYTES);
+}
+
 /** Returns the bundle. Throws `bundle_malformed` when what came is not an ASiC-E container at all. */
-export async function getBundle({ receipt_sha256, token, holder_share }: RecordedObjection): Promise<Blob> {
-  const path = `/v1/receipts/${receipt_sha256}/bundle`;
-  const proof = await signDpop({ method: 'GET', url: `${__REGISTER_URL__}${path}`, token }, await holderKey(), {
-    jti: randomBase64url(16),
-    nowS: Math.floor(Date.now() / 1000),
-  });
-  const headers = { Authorization: `DPoP ${token}`, DPoP: proof, 'Objection-Holder-Share': holder_share };
-  const raw = await request(path, { headers }, MAX_BUNDLE_BYTES);
+export async function getBundle(objection: RecordedObjection): Promise<Blob> {
+  const raw = await holderRequest(objection, '/bundle', { Accept: BUNDLE_TYPE }, MAX_BUNDLE_BYTES);
   // An ASiC-E container starts with the stored file "mimetype" (ETSI EN 319 162-1, A.1), at fixed places.
   if (new TextDecoder().decode(raw.slice(30, 38 + BUNDLE_TYPE.length)) !== `mimetype${BUNDLE_TYPE}`) {
     throw new ObjectionError('bundle_malformed', 'the register sent something that is not a bundle');
   }
   return new Blob([raw], { type: BUNDLE_TYPE });
+}
+
+/** Returns the certificate with the proof inside it. Throws `bundle_malformed` when what came is not a PDF at all. */
+export async function getCertificate(objection: RecordedObjection, language: string): Promise<Blob> {
+  const headers = { Accept: PDF_TYPE, 'Accept-Language': language };
+  const raw = await holderRequest(objection, '/bundle', headers, MAX_BUNDLE_BYTES);
+  if (new TextDecoder().decode(raw.slice(0, 5)) !== '%PDF-') {
+    throw new ObjectionError('bundle_malformed', 'the register sent something that is not a PDF');
+  }
+  return new Blob([raw], { type: PDF_TYPE });
+}
+
+/** Asks for something that only the holder of the key gets. */
+async function holderRequest(
+  { receipt_sha256, token, holder_share }: RecordedObjection,
+  below: '' | '/bundle',
+  asked: Record<string, string>,
+  maxBytes: number,
+): Promise<Bytes> {
+  const path = `/v1/receipts/${receipt_sha256}${below}`;
+  const proof = await signDpop({ method: 'GET', url: `${__REGISTER_URL__}${path}`, token }, await holderKey(), {
+    jti: randomBase64url(16),
+    nowS: Math.floor(Date.now() / 1000),
+  });
+  const headers = { ...asked, Authorization: `DPoP ${token}`, DPoP: proof, 'Objection-Holder-Share': holder_share };
+  return request(path, { headers }, maxBytes);
 }
 
 async function request(path: string, init: RequestInit, maxBytes: number): Promise<Bytes> {

@@ -6,7 +6,15 @@ import type { Answer, Message } from './messages';
 const ATTEMPTS = 3;
 const PAUSE_MS = 150;
 const PATIENCE_MS = 5_000;
-const WAITS_FOR_THE_NETWORK: Message['kind'][] = ['ui/attempt', 'ui/save', 'ui/accept-keys'];
+const WAITS_FOR_THE_NETWORK: Message['kind'][] = [
+  'ui/attempt',
+  'ui/save',
+  'ui/certificate',
+  'ui/acknowledgement',
+  'ui/kit',
+  'ui/forget',
+  'ui/accept-keys',
+];
 
 /**
  * Returns what the background answers. Throws its error, with its code.

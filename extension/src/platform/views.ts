@@ -1,13 +1,22 @@
-/** What the popup and the review sheet are told: no keys, no shares, no evidence. */
+/** What our pages are told: no keys, no shares, no evidence files. */
+import type { Evidence, ObjectionReceipt } from '../core/contract.gen';
 import type { Notice } from '../core/detection';
+import type { LaterKind } from '../core/later';
 import type { Platform } from '../core/objection';
-import type { QueuedReceipt, RecordedObjection, StoredProblem } from './database';
+import { verifyReceipt } from '../core/receipts';
+import { openSlots, type Slot } from '../core/tokens';
+import { evidenceOf } from './amending';
+import type { QueuedLater, QueuedReceipt, RecordedLater, RecordedObjection, StoredProblem } from './database';
 import type { Draft } from './drafts';
 
 export interface QueuedView {
+  kind: QueuedReceipt['kind'];
   receipt: string;
+  /** The objection itself, or the one that a later receipt belongs to. */
+  objection: string;
   platform: Platform;
-  objectedAt: number;
+  signedAt: number;
+  evidence: Evidence[];
   state: QueuedReceipt['state'];
   problem: StoredProblem | undefined;
   nextAttemptAt: number;
@@ -20,9 +29,37 @@ export interface ObjectionView {
   receivedAt: number;
   logOrigin: string;
   logIndex: number;
-  token: string;
+  status: RecordedObjection['status'];
+  /** When the newest step was recorded: the withdrawal, the erasure. */
+  changedAt: number;
+  anchoring: 'recorded' | 'partly' | 'anchored';
+  anchoredSeenAt: number | undefined;
   file: string | undefined;
   bundleProblem: StoredProblem | undefined;
+}
+
+export interface LaterView {
+  kind: LaterKind;
+  receipt: string;
+  receivedAt: number;
+  logIndex: number;
+  evidence: Evidence[];
+  mailsSignedBy: Record<string, string>;
+  remains: string[];
+}
+
+/** `declared`: the person's own words, to choose from when showing the token. */
+export interface DetailView {
+  objection: ObjectionView;
+  payload: ObjectionReceipt;
+  header: string;
+  later: LaterView[];
+  queue: QueuedView[];
+  declared: Partial<Record<Slot, string>>;
+  evidenceBytes: number;
+  checkProblem: StoredProblem | undefined;
+  /** How many objections the recovery kit of this browser holds. */
+  kept: number;
 }
 
 /** `header`: the canonical JSON that will stand before the payload in what is signed. */
@@ -44,10 +81,14 @@ export type ReceiptView =
   | { kind: 'unknown' };
 
 export function viewQueued(queued: QueuedReceipt): QueuedView {
+  const later = queued.kind !== 'objection';
   return {
+    kind: queued.kind,
     receipt: queued.receipt_sha256,
+    objection: later ? queued.objection_sha256 : queued.receipt_sha256,
     platform: queued.platform,
-    objectedAt: queued.objected_at,
+    signedAt: later ? queued.signed_at : queued.objected_at,
+    evidence: queued.evidence.map(({ item }) => item),
     state: queued.state,
     problem: queued.problem,
     nextAttemptAt: queued.next_attempt_at,
@@ -55,15 +96,57 @@ export function viewQueued(queued: QueuedReceipt): QueuedView {
 }
 
 export function viewObjection(objection: RecordedObjection): ObjectionView {
+  const { later, received_at } = objection;
+  const ended = later.findLast(({ kind }) => kind === 'erasure') ?? later.findLast(({ kind }) => kind === 'withdrawal');
   return {
     receipt: objection.receipt_sha256,
     platform: objection.platform,
     objectedAt: objection.objected_at,
-    receivedAt: objection.received_at,
+    receivedAt: received_at,
     logOrigin: objection.log_origin,
     logIndex: objection.log_index,
-    token: objection.token,
+    status: objection.status,
+    changedAt: ended?.received_at ?? received_at,
+    anchoring: anchoringOf(objection),
+    anchoredSeenAt: objection.anchored_seen_at,
     file: objection.file,
     bundleProblem: objection.bundle_problem,
+  };
+}
+
+function anchoringOf({ anchored_entries, later }: RecordedObjection): ObjectionView['anchoring'] {
+  if (anchored_entries === 0) return 'recorded';
+  return anchored_entries === 1 + later.length ? 'anchored' : 'partly';
+}
+
+/** `header`: what stands before the payload in a receipt that this browser signs. */
+export async function viewDetail(
+  objection: RecordedObjection,
+  { queued, header, kept }: { queued: QueuedLater[]; header: string; kept: number },
+): Promise<DetailView> {
+  const { payload } = await verifyReceipt(objection.receipt);
+  if (payload.kind !== 'objection') throw new Error('not an objection');
+  return {
+    objection: viewObjection(objection),
+    payload,
+    header,
+    later: objection.later.map(viewLater),
+    queue: queued.map(viewQueued),
+    declared: Object.fromEntries(await openSlots(payload.self_asserted, Object.values(objection.disclosures))),
+    evidenceBytes: evidenceOf(objection, queued).reduce((sum, { size }) => sum + size, 0),
+    checkProblem: objection.check_problem,
+    kept,
+  };
+}
+
+function viewLater(later: RecordedLater): LaterView {
+  return {
+    kind: later.kind,
+    receipt: later.receipt_sha256,
+    receivedAt: later.received_at,
+    logIndex: later.log_index,
+    evidence: later.evidence,
+    mailsSignedBy: later.mails_signed_by,
+    remains: later.remains,
   };
 }

@@ -1,4 +1,6 @@
 /** Small typed helpers for building pages: text is only ever text. */
+import { t, textLanguage } from '../platform/text';
+
 type Value = string | boolean | undefined | ((event: Event) => void);
 export type Child = Node | string | undefined | false;
 
@@ -50,4 +52,41 @@ export function actionButton(
     }
   });
   return button;
+}
+
+export function section(title: string, ...content: Child[]): HTMLElement {
+  return h('section', {}, h('h2', {}, title), ...present(content));
+}
+
+export function field(label: string, control: HTMLElement): HTMLLabelElement {
+  return h('label', { class: 'field' }, h('span', {}, label), control);
+}
+
+export function select(
+  id: string,
+  values: readonly string[],
+  name: (value: string) => string,
+  chosen: string,
+): HTMLSelectElement {
+  const options = values.map((value) => h('option', { value, selected: value === chosen }, name(value)));
+  return h('select', { id }, ...options);
+}
+
+export function checkbox(id: string, label: string, checked: boolean): { row: HTMLElement; box: HTMLInputElement } {
+  const box = h('input', { type: 'checkbox', id, checked });
+  return { box, row: h('label', { class: 'check' }, box, h('span', {}, label)) };
+}
+
+export function fileSize(bytes: number): string {
+  const kilobytes = new Intl.NumberFormat(textLanguage(), { maximumFractionDigits: 1 }).format(bytes / 1000);
+  return `${kilobytes} kB`;
+}
+
+export function languageName(code: string): string {
+  return new Intl.DisplayNames(textLanguage(), { type: 'language' }).of(code) ?? code;
+}
+
+export function countryName(code: string): string {
+  if (code === 'ZZ') return t('country_elsewhere');
+  return new Intl.DisplayNames(textLanguage(), { type: 'region' }).of(code) ?? code;
 }

@@ -4,6 +4,7 @@ import { formatTime, t, tName } from '../platform/text';
 import type { ObjectionView, QueuedView, ReceiptView } from '../platform/views';
 import { actionButton, type Child, facts, h, present } from './dom';
 import { errorText, problemText } from './problems';
+import { anchoringText } from './states';
 
 export interface Outcome {
   title: string;
@@ -32,13 +33,19 @@ function recorded(objection: ObjectionView, actions: Actions): Outcome {
       status.textContent = errorText(error);
     },
   });
+  const open = h(
+    'a',
+    { class: 'button', href: `/objection.html?receipt=${receipt}`, target: '_blank' },
+    t('open_objection'),
+  );
   return sheet(
     t('recorded_title'),
-    { ...actions, buttons: [save] },
+    { ...actions, buttons: [save, open] },
     h('p', { class: 'lead' }, t('recorded_lead', tName('platform', platform))),
     facts([
       [t('recorded_when'), formatTime(receivedAt)],
       [t('recorded_index'), t('recorded_index_value', String(logIndex), logOrigin)],
+      [t('anchor_label'), anchoringText(objection)],
       [t('recorded_file'), fileText(file, bundleProblem)],
       [t('receipt_hash'), h('code', {}, receipt)],
     ]),
@@ -97,7 +104,7 @@ export function proves(): HTMLElement {
 
 function sheet(
   title: string,
-  { close, buttons = [] }: Actions & { buttons?: HTMLButtonElement[] },
+  { close, buttons = [] }: Actions & { buttons?: HTMLElement[] },
   ...content: Child[]
 ): Outcome {
   return {

@@ -2,10 +2,11 @@
 import { browser } from 'wxt/browser';
 import { onChange } from '../platform/changes';
 import { send } from '../platform/send';
-import { formatDay, formatTime, t, textLanguage, tName } from '../platform/text';
+import { formatDay, t, textLanguage, tName } from '../platform/text';
 import type { ObjectionView, PopupView, QueuedView } from '../platform/views';
 import { actionButton, h } from './dom';
 import { errorText, problemText } from './problems';
+import { anchoringText, statusChip, waitingItem } from './states';
 
 export async function showPopup(document: Document): Promise<void> {
   document.documentElement.lang = textLanguage();
@@ -71,30 +72,13 @@ export async function showPopup(document: Document): Promise<void> {
     ];
   }
 
-  function queuedItem({ receipt, platform, objectedAt, state, problem, nextAttemptAt }: QueuedView): HTMLLIElement {
-    const actions = h('div', { class: 'actions' });
-    if (state === 'waiting') {
-      const attempt = async () => send<void>({ kind: 'ui/attempt', receipt });
-      actions.append(button(t('try_now'), `try-${receipt}`, attempt));
-    }
-    if (state === 'held') {
-      const accept = async () => send<void>({ kind: 'ui/accept-keys' });
-      actions.append(button(t('accept_keys'), `accept-${receipt}`, accept));
-    }
-    if (state !== 'waiting') {
-      const discard = async () => send<void>({ kind: 'ui/discard', receipt });
-      actions.append(button(t('discard'), `discard-${receipt}`, discard));
-    }
+  function queuedItem(queued: QueuedView): HTMLLIElement {
+    const { platform, signedAt } = queued;
     return h(
       'li',
       {},
-      h('p', { class: 'item' }, h('strong', {}, tName('platform', platform)), ' · ', formatDay(objectedAt)),
-      h('p', {}, state === 'waiting' ? t('state_waiting') : t(state === 'held' ? 'state_held' : 'state_refused')),
-      problem && h('p', { class: 'soft' }, `${problemText(problem)} (${problem.code})`),
-      state === 'waiting' &&
-        nextAttemptAt > Date.now() &&
-        h('p', { class: 'soft small' }, t('next_attempt', formatTime(nextAttemptAt / 1000))),
-      actions,
+      h('p', { class: 'item' }, h('strong', {}, tName('platform', platform)), ' · ', formatDay(signedAt)),
+      ...waitingItem(queued, button),
     );
   }
 
@@ -112,24 +96,27 @@ export async function showPopup(document: Document): Promise<void> {
   }
 
   function objectionItem(objection: ObjectionView): HTMLLIElement {
-    const { receipt, platform, receivedAt, logIndex, token, file, bundleProblem } = objection;
+    const { receipt, platform, receivedAt, status, file, bundleProblem } = objection;
     const save = async () => say(t('saved_as', await send<string>({ kind: 'ui/save', receipt })));
-    const copy = async () => {
-      await navigator.clipboard.writeText(token);
-      say(t('token_copied'));
-    };
+    const title = h('strong', { id: `title-${receipt}` }, tName('platform', platform), ' · ', formatDay(receivedAt));
+    const open = h(
+      'a',
+      {
+        class: 'button',
+        href: `/objection.html?receipt=${receipt}`,
+        target: '_blank',
+        'data-key': `open-${receipt}`,
+        'aria-describedby': `title-${receipt}`,
+      },
+      t('open_objection'),
+    );
     return h(
       'li',
       {},
-      h('p', { class: 'item' }, h('strong', {}, tName('platform', platform)), ' · ', formatDay(receivedAt)),
-      h('p', { class: 'soft' }, t('state_recorded', String(logIndex))),
+      h('p', { class: 'item' }, title, status !== 'stands' && statusChip(objection)),
+      h('p', { class: 'soft' }, stateText(objection)),
       !file && bundleProblem && h('p', { class: 'hint' }, `${t('not_saved_yet')} ${problemText(bundleProblem)}`),
-      h(
-        'div',
-        { class: 'actions' },
-        button(t(file ? 'save_again' : 'save_proof'), `save-${receipt}`, save),
-        button(t('copy_token'), `copy-${receipt}`, copy),
-      ),
+      h('div', { class: 'actions' }, open, !file && button(t('save_proof'), `save-${receipt}`, save)),
     );
   }
 
@@ -141,6 +128,13 @@ export async function showPopup(document: Document): Promise<void> {
 
   onChange(() => void refresh().catch((error: unknown) => say(errorText(error))));
   await refresh().catch((error: unknown) => say(errorText(error)));
+}
+
+function stateText(objection: ObjectionView): string {
+  const { status, anchoring, logIndex, changedAt } = objection;
+  if (status === 'erased') return t('lead_erased', formatDay(changedAt));
+  if (status === 'withdrawn') return t('lead_withdrawn', formatDay(changedAt));
+  return anchoring === 'recorded' ? t('state_recorded', String(logIndex)) : anchoringText(objection);
 }
 
 function draftText(screenshot: 'taken' | 'refused' | 'too-large' | 'not-wanted'): string {

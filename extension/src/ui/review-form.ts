@@ -21,7 +21,7 @@ import type { Slot } from '../core/tokens';
 import type { Screenshot } from '../platform/capture';
 import { formatTime, t, textLanguage, tName } from '../platform/text';
 import type { DraftView } from '../platform/views';
-import { actionButton, facts, h, present } from './dom';
+import { actionButton, checkbox, countryName, facts, field, fileSize, h, languageName, section, select } from './dom';
 import { proves } from './outcome';
 import { errorText } from './problems';
 
@@ -260,44 +260,11 @@ export function reviewForm(
 }
 
 function fileText({ name, bytes }: { name: string; bytes: Uint8Array }): string {
-  const kilobytes = new Intl.NumberFormat(textLanguage(), { maximumFractionDigits: 1 }).format(bytes.length / 1000);
-  return `${name} (${kilobytes} kB)`;
-}
-
-function section(title: string, ...content: (Node | string)[]): HTMLElement {
-  return h('section', {}, h('h2', {}, title), ...present(content));
-}
-
-function field(label: string, control: HTMLElement): HTMLLabelElement {
-  return h('label', { class: 'field' }, h('span', {}, label), control);
-}
-
-function select(
-  id: string,
-  values: readonly string[],
-  name: (value: string) => string,
-  chosen: string,
-): HTMLSelectElement {
-  const options = values.map((value) => h('option', { value, selected: value === chosen }, name(value)));
-  return h('select', { id }, ...options);
-}
-
-function checkbox(id: string, label: string, checked: boolean): { row: HTMLElement; box: HTMLInputElement } {
-  const box = h('input', { type: 'checkbox', id, checked });
-  return { box, row: h('label', { class: 'check' }, box, h('span', {}, label)) };
+  return `${name} (${fileSize(bytes.length)})`;
 }
 
 function textField(id: string, autocomplete: string): HTMLInputElement {
   return h('input', { type: 'text', id, autocomplete, maxlength: String(MAX_VALUE_CHARACTERS), spellcheck: 'false' });
-}
-
-function languageName(code: string): string {
-  return new Intl.DisplayNames(textLanguage(), { type: 'language' }).of(code) ?? code;
-}
-
-function countryName(code: string): string {
-  if (code === 'ZZ') return t('country_elsewhere');
-  return new Intl.DisplayNames(textLanguage(), { type: 'region' }).of(code) ?? code;
 }
 
 function sortedCountries(): Country[] {

@@ -5,6 +5,8 @@ export interface Downloads {
   /** Every file the browser was asked to save: name and content. */
   saved: { filename: string; content: string }[];
   fails: boolean;
+  /** How often the browser was told to replace a file that is there. */
+  overwrites: number;
 }
 
 /** A fresh browser: no storage, no database, no downloads. */
@@ -16,10 +18,11 @@ export async function freshBrowser(): Promise<Downloads> {
     request.onsuccess = () => resolve();
     request.onerror = () => reject(request.error);
   });
-  const downloads: Downloads = { saved: [], fails: false };
+  const downloads: Downloads = { saved: [], fails: false, overwrites: 0 };
   Object.assign(fakeBrowser.downloads, {
-    download: async ({ url, filename }: { url: string; filename: string }) => {
+    download: async ({ url, filename, conflictAction }: { url: string; filename: string; conflictAction: string }) => {
       if (downloads.fails) throw new Error('disk full');
+      if (conflictAction !== 'uniquify') downloads.overwrites += 1;
       const { resolveObjectURL } = await import('node:buffer');
       downloads.saved.push({ filename, content: (await resolveObjectURL(url)?.text()) ?? 'nothing behind the link' });
       return downloads.saved.length;

@@ -1,5 +1,11 @@
 /** A register in memory, with its own keys: records, signs and proves as docs/formats.md says. */
-import type { Policy, SubmissionAnswer, TokenClaims } from '../../src/core/contract.gen';
+import type {
+  AcknowledgementClaims,
+  DkimFinding,
+  Policy,
+  SubmissionAnswer,
+  TokenClaims,
+} from '../../src/core/contract.gen';
 import {
   type Bytes,
   concat,
@@ -16,7 +22,7 @@ import {
 import { parsePublicJwk, signJws, thumbprint } from '../../src/core/jws';
 import { leafHash, nodeHash } from '../../src/core/merkle';
 import { formatEntry } from '../../src/core/proofs';
-import { verifyReceipt } from '../../src/core/receipts';
+import { type VerifiedReceipt, verifyReceipt } from '../../src/core/receipts';
 
 export const ISSUER = 'https://register.proof-of-objection.example';
 export const RECEIVED_AT = 1_790_000_000;
@@ -33,6 +39,20 @@ export interface Register {
   intercept: ((request: Request) => Promise<Response | undefined>) | undefined;
   fetch(request: Request): Promise<Response>;
   record(receipt: string): Promise<SubmissionAnswer>;
+  /** From now on a time stamp covers everything recorded so far. */
+  anchor(): void;
+  /** What it sees in mails, by evidence name. */
+  dkim: Record<string, DkimFinding>;
+  /** Languages in which the certificate was asked for. */
+  languages: (string | null)[];
+}
+
+interface Recorded {
+  receipt: VerifiedReceipt;
+  salt: Bytes;
+  index: number;
+  token: string;
+  status: SubmissionAnswer['status'];
 }
 
 export async function startRegister(): Promise<Register> {
@@ -44,8 +64,9 @@ export async function startRegister(): Promise<Register> {
   const logKey = concat(Uint8Array.of(1), new Uint8Array(await crypto.subtle.exportKey('raw', log.publicKey)));
   const logKeyId = (await sha256(concat(utf8(`${ORIGIN}\n`), logKey))).slice(0, 4);
   const vkey = `${ORIGIN}+${formatHex(logKeyId)}+${formatBase64(logKey)}`;
-  const recorded = new Map<string, SubmissionAnswer>();
+  const records = new Map<string, Recorded>();
   const leaves: Bytes[] = [await leafHash(utf8('an earlier entry'))];
+  let anchored = 0;
 
   const register: Register = {
     policy: {
@@ -66,8 +87,14 @@ export async function startRegister(): Promise<Register> {
       if (intercepted) return intercepted;
       if (pathname === '/v1/policy') return Response.json(register.policy);
       if (pathname === '/v1/receipts') return post(await request.formData());
-      return bundle(request, pathname.split('/')[3] ?? '');
+      const [, , , hash = '', below] = pathname.split('/');
+      return holds(request, hash, below);
     },
+    anchor: () => {
+      anchored = leaves.length;
+    },
+    dkim: {},
+    languages: [],
   };
   return register;
 
@@ -78,12 +105,72 @@ export async function startRegister(): Promise<Register> {
 
   async function record(raw: string): Promise<SubmissionAnswer> {
     const receipt = await verifyReceipt(raw);
-    const before = recorded.get(receipt.sha256Hex);
-    if (before) return before;
-    if (receipt.payload.kind !== 'objection') throw new Error('objections only');
+    if (!records.has(receipt.sha256Hex)) {
+      const salt = crypto.getRandomValues(new Uint8Array(32));
+      const index = leaves.length;
+      const { kind } = receipt.payload;
+      leaves.push(
+        await leafHash(await formatEntry({ kind, receiptSha256: receipt.sha256, receivedAtS: RECEIVED_AT }, salt)),
+      );
+      const token = kind === 'objection' ? await signToken(receipt, index) : await acknowledge(receipt, index);
+      records.set(receipt.sha256Hex, { receipt, salt, index, token, status: 'stands' });
+      if (kind !== 'objection' && kind !== 'supplement')
+        objectionOf(receipt).status = kind === 'erasure' ? 'erased' : 'withdrawn';
+    }
+    return answerTo(receipt.sha256Hex);
+  }
+
+  function objectionOf({ payload, sha256Hex }: VerifiedReceipt): Recorded {
+    const found = records.get(payload.kind === 'objection' ? sha256Hex : payload.objection_sha256);
+    if (!found) throw new Error('an unknown objection');
+    return found;
+  }
+
+  async function answerTo(hash: string): Promise<SubmissionAnswer> {
+    const { receipt, salt, index, token } = records.get(hash) as Recorded;
+    const { kind } = receipt.payload;
+    const size = index < anchored ? anchored : leaves.length;
+    const text = `${ORIGIN}\n${size}\n${formatBase64(await rootOf(leaves.slice(0, size)))}\n`;
+    const signature = new Uint8Array(await crypto.subtle.sign('Ed25519', log.privateKey, utf8(text)));
+    const note = `${text}\n— ${ORIGIN} ${formatBase64(concat(logKeyId, signature))}\n`;
+    const path = (await pathTo(index, leaves.slice(0, size))).map((hash) => `${formatBase64(hash)}\n`).join('');
+    return {
+      receipt_sha256: hash,
+      kind,
+      received_at: RECEIVED_AT,
+      state: index < anchored ? 'anchored' : 'recorded',
+      status: objectionOf(receipt).status,
+      token,
+      proof: `c2sp.org/tlog-proof@v1\nextra ${formatBase64(salt)}\nindex ${index}\n${path}\n${note}`,
+      ...(kind === 'erasure' ? { remains: ['log-commitment', 'status-bit'] as const satisfies string[] } : {}),
+    };
+  }
+
+  async function acknowledge({ payload, holderJwk, sha256Hex }: VerifiedReceipt, index: number): Promise<string> {
+    if (payload.kind === 'objection') throw new Error('later receipts only');
+    const evidence = payload.kind === 'supplement' ? payload.evidence : [];
+    const claims: AcknowledgementClaims = {
+      iss: ISSUER,
+      iat: RECEIVED_AT,
+      cnf: { jwk: holderJwk },
+      kind: payload.kind,
+      objection_sha256: payload.objection_sha256,
+      receipt_sha256: sha256Hex,
+      signed_at: payload.iat,
+      received_at: RECEIVED_AT,
+      log: { origin: ORIGIN, index },
+      evidence: evidence.map(({ name, media_type, sha256 }) => {
+        const dkim = register.dkim[name];
+        return { name, media_type, sha256, ...(dkim ? { dkim } : {}) };
+      }),
+    };
+    const header = { alg: 'ES256', kid, typ: 'objection-acknowledgement+jwt', x5c: ['AAAA'] };
+    return signJws(header, formatJson(claims as unknown as Json), issuer.privateKey);
+  }
+
+  async function signToken(receipt: VerifiedReceipt, index: number): Promise<string> {
     const { payload } = receipt;
-    const salt = crypto.getRandomValues(new Uint8Array(32));
-    const entry = { kind: 'objection', receiptSha256: receipt.sha256, receivedAtS: RECEIVED_AT };
+    if (payload.kind !== 'objection') throw new Error('objections only');
     const claims: TokenClaims = {
       _sd_alg: 'sha-256',
       iss: ISSUER,
@@ -99,46 +186,55 @@ export async function startRegister(): Promise<Register> {
       objected_at: payload.iat,
       received_at: RECEIVED_AT,
       receipt_sha256: receipt.sha256Hex,
-      log: { origin: ORIGIN, index: 1 },
+      log: { origin: ORIGIN, index },
       evidence: payload.evidence.map(({ name, media_type, sha256 }) => ({ name, media_type, sha256 })),
       assurance: 'device',
       self_asserted: payload.self_asserted,
     };
     const header = { alg: 'ES256', kid, typ: 'dc+sd-jwt', x5c: ['AAAA'] };
-    const token = `${await signJws(header, formatJson(claims as unknown as Json), issuer.privateKey)}~`;
-    const sibling = leaves[0] as Bytes;
-    const root = await nodeHash(sibling, await leafHash(await formatEntry(entry, salt)));
-    const text = `${ORIGIN}\n2\n${formatBase64(root)}\n`;
-    const signature = new Uint8Array(await crypto.subtle.sign('Ed25519', log.privateKey, utf8(text)));
-    const note = `${text}\n— ${ORIGIN} ${formatBase64(concat(logKeyId, signature))}\n`;
-    const proof = `c2sp.org/tlog-proof@v1\nextra ${formatBase64(salt)}\nindex 1\n${formatBase64(sibling)}\n\n${note}`;
-    const answer: SubmissionAnswer = {
-      receipt_sha256: receipt.sha256Hex,
-      received_at: RECEIVED_AT,
-      kind: 'objection',
-      state: 'recorded',
-      status: 'stands',
-      token,
-      proof,
-    };
-    recorded.set(receipt.sha256Hex, answer);
-    return answer;
+    return `${await signJws(header, formatJson(claims as unknown as Json), issuer.privateKey)}~`;
   }
 
-  async function bundle(request: Request, receiptSha256: string): Promise<Response> {
-    const answer = recorded.get(receiptSha256);
+  /** Answers whoever holds the key: the answer of now, the container or the certificate. */
+  async function holds(request: Request, hash: string, below: string | undefined): Promise<Response> {
+    const known = records.get(hash);
     const [scheme, token] = (request.headers.get('authorization') ?? '').split(' ');
     const dpop = (request.headers.get('dpop') ?? '').split('.');
     const claims = parseJson(parseBase64url(dpop[1] ?? ''));
     const expected = { htm: 'GET', htu: request.url, ath: formatBase64url(await sha256(utf8(token ?? ''))) };
-    const holds = Object.entries(expected).every(([name, value]) => claims[name] === value);
+    const fits = Object.entries(expected).every(([name, value]) => claims[name] === value);
     const share = request.headers.get('objection-holder-share') ?? '';
-    if (!answer || scheme !== 'DPoP' || token !== answer.token || !holds || parseBase64url(share).length !== 32) {
+    if (!known || scheme !== 'DPoP' || token !== known.token || !fits || parseBase64url(share).length !== 32) {
       return problem(401, 'dpop_refused');
     }
-    return new Response(concat(new Uint8Array(30), utf8(`mimetype${BUNDLE_TYPE}…the rest`)));
+    if (known.status === 'erased') return problem(410, 'record_erased');
+    if (below !== 'bundle') return Response.json(await answerTo(hash));
+    if (request.headers.get('accept') === 'application/pdf') {
+      register.languages.push(request.headers.get('accept-language'));
+      return new Response('%PDF-1.7 …the rest');
+    }
+    const content = `${(await answerTo(hash)).state}, ${leaves.length} entries`;
+    return new Response(concat(new Uint8Array(30), utf8(`mimetype${BUNDLE_TYPE}${content}`)));
   }
 }
+
+/** The Merkle root of `leaves`, and the path to one of them (RFC 9162, 2.1). */
+async function rootOf(leaves: Bytes[]): Promise<Bytes> {
+  const [only, ...more] = leaves;
+  if (only && more.length === 0) return only;
+  const half = splitOf(leaves.length);
+  return nodeHash(await rootOf(leaves.slice(0, half)), await rootOf(leaves.slice(half)));
+}
+
+async function pathTo(index: number, leaves: Bytes[]): Promise<Bytes[]> {
+  if (leaves.length === 1) return [];
+  const half = splitOf(leaves.length);
+  const [left, right] = [leaves.slice(0, half), leaves.slice(half)];
+  if (index < half) return [...(await pathTo(index, left)), await rootOf(right)];
+  return [...(await pathTo(index - half, right)), await rootOf(left)];
+}
+
+const splitOf = (size: number) => 2 ** Math.ceil(Math.log2(size) - 1);
 
 export function problem(status: number, code: string): Response {
   const body = {

@@ -2,11 +2,12 @@ import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { browser } from 'wxt/browser';
 import { fakeBrowser } from 'wxt/testing/fake-browser';
 import type { Notice } from '../../src/core/detection';
+import { formatLater } from '../../src/core/later';
 import { startBackground } from '../../src/platform/background';
 import { read } from '../../src/platform/database';
 import type { Draft } from '../../src/platform/drafts';
 import type { Answer } from '../../src/platform/messages';
-import type { PopupView, ReceiptView } from '../../src/platform/views';
+import type { DetailView, PopupView, ReceiptView } from '../../src/platform/views';
 import { freshBrowser } from '../support/browser';
 import { built, JPEG_BASE64, NOTICE } from '../support/draft';
 import { startRegister } from '../support/register';
@@ -185,8 +186,29 @@ describe('from click to proof', () => {
       return objection;
     });
     const told = JSON.stringify(await say<PopupView>({ kind: 'ui/popup', tabId: TAB }));
-    expect(told).not.toContain(stored.holder_share);
-    expect(told).not.toContain(String(stored.disclosures.person));
+    const detail = JSON.stringify(await say<DetailView>({ kind: 'ui/objection', receipt: stored.receipt_sha256 }));
+    expect(detail).toContain('"declared":{"person":"Ada"}');
+    for (const text of [told, detail]) {
+      expect(text).not.toContain(stored.holder_share);
+      expect(text).not.toContain(String(stored.disclosures.person));
+    }
+    expect(told).not.toContain('Ada');
+  });
+
+  it('and back again: withdrawn from its page', async () => {
+    await say({ kind: 'ui/record', tabId: TAB });
+    const { payload, disclosures } = await built(await draft());
+    const objection = await say<string>({ kind: 'ui/confirm', draft: draftId(), payload, disclosures });
+    const view = () => say<DetailView | undefined>({ kind: 'ui/objection', receipt: objection });
+    await vi.waitFor(async () => expect((await view())?.objection.file).toBeTruthy());
+    const later = formatLater({ kind: 'withdrawal', objection, jti: 'AAAAAAAAAAAAAAAAAAAAAA', evidence: [] }, 7);
+    await say({ kind: 'ui/later', payload: later, files: {} });
+    await vi.waitFor(async () => expect((await view())?.objection.status).toBe('withdrawn'));
+    expect((await view())?.later).toMatchObject([{ kind: 'withdrawal', logIndex: 2 }]);
+  });
+
+  it('an objection that is not here has no page', async () => {
+    expect(await say({ kind: 'ui/objection', receipt: 'a'.repeat(64) })).toBeUndefined();
   });
 
   it('cancelling leaves nothing', async () => {

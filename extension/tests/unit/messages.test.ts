@@ -20,6 +20,14 @@ const UI_MESSAGES = [
   { kind: 'ui/discard', receipt: HASH },
   { kind: 'ui/save', receipt: HASH },
   { kind: 'ui/accept-keys' },
+  { kind: 'ui/objection', receipt: HASH },
+  { kind: 'ui/certificate', receipt: HASH, language: 'fr' },
+  { kind: 'ui/later', payload: '{}', files: { 'reply.eml': 'AAAA' } },
+  { kind: 'ui/present', receipt: HASH, slots: ['account'], challenge: null },
+  { kind: 'ui/present', receipt: HASH, slots: [], challenge: { nonce: 'n', audience: 'a' } },
+  { kind: 'ui/acknowledgement', receipt: HASH },
+  { kind: 'ui/kit' },
+  { kind: 'ui/forget', receipt: HASH },
 ];
 const PAGE_MESSAGES = [
   { kind: 'page/notice', notice: NOTICE, dismissed: false },
@@ -76,7 +84,26 @@ describe('shapes', () => {
     { kind: 'ui/draft', draft: '../..' },
     { kind: 'ui/confirm', draft: DRAFT, payload: 'x'.repeat(16_385), disclosures: {} },
     { kind: 'ui/confirm', draft: DRAFT, payload: '{}', disclosures: { password: 'x' } },
+    { kind: 'ui/certificate', receipt: HASH, language: 'fr, de' },
+    { kind: 'ui/later', payload: '{}', files: null },
+    { kind: 'ui/later', payload: '{}', files: { 'reply.eml': 7 } },
+    { kind: 'ui/later', payload: '{}', files: Object.fromEntries(Array.from('123456789', (n) => [n, ''])) },
+    { kind: 'ui/present', receipt: HASH, slots: ['account', 'account'], challenge: null },
+    { kind: 'ui/present', receipt: HASH, slots: ['password'], challenge: null },
+    { kind: 'ui/present', receipt: HASH, slots: [], challenge: { nonce: 'n', audience: '' } },
+    { kind: 'ui/present', receipt: HASH, slots: [], challenge: { nonce: 'n', audience: 'a', more: 1 } },
+    { kind: 'ui/present', receipt: HASH, slots: [] },
   ])('refuses %j', (message) => expect(() => verifyMessage(message, ui)).toThrow(refused));
+
+  it('refuses a file larger than evidence may be', () => {
+    const files = (characters: number) => ({
+      kind: 'ui/later',
+      payload: '{}',
+      files: { 'a.txt': 'A'.repeat(characters) },
+    });
+    expect(() => verifyMessage(files(5_592_409), ui)).toThrow(refused);
+    expect(verifyMessage(files(5_592_408), ui)).toBeTruthy();
+  });
 
   it('refuses a notice that is none', () => {
     const message = { kind: 'page/record', notice: { ...NOTICE, url: 'https://evil.example/' } };

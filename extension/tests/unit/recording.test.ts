@@ -21,7 +21,7 @@ describe('confirming a review', () => {
     const [queued] = await queue();
     expect(new TextDecoder().decode(parseBase64url(queued?.receipt.split('.')[1] ?? ''))).toBe(payload);
     expect((await verifyReceipt(queued?.receipt ?? '')).sha256Hex).toBe(hash);
-    expect(queued?.disclosures).toEqual(disclosures);
+    expect(queued).toMatchObject({ kind: 'objection', disclosures });
     expect(parseBase64url(queued?.holder_share ?? '').length).toBe(32);
   });
 

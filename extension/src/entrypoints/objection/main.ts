@@ -1,0 +1,3 @@
+import { showObjection } from '../../ui/objection';
+
+showObjection(document);

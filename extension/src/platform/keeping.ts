@@ -1,0 +1,248 @@
+/** Keeps recorded objections up to date: asks whether they are anchored, fetches the newest proof, saves it to disk. */
+import { parseAnswer, type VerifiedAnswer, verifyAnswer } from '../core/answers';
+import { formatJson } from '../core/encoding';
+import { ObjectionError } from '../core/errors';
+import { verifyReceipt } from '../core/receipts';
+import { nextAttemptAt, problemOf } from './attempts';
+import { changed } from './badge';
+import { type RecordedObjection, read, write } from './database';
+import { saveFile } from './downloads';
+import { verifyByPinned } from './pins';
+import { getAnswer, getBundle, getCertificate, Refused } from './register';
+
+const MINUTE_MS = 60_000;
+const DAY_MS = 24 * 60 * MINUTE_MS;
+/** How long to wait before each question whether a proof is anchored; then only when the person looks. */
+const CHECK_DELAYS_MS = [MINUTE_MS / 2, 2 * MINUTE_MS, 10 * MINUTE_MS, 60 * MINUTE_MS, ...Array(7).fill(DAY_MS)];
+export const FIRST_CHECK_MS = CHECK_DELAYS_MS[0];
+const LOOK_PAUSE_MS = 10_000;
+
+let lookedAt = 0;
+
+/** Does what is due for recorded objections. The caller holds the flush lock. */
+export async function keepUp(): Promise<void> {
+  for (const objection of await those(({ next_check_at }) => next_check_at <= Date.now())) {
+    await check(objection, nextCheck(objection));
+  }
+  await fetchAndSave();
+}
+
+/** When something is due, in milliseconds since 1970; never is infinite. */
+export async function nextKeepingAt(): Promise<number[]> {
+  const all = await those(() => true);
+  return [
+    ...all.map(({ next_check_at }) => next_check_at),
+    ...all.filter(bundleMissing).map(({ bundle_next_attempt_at }) => bundle_next_attempt_at),
+  ];
+}
+
+/** The person looks: asks now about whatever is not anchored yet, without using up a question of the schedule. */
+export async function lookAgain(): Promise<void> {
+  if (Date.now() - lookedAt < LOOK_PAUSE_MS) return;
+  lookedAt = Date.now();
+  await navigator.locks.request('flush', async () => {
+    for (const objection of await those((one) => !isSettled(one))) {
+      await check(objection, objection);
+    }
+    await fetchAndSave();
+  });
+}
+
+/** Saves a proof again: a newer bundle if the register gives one, else the one kept here. Returns the file name. */
+export async function saveAgain(receipt: string): Promise<string> {
+  return navigator.locks.request('flush', async () => {
+    const objection = await recorded(receipt);
+    const fresh = objection.status === 'erased' ? objection : await fetchBundle(objection);
+    if (!fresh.bundle) throw new ObjectionError('no_bundle', fresh.bundle_problem?.detail ?? 'no bundle yet');
+    return saveNow(fresh);
+  });
+}
+
+/** Fetches the certificate as it is now and saves it. Returns the file name. */
+export async function saveCertificate(receipt: string, language: string): Promise<string> {
+  return navigator.locks.request('flush', async () => {
+    const objection = await recorded(receipt);
+    return saveFile(`${proofName(objection)}-${language}.pdf`, await getCertificate(objection, language));
+  });
+}
+
+/**
+ * Saves the erasure with the register's signed word for it: the bundle ends before it, and it must not exist only here.
+ * Returns the file name. Throws `not_erased`.
+ */
+export async function saveAcknowledgement(receipt: string): Promise<string> {
+  return navigator.locks.request('flush', async () => {
+    const objection = await recorded(receipt);
+    const erasure = objection.later.find(({ kind }) => kind === 'erasure');
+    if (!erasure) throw new ObjectionError('not_erased', 'there is no erasure to show');
+    const { receipt: signed, acknowledgement, proof } = erasure;
+    const text = `${formatJson({ v: 1, receipt: signed, acknowledgement, proof })}\n`;
+    return saveFile(`${proofName(objection)}-erased.json`, new Blob([text], { type: 'application/json' }));
+  });
+}
+
+/** Forgets an objection that was erased at the register. Throws `not_erased` for any other: its share exists only here. */
+export async function forget(receipt: string): Promise<void> {
+  await navigator.locks.request('flush', async () => {
+    const { status } = await recorded(receipt);
+    if (status !== 'erased') throw new ObjectionError('not_erased', 'only an erased objection may be forgotten');
+    await write('objections', (objections) => objections.delete(receipt));
+    await changed();
+  });
+}
+
+export async function recorded(receipt: string): Promise<RecordedObjection> {
+  const objection = await read('objections', (objections) => objections.get(receipt));
+  if (!objection) throw new ObjectionError('not_recorded', 'there is no recorded objection of this hash');
+  return objection;
+}
+
+/** True when the register has nothing more to add by itself. */
+export function isSettled({ status, anchored_entries, later }: RecordedObjection): boolean {
+  return status === 'erased' || anchored_entries === 1 + later.length;
+}
+
+export function proofName({
+  platform,
+  received_at,
+  receipt_sha256,
+  anchored_entries,
+  later,
+}: RecordedObjection): string {
+  const day = new Date(received_at * 1000).toISOString().slice(0, 10);
+  const parts = [platform, day, receipt_sha256.slice(0, 8)];
+  if (later.length > 0) parts.push(`plus-${later.length}`);
+  if (anchored_entries > 0) parts.push(anchored_entries === 1 + later.length ? 'anchored' : 'partly-anchored');
+  return parts.join('-');
+}
+
+async function those(wanted: (objection: RecordedObjection) => boolean): Promise<RecordedObjection[]> {
+  return (await read('objections', (objections) => objections.all())).filter(wanted);
+}
+
+const bundleMissing = ({ bundle_wanted, status }: RecordedObjection) => bundle_wanted && status !== 'erased';
+
+type Schedule = Pick<RecordedObjection, 'checks' | 'next_check_at'>;
+
+/** Asks what became of an objection. `schedule` says when to ask again. */
+async function check(objection: RecordedObjection, schedule: Schedule): Promise<void> {
+  let found: RecordedObjection;
+  try {
+    found = await withAnswer(objection, await askedNow(objection));
+    found = { ...found, ...scheduled(isSettled(found) ? NEVER_AGAIN : schedule) };
+  } catch (error) {
+    // What it refuses it would refuse again.
+    const again = error instanceof Refused ? NEVER_AGAIN : schedule;
+    found = { ...objection, ...scheduled(again), check_problem: problemOf(error) };
+  }
+  await keep(objection, found);
+}
+
+const NEVER_AGAIN: Schedule = { checks: 0, next_check_at: Number.POSITIVE_INFINITY };
+
+// Picked: a whole objection may come as a schedule, its own.
+const scheduled = ({ checks, next_check_at }: Schedule): Schedule => ({ checks, next_check_at });
+
+function nextCheck({ checks }: RecordedObjection): Schedule {
+  const delay = CHECK_DELAYS_MS[checks + 1] ?? Number.POSITIVE_INFINITY;
+  return { checks: checks + 1, next_check_at: Date.now() + delay };
+}
+
+async function askedNow(objection: RecordedObjection): Promise<VerifiedAnswer> {
+  const raw = await getAnswer(objection);
+  const receipt = await verifyReceipt(objection.receipt);
+  const verified = await verifyByPinned((policy) => verifyAnswer(parseAnswer(raw), receipt, policy));
+  if (verified.answer.token !== objection.token) {
+    throw new ObjectionError('token_receipt_mismatch', 'the register gives another token than before');
+  }
+  return verified;
+}
+
+async function withAnswer(objection: RecordedObjection, verified: VerifiedAnswer): Promise<RecordedObjection> {
+  const { answer, logSize } = verified;
+  const indexes = [objection, ...objection.later].map(({ log_index }) => log_index);
+  const covered = answer.state === 'anchored' ? indexes.filter((index) => BigInt(index) < logSize).length : 0;
+  // Only the holder can change the status: what this browser has not signed, nobody has.
+  const strange = answer.status !== objection.status && !(await hasQueued(objection.receipt_sha256));
+  const clean = without(objection, 'check_problem');
+  const found = strange ? { ...clean, check_problem: strangeStatus(answer.status) } : clean;
+  if (covered <= objection.anchored_entries) return found;
+  return {
+    ...found,
+    proof: answer.proof,
+    anchored_entries: covered,
+    anchored_seen_at: Math.floor(Date.now() / 1000),
+    bundle_wanted: true,
+    bundle_attempts: 0,
+    bundle_next_attempt_at: 0,
+  };
+}
+
+async function hasQueued(receipt: string): Promise<boolean> {
+  const queued = await read('queue', (queue) => queue.all());
+  return queued.some((one) => one.kind !== 'objection' && one.objection_sha256 === receipt);
+}
+
+function strangeStatus(status: string) {
+  return { code: 'status_unexpected', title: '', detail: `the register says: ${status}` };
+}
+
+async function keep(before: RecordedObjection, after: RecordedObjection): Promise<void> {
+  await write('objections', (objections) => objections.put(after));
+  const news = (['anchored_entries', 'check_problem'] as const).some(
+    (name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]),
+  );
+  if (news) await changed();
+}
+
+async function fetchAndSave(): Promise<void> {
+  const due = (one: RecordedObjection) => bundleMissing(one) && one.bundle_next_attempt_at <= Date.now();
+  for (const objection of await those(due)) await fetchBundle(objection);
+  for (const objection of await those((one) => one.bundle_unsaved && !one.bundle_problem)) {
+    await saveFirstTime(objection);
+  }
+}
+
+/** Returns the objection with the newest bundle; after a failure with the one it had, and the problem. */
+async function fetchBundle(objection: RecordedObjection): Promise<RecordedObjection> {
+  let next: RecordedObjection;
+  try {
+    const bundle = await getBundle(objection);
+    const fetched = { bundle, bundle_wanted: false, bundle_unsaved: true, bundle_attempts: 0 };
+    next = { ...without(objection, 'bundle_problem'), ...fetched };
+  } catch (error) {
+    const attempts = objection.bundle_attempts + 1;
+    next = {
+      ...objection,
+      bundle_attempts: attempts,
+      bundle_problem: problemOf(error),
+      bundle_next_attempt_at: nextAttemptAt(attempts, error),
+    };
+  }
+  await write('objections', (objections) => objections.put(next));
+  await changed();
+  return next;
+}
+
+async function saveFirstTime(objection: RecordedObjection): Promise<void> {
+  try {
+    await saveNow(objection);
+  } catch (error) {
+    // Not tried again by itself: a folder that cannot be written to would be asked forever. The popup offers it.
+    await write('objections', (objections) => objections.put({ ...objection, bundle_problem: problemOf(error) }));
+    await changed();
+  }
+}
+
+async function saveNow(objection: RecordedObjection): Promise<string> {
+  const file = await saveFile(`${proofName(objection)}.asice`, objection.bundle ?? new Blob());
+  const saved = { ...without(objection, 'bundle_problem'), file, bundle_unsaved: false };
+  await write('objections', (objections) => objections.put(saved));
+  await changed();
+  return file;
+}
+
+function without<N extends keyof RecordedObjection>(objection: RecordedObjection, name: N): RecordedObjection {
+  const { [name]: _, ...rest } = objection;
+  return rest as RecordedObjection;
+}

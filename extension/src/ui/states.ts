@@ -1,0 +1,52 @@
+/** In which state an objection or a later receipt is, in the same words everywhere. */
+import { send } from '../platform/send';
+import { formatDay, formatTime, t } from '../platform/text';
+import type { ObjectionView, QueuedView } from '../platform/views';
+import { type Child, h } from './dom';
+import { problemText } from './problems';
+
+/** Makes a button with a stable key, by which its successor is found after a refresh. */
+export type MakeButton = (label: string, key: string, work: () => Promise<void>) => HTMLButtonElement;
+
+const WAITING = {
+  objection: 'state_waiting',
+  supplement: 'waiting_supplement',
+  withdrawal: 'waiting_withdrawal',
+  erasure: 'waiting_erasure',
+} as const;
+
+const STATUS = { stands: 'status_stands', withdrawn: 'status_withdrawn', erased: 'status_erased' } as const;
+
+export function statusChip({ status }: ObjectionView): HTMLElement {
+  return h('span', { class: status === 'stands' ? 'chip good' : 'chip ended' }, t(STATUS[status]));
+}
+
+/** Neutral about whose clock it was: that is in the proof, not in the register's answer. */
+export function anchoringText({ anchoring, anchoredSeenAt, status }: ObjectionView): string {
+  if (anchoring === 'recorded') return t(status === 'erased' ? 'anchor_none' : 'anchor_pending');
+  return t(anchoring === 'partly' ? 'anchor_partly' : 'anchor_seen', formatDay(anchoredSeenAt ?? 0));
+}
+
+/** A receipt on its way: what it is, why it is not there yet, and what can be done. */
+export function waitingItem(queued: QueuedView, button: MakeButton): HTMLElement[] {
+  const { kind, state, problem, nextAttemptAt } = queued;
+  const inTime = state === 'waiting' && problem && nextAttemptAt > Date.now();
+  const parts: Child[] = [
+    h('p', {}, state === 'waiting' ? t(WAITING[kind]) : t(state === 'held' ? 'state_held' : 'state_refused')),
+    problem && h('p', { class: 'soft' }, `${problemText(problem)} (${problem.code})`),
+    inTime && h('p', { class: 'soft small' }, t('next_attempt', formatTime(nextAttemptAt / 1000))),
+    h('div', { class: 'actions' }, ...waitingButtons(queued, button)),
+  ];
+  return parts.filter((part): part is HTMLElement => part instanceof HTMLElement);
+}
+
+function waitingButtons({ receipt, state }: QueuedView, button: MakeButton): Child[] {
+  const attempt = async () => send<void>({ kind: 'ui/attempt', receipt });
+  const accept = async () => send<void>({ kind: 'ui/accept-keys' });
+  const discard = async () => send<void>({ kind: 'ui/discard', receipt });
+  return [
+    state === 'waiting' && button(t('try_now'), `try-${receipt}`, attempt),
+    state === 'held' && button(t('accept_keys'), `accept-${receipt}`, accept),
+    state !== 'waiting' && button(t('discard'), `discard-${receipt}`, discard),
+  ];
+}

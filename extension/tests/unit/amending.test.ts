@@ -1,0 +1,274 @@
+import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { browser } from 'wxt/browser';
+import { formatBase64, parseBase64url, utf8 } from '../../src/core/encoding';
+import { evidenceItem, formatLater, type LaterKind } from '../../src/core/later';
+import { verifyReceipt } from '../../src/core/receipts';
+import { signLater } from '../../src/platform/amending';
+import { read } from '../../src/platform/database';
+import { ALARM, attemptNow, discard, flush } from '../../src/platform/queue';
+import { type Downloads, freshBrowser } from '../support/browser';
+import { LATER_S, MAIL, makeDue, objectionOf, recordObjection, signed } from '../support/recorded';
+import { problem, RECEIVED_AT, type Register, startRegister } from '../support/register';
+
+const JTI = 'AAAAAAAAAAAAAAAAAAAAAA';
+let register: Register;
+let downloads: Downloads;
+let objection: string;
+
+beforeEach(async () => {
+  downloads = await freshBrowser();
+  register = await startRegister();
+  vi.stubGlobal('fetch', (url: string, init?: RequestInit) => register.fetch(new Request(url, init)));
+  objection = await recordObjection();
+});
+
+const queue = () => read('queue', (store) => store.all());
+const withCode = (code: string) => expect.objectContaining({ code });
+const posts = () => register.posted.length - 1;
+const sealedShare = async () => (await objectionOf(objection)).holder_share;
+
+/** Answers posted receipts with what `change` makes of the register's true answer. */
+function forge(change: (answer: Record<string, unknown>) => Record<string, unknown>): void {
+  register.intercept = async (request) => {
+    if (request.method !== 'POST') return undefined;
+    const receipt = String((await request.formData()).get('receipt'));
+    return Response.json(change({ ...(await register.record(receipt)) }));
+  };
+}
+
+describe('signing', () => {
+  it('signs the very bytes that were shown, with the objection’s share', async () => {
+    const shown = formatLater({ kind: 'withdrawal', objection, jti: JTI, evidence: [] }, LATER_S);
+    const hash = await signLater(shown, {});
+    const [queued] = await queue();
+    expect(new TextDecoder().decode(parseBase64url(queued?.receipt.split('.')[1] ?? ''))).toBe(shown);
+    expect((await verifyReceipt(queued?.receipt ?? '')).sha256Hex).toBe(hash);
+    expect(queued).toMatchObject({
+      kind: 'withdrawal',
+      objection_sha256: objection,
+      holder_share: await sealedShare(),
+    });
+  });
+
+  it('makes one receipt of two clicks, before and after it was recorded', async () => {
+    const shown = formatLater({ kind: 'withdrawal', objection, jti: JTI, evidence: [] }, LATER_S);
+    const [one, two] = await Promise.all([signLater(shown, {}), signLater(shown, {})]);
+    expect(one).toBe(two);
+    await flush();
+    expect(await signLater(shown, {})).toBe(one);
+    expect(await queue()).toEqual([]);
+  });
+
+  it.each<[string, (shown: string) => string, Record<string, string>, string]>([
+    [
+      'the same content in other bytes',
+      (shown) => JSON.stringify(JSON.parse(shown), null, 1),
+      {},
+      'not_what_was_shown',
+    ],
+    ['an objection', (shown) => shown.replace('"withdrawal"', '"objection"'), {}, 'field_invalid'],
+    ['an objection that is not ours', (shown) => shown.replace(objection, 'c'.repeat(64)), {}, 'not_recorded'],
+    ['files that are not named', (shown) => shown, { 'a.txt': 'AAAA' }, 'evidence_unexpected'],
+  ])('refuses %s', async (_, change, files, code) => {
+    const shown = formatLater({ kind: 'withdrawal', objection, jti: JTI, evidence: [] }, LATER_S);
+    await expect(signLater(change(shown), files)).rejects.toEqual(withCode(code));
+    expect(await queue()).toEqual([]);
+  });
+
+  it.each([
+    ['another content', { 'reply.eml': formatBase64(utf8('another')) }, 'evidence_mismatch'],
+    ['no content', {}, 'evidence_missing'],
+    ['something that is no base64', { 'reply.eml': '***' }, 'not_what_was_shown'],
+  ])('refuses a file with %s', async (_, files: Record<string, string>, code) => {
+    const evidence = [await evidenceItem('reply.eml', utf8(MAIL), [])];
+    const shown = formatLater({ kind: 'supplement', objection, jti: JTI, evidence }, LATER_S);
+    await expect(signLater(shown, files)).rejects.toEqual(withCode(code));
+  });
+
+  it.each<[LaterKind, LaterKind, string]>([
+    ['withdrawal', 'withdrawal', 'already_withdrawn'],
+    ['erasure', 'withdrawal', 'record_erased'],
+    ['erasure', 'supplement', 'record_erased'],
+    ['erasure', 'erasure', 'record_erased'],
+  ])('after %s refuses %s, waiting or recorded', async (first, second, code) => {
+    await signed(first, objection);
+    await expect(signed(second, objection)).rejects.toEqual(withCode(code));
+    await flush();
+    await expect(signed(second, objection)).rejects.toEqual(withCode(code));
+  });
+
+  it('refuses a seventeenth supplement', async () => {
+    for (let i = 0; i < 16; i++) await signed('supplement', objection, `Mail ${i}`);
+    await expect(signed('supplement', objection)).rejects.toEqual(withCode('too_many_supplements'));
+  });
+
+  it('counts all evidence of the objection', async () => {
+    await signed('supplement', objection, 'x'.repeat(4_194_304));
+    await expect(signed('supplement', objection, 'y'.repeat(4_194_304))).rejects.toEqual(
+      withCode('evidence_too_large'),
+    );
+  });
+});
+
+describe('sending', () => {
+  it('a supplement goes with its file and the objection’s share, and is part of the next proof', async () => {
+    const hash = await signed('supplement', objection);
+    await flush();
+    const body = register.posted.at(-1);
+    expect([...(body?.keys() ?? [])]).toEqual(['receipt', 'holder_share', 'evidence']);
+    expect(body?.get('holder_share')).toBe(await sealedShare());
+    const file = body?.get('evidence') as File;
+    expect([file.name, file.type, await file.text()]).toEqual(['reply.eml', 'message/rfc822', MAIL]);
+    const { later, status, file: saved } = await objectionOf(objection);
+    expect(later).toMatchObject([{ kind: 'supplement', receipt_sha256: hash, received_at: RECEIVED_AT, log_index: 2 }]);
+    expect(status).toBe('stands');
+    expect(saved).toMatch(/-plus-1\.asice$/);
+    expect(downloads.saved.at(-1)).toMatchObject({ filename: saved, content: expect.stringContaining('3 entries') });
+  });
+
+  describe('what the register saw in a mail', () => {
+    const finding = {
+      ...{ domain: 'facebookmail.com', selector: 's1024', from: 'facebookmail.com', subject: 'Yes' },
+      ...{ key_sha256: 'e'.repeat(64), known: 'none' },
+    };
+
+    it('is kept', async () => {
+      register.dkim = { 'reply.eml': finding };
+      await signed('supplement', objection);
+      await flush();
+      expect((await objectionOf(objection)).later[0]?.mails_signed_by).toEqual({ 'reply.eml': 'facebookmail.com' });
+    });
+
+    it('is not believed of a file that is no mail', async () => {
+      register.dkim = { 'note.txt': finding };
+      const item = await evidenceItem('note.txt', utf8('x'), []);
+      const shown = formatLater({ kind: 'supplement', objection, jti: JTI, evidence: [item] }, LATER_S);
+      await signLater(shown, { 'note.txt': formatBase64(utf8('x')) });
+      await flush();
+      expect((await queue())[0]?.problem?.code).toBe('token_receipt_mismatch');
+    });
+  });
+
+  it('a withdrawal changes the status once it is acknowledged, not before', async () => {
+    await signed('withdrawal', objection);
+    expect((await objectionOf(objection)).status).toBe('stands');
+    await flush();
+    expect((await objectionOf(objection)).status).toBe('withdrawn');
+    expect(await queue()).toEqual([]);
+  });
+
+  it('an erasure ends it: nothing more is asked of the register, and nothing is lost here', async () => {
+    const before = await objectionOf(objection);
+    await signed('erasure', objection);
+    await flush();
+    const seen = register.seen.length;
+    await makeDue();
+    await flush();
+    expect(register.seen.length).toBe(seen);
+    const after = await objectionOf(objection);
+    expect(after).toMatchObject({ status: 'erased', receipt: before.receipt, holder_share: before.holder_share });
+    expect(after.later[0]?.remains).toEqual(['log-commitment', 'status-bit']);
+    expect(await after.bundle?.text()).toBe(await before.bundle?.text());
+    expect(await browser.alarms.get(ALARM)).toBeFalsy();
+  });
+
+  it('goes in the order of signing', async () => {
+    const first = await signed('supplement', objection);
+    const item = await evidenceItem('b.txt', utf8('b'), []);
+    const later = formatLater({ kind: 'supplement', objection, jti: JTI, evidence: [item] }, LATER_S + 1);
+    const second = await signLater(later, { 'b.txt': formatBase64(utf8('b')) });
+    await flush();
+    expect((await objectionOf(objection)).later.map((one) => one.receipt_sha256)).toEqual([first, second]);
+  });
+
+  it.each([
+    ['no network', async () => Promise.reject(new TypeError('Failed to fetch'))],
+    ['an error of its own', async () => problem(503, 'unavailable')],
+  ])('%s: waits, is not lost, and is sent later', async (_, answer) => {
+    await signed('withdrawal', objection);
+    register.intercept = answer;
+    await flush();
+    expect((await queue())[0]).toMatchObject({ kind: 'withdrawal', state: 'waiting', attempts: 1 });
+    expect((await objectionOf(objection)).status).toBe('stands');
+    register.intercept = undefined;
+    await makeDue();
+    await flush();
+    expect((await objectionOf(objection)).status).toBe('withdrawn');
+  });
+
+  it('sends the same receipt again when the answer got lost on the way', async () => {
+    const hash = await signed('erasure', objection);
+    register.intercept = async (request) => {
+      if (request.method !== 'POST') return undefined;
+      await register.record(String((await request.formData()).get('receipt')));
+      throw new TypeError('connection reset');
+    };
+    await flush();
+    register.intercept = undefined;
+    await attemptNow(hash);
+    expect((await objectionOf(objection)).later.map((one) => one.receipt_sha256)).toEqual([hash]);
+  });
+
+  it('keeps what the register refuses, with its reason, until it is discarded', async () => {
+    const hash = await signed('withdrawal', objection);
+    register.intercept = async () => problem(403, 'not_the_holder');
+    await flush();
+    expect((await queue())[0]).toMatchObject({ state: 'refused', problem: { code: 'not_the_holder' } });
+    await attemptNow(hash);
+    expect(posts()).toBe(0);
+    await discard(hash);
+    expect(await queue()).toEqual([]);
+    expect((await objectionOf(objection)).status).toBe('stands');
+  });
+});
+
+describe('an acknowledgement is not believed', () => {
+  it.each<[string, (answer: Record<string, unknown>) => Record<string, unknown>, string]>([
+    ['about another receipt', (a) => ({ ...a, receipt_sha256: 'c'.repeat(64) }), 'token_receipt_mismatch'],
+    ['of another kind', (a) => ({ ...a, kind: 'supplement' }), 'token_receipt_mismatch'],
+    ['with another time', (a) => ({ ...a, received_at: RECEIVED_AT + 1 }), 'token_receipt_mismatch'],
+    ['that leaves the status as it was', (a) => ({ ...a, status: 'stands' }), 'token_receipt_mismatch'],
+    [
+      'that nobody signed',
+      (a) => ({ ...a, token: `${String(a.token).slice(0, -86)}${'A'.repeat(86)}` }),
+      'signature_invalid',
+    ],
+    [
+      'without a proof of its place',
+      (a) => ({ ...a, proof: String(a.proof).replace('index 2', 'index 1') }),
+      'proof_mismatch',
+    ],
+    ['with what remains of an erasure', (a) => ({ ...a, remains: [] }), 'token_receipt_mismatch'],
+  ])('%s', async (_, change, code) => {
+    await signed('withdrawal', objection);
+    forge(change);
+    await flush();
+    expect((await queue())[0]).toMatchObject({ state: 'waiting', problem: { code } });
+    expect(await objectionOf(objection)).toMatchObject({ status: 'stands', later: [] });
+    register.intercept = undefined;
+    await makeDue();
+    await flush();
+    expect((await objectionOf(objection)).status).toBe('withdrawn');
+  });
+
+  it('with the acknowledgement of another objection’s withdrawal', async () => {
+    const other = await recordObjection();
+    await signed('withdrawal', other);
+    await flush();
+    const [first] = (await objectionOf(other)).later;
+    await signed('withdrawal', objection);
+    forge((answer) => ({ ...answer, token: first?.acknowledgement }));
+    await flush();
+    expect((await queue())[0]?.problem?.code).toBe('token_receipt_mismatch');
+  });
+
+  it('with the acknowledgement of another receipt', async () => {
+    await signed('supplement', objection);
+    await flush();
+    const [first] = (await objectionOf(objection)).later;
+    await signed('withdrawal', objection);
+    forge((answer) => ({ ...answer, token: first?.acknowledgement }));
+    await flush();
+    expect((await queue())[0]?.problem?.code).toBe('token_receipt_mismatch');
+  });
+});

@@ -1,0 +1,279 @@
+import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { browser } from 'wxt/browser';
+import { type RecordedObjection, read, write } from '../../src/platform/database';
+import { forget, lookAgain, saveAcknowledgement, saveAgain, saveCertificate } from '../../src/platform/keeping';
+import { ALARM, flush } from '../../src/platform/queue';
+import { type Downloads, freshBrowser } from '../support/browser';
+import { makeDue, objectionOf, recordObjection, signed } from '../support/recorded';
+import { problem, type Register, startRegister } from '../support/register';
+
+let register: Register;
+let downloads: Downloads;
+let objection: string;
+
+beforeEach(async () => {
+  downloads = await freshBrowser();
+  register = await startRegister();
+  vi.stubGlobal('fetch', (url: string, init?: RequestInit) => register.fetch(new Request(url, init)));
+  objection = await recordObjection();
+});
+
+const withCode = (code: string) => expect.objectContaining({ code });
+const asked = () => register.seen.filter((line) => line === `GET /v1/receipts/${objection}`).length;
+const bundles = () => register.seen.filter((line) => line.endsWith('/bundle')).length;
+
+async function dueFlush(): Promise<void> {
+  await makeDue();
+  await flush();
+}
+
+/** Answers questions about the objection with what `change` makes of the register's true answer. */
+function forge(change: (answer: Record<string, unknown>) => Record<string, unknown>): void {
+  register.intercept = async (request) => {
+    if (request.method !== 'GET' || request.url.endsWith('/bundle') || request.url.endsWith('/policy'))
+      return undefined;
+    const { receipt } = await objectionOf(objection);
+    return Response.json(change({ ...(await register.record(receipt)) }));
+  };
+}
+
+describe('a recorded proof', () => {
+  it('is asked about after half a minute, two, ten, an hour, and then daily for a week', async () => {
+    const minutes: number[] = [];
+    for (;;) {
+      const { next_check_at } = await objectionOf(objection);
+      if (!Number.isFinite(next_check_at)) break;
+      minutes.push(Math.round((next_check_at - Date.now()) / 6000) / 10);
+      await dueFlush();
+    }
+    const day = 24 * 60;
+    expect(minutes).toEqual([0.5, 2, 10, 60, day, day, day, day, day, day, day]);
+    expect(asked()).toBe(minutes.length);
+    expect(bundles()).toBe(1); // nothing new was to be had
+    expect(await browser.alarms.get(ALARM)).toBeFalsy();
+  });
+
+  it('is not asked about before its time', async () => {
+    await flush();
+    expect(asked()).toBe(0);
+    const { scheduledTime = 0 } = (await browser.alarms.get(ALARM)) ?? {};
+    expect(scheduledTime).toBeGreaterThan(Date.now());
+    expect(scheduledTime).toBeLessThanOrEqual(Date.now() + 31_000);
+  });
+});
+
+describe('an anchored proof', () => {
+  it('is fetched, kept and saved beside the first, which stays', async () => {
+    const { file: first } = await objectionOf(objection);
+    register.anchor();
+    await dueFlush();
+    const { anchored_entries, anchored_seen_at, file, bundle } = await objectionOf(objection);
+    expect(anchored_entries).toBe(1);
+    expect(Math.abs((anchored_seen_at ?? 0) - Date.now() / 1000)).toBeLessThan(60);
+    expect(await bundle?.text()).toContain('anchored');
+    expect(file).toBe(first?.replace('.asice', '-anchored.asice'));
+    expect(downloads.saved.map(({ filename }) => filename)).toEqual([first, file]);
+    expect(downloads.overwrites).toBe(0);
+  });
+
+  it('is asked about no more', async () => {
+    register.anchor();
+    await dueFlush();
+    const seen = register.seen.length;
+    await dueFlush();
+    await lookAgain();
+    expect(register.seen.length).toBe(seen);
+  });
+
+  it('covers what was added later only when the checkpoint does', async () => {
+    register.anchor();
+    await dueFlush();
+    await signed('supplement', objection);
+    await flush();
+    await dueFlush();
+    expect((await objectionOf(objection)).anchored_entries).toBe(1);
+    register.anchor();
+    await dueFlush();
+    expect(await objectionOf(objection)).toMatchObject({
+      anchored_entries: 2,
+      next_check_at: Number.POSITIVE_INFINITY,
+    });
+    expect((await objectionOf(objection)).file).toMatch(/-plus-1-anchored\.asice$/);
+  });
+
+  it('is found when the person looks, without using up the schedule, and not at every look', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    const before = await objectionOf(objection);
+    vi.setSystemTime(Date.now() + 20_000);
+    await lookAgain();
+    await lookAgain();
+    expect(asked()).toBe(1);
+    const { checks, next_check_at } = await objectionOf(objection);
+    expect([checks, next_check_at]).toEqual([before.checks, before.next_check_at]);
+    register.anchor();
+    vi.setSystemTime(Date.now() + 11_000);
+    await lookAgain();
+    expect((await objectionOf(objection)).anchored_entries).toBe(1);
+    vi.useRealTimers();
+  });
+});
+
+describe('an answer about the state is not believed', () => {
+  it.each<[string, (answer: Record<string, unknown>) => Record<string, unknown>, string]>([
+    ['about another receipt', (a) => ({ ...a, receipt_sha256: 'c'.repeat(64) }), 'token_receipt_mismatch'],
+    [
+      'with a checkpoint that nobody signed',
+      (a) => ({ ...a, proof: String(a.proof).replace('\n2\n', '\n3\n') }),
+      'note_unverified',
+    ],
+    ['with an unknown state', (a) => ({ ...a, state: 'eternal' }), 'field_invalid'],
+  ])('%s', async (_, change, code) => {
+    register.anchor();
+    forge(change);
+    await dueFlush();
+    expect(await objectionOf(objection)).toMatchObject({ anchored_entries: 0, check_problem: { code } });
+    register.intercept = undefined;
+    await dueFlush();
+    const found = await objectionOf(objection);
+    expect(found.anchored_entries).toBe(1);
+    expect(found.check_problem).toBeUndefined();
+  });
+
+  it('with another token than before', async () => {
+    const recorded = await objectionOf(objection);
+    await write('objections', (store) => store.put({ ...recorded, token: 'another~' }));
+    forge((answer) => answer);
+    await dueFlush();
+    expect((await objectionOf(objection)).check_problem?.code).toBe('token_receipt_mismatch');
+  });
+
+  it('with a status that this browser has not signed', async () => {
+    forge((answer) => ({ ...answer, status: 'withdrawn' }));
+    await dueFlush();
+    expect(await objectionOf(objection)).toMatchObject({
+      status: 'stands',
+      check_problem: { code: 'status_unexpected' },
+    });
+  });
+
+  it('but a withdrawal of ours whose answer got lost is no surprise', async () => {
+    await signed('withdrawal', objection);
+    register.intercept = async (request) => (request.method === 'POST' ? problem(503, 'unavailable') : undefined);
+    await flush();
+    forge((answer) => ({ ...answer, status: 'withdrawn' }));
+    const busy = register.intercept;
+    register.intercept = async (request) =>
+      request.method === 'POST' ? problem(503, 'unavailable') : busy?.(request as never);
+    await dueFlush();
+    expect((await objectionOf(objection)).check_problem).toBeUndefined();
+  });
+});
+
+it('when the register refuses to answer, it is not asked again by itself', async () => {
+  register.intercept = async () => problem(404, 'record_not_found');
+  await dueFlush();
+  expect((await objectionOf(objection)).check_problem?.code).toBe('record_not_found');
+  expect(await browser.alarms.get(ALARM)).toBeFalsy();
+});
+
+describe('the certificate', () => {
+  it('is asked for in the chosen language and saved as a PDF', async () => {
+    const file = await saveCertificate(objection, 'fr');
+    expect(register.languages).toEqual(['fr']);
+    expect(file).toMatch(/^proof-of-objection\/facebook-.*-fr\.pdf$/);
+    expect(downloads.saved.at(-1)).toEqual({ filename: file, content: '%PDF-1.7 …the rest' });
+    expect(await read('files', (files) => files.all())).toEqual([]);
+  });
+
+  it('is not saved when it is no PDF', async () => {
+    register.intercept = async () => new Response('<h1>Please log in</h1>');
+    await expect(saveCertificate(objection, 'fr')).rejects.toEqual(withCode('bundle_malformed'));
+    expect(downloads.saved).toHaveLength(1);
+  });
+});
+
+describe('an erased objection', () => {
+  beforeEach(async () => {
+    await signed('erasure', objection);
+    await flush();
+  });
+
+  it('can be saved from here without asking the register', async () => {
+    const seen = register.seen.length;
+    await saveAgain(objection);
+    expect(downloads.saved).toHaveLength(2);
+    expect(register.seen.length).toBe(seen);
+  });
+
+  it('can be saved with the acknowledgement', async () => {
+    expect(await saveAcknowledgement(objection)).toMatch(/-erased\.json$/);
+    const { receipt, acknowledgement, proof } = JSON.parse(downloads.saved.at(-1)?.content ?? '');
+    const [erasure] = (await objectionOf(objection)).later;
+    expect({ receipt, acknowledgement, proof }).toEqual({
+      receipt: erasure?.receipt,
+      acknowledgement: erasure?.acknowledgement,
+      proof: erasure?.proof,
+    });
+  });
+
+  it('is forgotten when told, and only then', async () => {
+    await flush();
+    expect(await objectionOf(objection)).toBeDefined();
+    await forget(objection);
+    await expect(objectionOf(objection)).rejects.toThrow();
+  });
+});
+
+it('what is not erased is not forgotten', async () => {
+  await expect(forget(objection)).rejects.toEqual(withCode('not_erased'));
+  await expect(saveAcknowledgement(objection)).rejects.toEqual(withCode('not_erased'));
+  expect(await objectionOf(objection)).toBeDefined();
+});
+
+describe('what the first version kept', () => {
+  it('is carried over', async () => {
+    await makeFirstVersion(await firstVersion(objection));
+    const [kept] = await read('objections', (store) => store.all());
+    expect(kept).toMatchObject({ status: 'stands', later: [], anchored_entries: 0, bundle_wanted: false });
+    expect((await read('queue', (store) => store.all()))[0]).toMatchObject({ kind: 'objection' });
+    register.anchor();
+    await dueFlush();
+    expect((await objectionOf(objection)).anchored_entries).toBe(1);
+  });
+});
+
+type First = Omit<
+  RecordedObjection,
+  'status' | 'later' | 'anchored_entries' | 'checks' | 'next_check_at' | 'bundle_wanted' | 'bundle_unsaved'
+>;
+
+async function firstVersion(hash: string): Promise<First> {
+  const { status, later, anchored_entries, checks, next_check_at, bundle_wanted, bundle_unsaved, ...first } =
+    await objectionOf(hash);
+  return first;
+}
+
+/** The database as version 1 left it: `objection` recorded, and the same once more in the queue under another hash. */
+async function makeFirstVersion(objection: First): Promise<void> {
+  const keys = await read('keys', (store) => store.all());
+  await new Promise<void>((resolve, reject) => {
+    const gone = indexedDB.deleteDatabase('proof-of-objection');
+    gone.onerror = reject;
+    gone.onsuccess = () => {
+      const request = indexedDB.open('proof-of-objection', 1);
+      request.onupgradeneeded = () => {
+        request.result.createObjectStore('keys', { keyPath: 'id' }).put(keys[0]);
+        for (const name of ['queue', 'objections']) {
+          const store = request.result.createObjectStore(name, { keyPath: 'receipt_sha256' });
+          store.createIndex('jti', 'jti', { unique: true });
+          if (name === 'objections') store.put(objection);
+          else store.put({ ...objection, receipt_sha256: 'd'.repeat(64), state: 'refused' });
+        }
+      };
+      request.onsuccess = () => {
+        request.result.close();
+        resolve();
+      };
+    };
+  });
+}

@@ -1,0 +1,320 @@
+// @vitest-environment jsdom
+import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { browser } from 'wxt/browser';
+import { fakeBrowser } from 'wxt/testing/fake-browser';
+import english from '../../public/_locales/en/messages.json';
+import type { ObjectionReceipt } from '../../src/core/contract.gen';
+import { formatBase64, parseJson, sha256Hex, utf8 } from '../../src/core/encoding';
+import { type LaterReceipt, verifyLaterPayload } from '../../src/core/later';
+import type { UiMessage } from '../../src/platform/messages';
+import type { DetailView, LaterView, QueuedView } from '../../src/platform/views';
+import { type ObjectionPage, objectionPage } from '../../src/ui/objection-page';
+import { built, draftWithScreenshot } from '../support/draft';
+
+const RECEIPT = 'a'.repeat(64);
+const HEADER = '{"alg":"ES256"}';
+let view: DetailView;
+let page: ObjectionPage;
+let sent: UiMessage[];
+
+beforeEach(async () => {
+  fakeBrowser.reset();
+  document.body.replaceChildren();
+  const messages: Record<string, { message: string }> = english;
+  browser.i18n.getMessage = ((key: string, values: string[] = []) =>
+    (messages[key]?.message ?? '').replace(/\$(\d)/g, (_, n) => values[Number(n) - 1] ?? '')) as never;
+  browser.i18n.getUILanguage = () => 'en-IE';
+  sent = [];
+  browser.runtime.sendMessage = (async (message: UiMessage) => {
+    sent.push(message);
+    return { ok: message.kind === 'ui/present' ? 'token~' : 'file.asice' };
+  }) as never;
+  // jsdom has dialogs, but not the part that opens them.
+  HTMLDialogElement.prototype.showModal = function () {
+    this.open = true;
+  };
+  HTMLDialogElement.prototype.close = function () {
+    this.open = false;
+    this.dispatchEvent(new Event('close'));
+  };
+  const { payload } = await built(await draftWithScreenshot());
+  view = {
+    objection: {
+      receipt: RECEIPT,
+      platform: 'facebook',
+      objectedAt: 1,
+      receivedAt: 2,
+      logOrigin: 'register.example/log',
+      logIndex: 5,
+      status: 'stands',
+      changedAt: 2,
+      anchoring: 'recorded',
+      anchoredSeenAt: undefined,
+      file: 'proof-of-objection/one.asice',
+      bundleProblem: undefined,
+    },
+    payload: JSON.parse(payload) as ObjectionReceipt,
+    header: HEADER,
+    later: [],
+    queue: [],
+    declared: { account: '@ada', person: 'Ada' },
+    evidenceBytes: 0,
+    checkProblem: undefined,
+    kept: 1,
+  };
+  show();
+});
+
+function show(changes: Partial<DetailView> = {}): void {
+  page = objectionPage({ ...view, ...changes });
+  document.body.replaceChildren(...page.elements);
+}
+
+const objection = (changes: Partial<DetailView['objection']>) => ({ objection: { ...view.objection, ...changes } });
+const text = () => document.body.textContent ?? '';
+const find = (words: string, within: ParentNode = document) =>
+  [...within.querySelectorAll('button')].find(({ textContent }) => textContent === words);
+const dialog = () => document.querySelector('dialog');
+const settled = (check: () => void) => vi.waitFor(check, { timeout: 1000 });
+const signedNow = () => sent.flatMap((message) => (message.kind === 'ui/later' ? [message] : []));
+const shownPayload = () => [...(dialog()?.querySelectorAll('pre') ?? [])].at(-1)?.textContent ?? '';
+const payloadOf = (shown: string): LaterReceipt => verifyLaterPayload(parseJson(utf8(shown)));
+
+async function click(words: string, within?: ParentNode): Promise<void> {
+  const button = find(words, within);
+  if (!button) throw new Error(`no button: ${words}`);
+  button.click();
+  await new Promise((resolve) => setTimeout(resolve));
+}
+
+async function choose(...files: File[]): Promise<void> {
+  const input = document.querySelector('#files') as HTMLInputElement;
+  Object.defineProperty(input, 'files', { value: files, configurable: true });
+  input.dispatchEvent(new Event('change'));
+  await new Promise((resolve) => setTimeout(resolve, 30));
+}
+
+describe.each([
+  ['Withdraw …', 'Sign and withdraw', 'withdrawal', 'Keep my objection'],
+  ['Erase …', 'Sign and erase', 'erasure', 'Do not erase'],
+])('%s', (open, sign, kind, keep) => {
+  it('signs nothing before the second step, and there exactly what is shown', async () => {
+    await click(open);
+    expect(dialog()?.textContent).toContain('What remains');
+    expect(find(sign)).toBeUndefined();
+    await click('Continue');
+    const shown = shownPayload();
+    expect(payloadOf(shown)).toMatchObject({ kind, objection_sha256: RECEIPT });
+    expect(signedNow()).toEqual([]);
+    await click(sign);
+    await settled(() => expect(signedNow()).toEqual([{ kind: 'ui/later', payload: shown, files: {} }]));
+    await settled(() => expect(dialog()).toBeNull());
+    expect(text()).toContain('on its way');
+  });
+
+  it('can be left at each step, and nothing was signed', async () => {
+    await click(open);
+    await click(keep);
+    expect(dialog()).toBeNull();
+    await click(open);
+    await click('Continue');
+    await click(keep);
+    expect(dialog()).toBeNull();
+    expect(signedNow()).toEqual([]);
+  });
+
+  it('says what went wrong, and signs the same bytes at the next try', async () => {
+    const answer = browser.runtime.sendMessage;
+    browser.runtime.sendMessage = (async () => ({ error: { code: 'already_withdrawn', message: '' } })) as never;
+    await click(open);
+    await click('Continue');
+    const shown = shownPayload();
+    await click(sign);
+    await settled(() => expect(dialog()?.querySelector('[role=alert]')?.textContent).toContain('withdrawn already'));
+    browser.runtime.sendMessage = answer;
+    await click(sign);
+    await settled(() => expect(signedNow()[0]?.payload).toBe(shown));
+  });
+});
+
+it('erasing first offers to save the proof', async () => {
+  await click('Erase …');
+  expect(dialog()?.textContent).toContain('proof-of-objection/one.asice');
+  await click('Save the newest proof');
+  await settled(() => expect(dialog()?.textContent).toContain('Saved in your downloads folder: file.asice'));
+  expect(sent).toEqual([{ kind: 'ui/save', receipt: RECEIPT }]);
+});
+
+describe('adding evidence', () => {
+  const mail = new File(['From: x\r\n\r\nYes.'], 'Meta’s reply.eml');
+
+  it('sends exactly the files that are listed, under the names and hashes shown', async () => {
+    await click('Add evidence …');
+    await choose(mail, new File(['note'], 'note.txt'));
+    const shown = shownPayload();
+    const bytes = utf8('From: x\r\n\r\nYes.');
+    const hash = await sha256Hex(bytes);
+    expect(dialog()?.textContent).toContain(hash);
+    expect(dialog()?.textContent).toContain('Your file: Meta’s reply.eml');
+    expect(dialog()?.textContent).toContain('with your address');
+    const payload = payloadOf(shown);
+    expect(payload.kind === 'supplement' && payload.evidence.map(({ name }) => name)).toEqual([
+      'meta-s-reply.eml',
+      'note.txt',
+    ]);
+    await click('Sign and send');
+    const files = { 'meta-s-reply.eml': formatBase64(bytes), 'note.txt': formatBase64(utf8('note')) };
+    await settled(() => expect(signedNow()).toEqual([{ kind: 'ui/later', payload: shown, files }]));
+  });
+
+  it('forgets a file that is removed', async () => {
+    await click('Add evidence …');
+    await choose(mail, new File(['note'], 'note.txt'));
+    document.querySelector<HTMLElement>('[aria-label="Remove meta-s-reply.eml"]')?.click();
+    await click('Sign and send');
+    await settled(() => expect(Object.keys(signedNow()[0]?.files ?? {})).toEqual(['note.txt']));
+    expect(signedNow()[0]?.payload).not.toContain('meta-s-reply');
+  });
+
+  it.each([
+    ['a file of another kind', [new File(['x'], 'reply.pdf')], 'reply.pdf: Only .eml'],
+    ['an empty file', [new File([], 'a.txt')], 'a.txt: The file is empty'],
+    ['the same file twice', [mail, mail], 'already'],
+    ['too much', ['a', 'b', 'c'].map((one) => new File([one.repeat(4_000_000)], `${one}.txt`)), 'c.txt: All evidence'],
+    ['a ninth file', Array.from('123456789', (one) => new File([one], `${one}.txt`)), '9.txt: At most eight'],
+  ])('refuses %s, and says which', async (_, files, words) => {
+    await click('Add evidence …');
+    await choose(...files);
+    await settled(() => expect(dialog()?.querySelector('[role=alert]')?.textContent).toContain(words));
+  });
+
+  it('signs nothing without a file', async () => {
+    await click('Add evidence …');
+    await click('Sign and send');
+    await settled(() => expect(dialog()?.textContent).toContain('at least one file'));
+    expect(signedNow()).toEqual([]);
+  });
+});
+
+describe('what can be done', () => {
+  const waiting = (kind: QueuedView['kind']): QueuedView => ({
+    ...{ kind, receipt: 'b'.repeat(64), objection: RECEIPT, platform: 'facebook', signedAt: 3, evidence: [] },
+    ...{ state: 'waiting', problem: undefined, nextAttemptAt: 0 },
+  });
+
+  it('is everything while it stands', () => {
+    for (const words of ['Add evidence …', 'Withdraw …', 'Erase …']) expect(find(words)).toBeDefined();
+    expect(find('Remove from this browser …')).toBeUndefined();
+  });
+
+  it.each([
+    ['withdrawn', () => objection({ status: 'withdrawn' }), ['Add evidence …', 'Erase …'], ['Withdraw …']],
+    ['about to be withdrawn', () => ({ queue: [waiting('withdrawal')] }), ['Erase …', 'Try now'], ['Withdraw …']],
+    [
+      'about to be erased',
+      () => ({ queue: [waiting('erasure')] }),
+      ['Try now'],
+      ['Add evidence …', 'Withdraw …', 'Erase …'],
+    ],
+    [
+      'erased',
+      () => objection({ status: 'erased' }),
+      ['Save the kept proof', 'Save the acknowledgement', 'Remove from this browser …'],
+      ['Add evidence …', 'Withdraw …', 'Erase …', 'Download proof as PDF', 'Make the token'],
+    ],
+  ])('is less when it is %s', (_, changes, there, gone) => {
+    show(changes());
+    const visible = (words: string) => find(words)?.closest('[hidden]') === null;
+    expect(there.filter((words) => !visible(words))).toEqual([]);
+    expect(gone.filter(visible)).toEqual([]);
+  });
+
+  it('to remove the copy here takes two clicks', async () => {
+    show(objection({ status: 'erased' }));
+    await click('Remove from this browser …');
+    page.update({ ...view, ...objection({ status: 'erased', file: 'another.asice' }) });
+    expect(sent).toEqual([]);
+    await click('Yes, remove it for good');
+    expect(sent).toEqual([{ kind: 'ui/forget', receipt: RECEIPT }]);
+  });
+});
+
+describe('an update', () => {
+  const later: LaterView = {
+    kind: 'withdrawal',
+    receipt: 'c'.repeat(64),
+    receivedAt: 4,
+    logIndex: 9,
+    evidence: [],
+    mailsSignedBy: {},
+    remains: [],
+  };
+
+  it('says what was recorded, once it was', () => {
+    expect(text()).not.toContain('your objection is withdrawn');
+    page.update({ ...view, ...objection({ status: 'withdrawn', changedAt: 4 }), later: [later] });
+    expect(document.querySelector('[role=status].floating')?.textContent).toContain('your objection is withdrawn');
+    expect(text()).toContain('number 9 in the log');
+  });
+
+  it('says whether a mail carries Meta’s own signature, as far as the register saw', () => {
+    const evidence = ['a.eml', 'b.eml', 'c.txt'].map((name) => ({
+      ...{ name, size: 7, sha256: 'e'.repeat(64) },
+      media_type: name.endsWith('.eml') ? ('message/rfc822' as const) : ('text/plain' as const),
+    }));
+    page.update({
+      ...view,
+      later: [{ ...later, kind: 'supplement', evidence, mailsSignedBy: { 'a.eml': 'facebookmail.com' } }],
+    });
+    expect([...document.querySelectorAll('.files .block')].map(({ textContent }) => textContent)).toEqual([
+      expect.stringContaining('valid signature of facebookmail.com'),
+      expect.stringContaining('no signature of Meta'),
+    ]);
+  });
+
+  it('leaves the keyboard where it is and the typed text alone', () => {
+    const nonce = document.querySelector('#nonce') as HTMLInputElement;
+    nonce.value = 'typed';
+    find('Withdraw …')?.focus();
+    page.update({ ...view, ...objection({ anchoring: 'anchored', anchoredSeenAt: 5 }) });
+    expect(document.activeElement?.textContent).toBe('Withdraw …');
+    expect((document.querySelector('#nonce') as HTMLInputElement).value).toBe('typed');
+    expect(text()).toContain('Anchored on');
+  });
+});
+
+describe('showing the token', () => {
+  const token = () => document.querySelector('#token') as HTMLTextAreaElement;
+
+  it('opens what is ticked, and nothing by default', async () => {
+    await click('Make the token');
+    (document.querySelector('#open-person') as HTMLInputElement).click();
+    await click('Make the token');
+    const asked = sent.map((message) => message.kind === 'ui/present' && message.slots);
+    expect(asked).toEqual([[], ['person']]);
+    expect(document.querySelector('#open-contact')).toBeNull();
+  });
+
+  it('wants both word and name, or neither', async () => {
+    (document.querySelector('#nonce') as HTMLInputElement).value = 'n';
+    await click('Make the token');
+    expect(sent).toEqual([]);
+    (document.querySelector('#audience') as HTMLInputElement).value = 'a';
+    await click('Make the token');
+    expect(sent[0]).toMatchObject({ challenge: { nonce: 'n', audience: 'a' } });
+  });
+
+  it('takes the token away when the choice changes', async () => {
+    await click('Make the token');
+    await settled(() => expect(token().closest('[hidden]')).toBeNull());
+    document.querySelector('#open-person')?.dispatchEvent(new Event('input', { bubbles: true }));
+    expect(token().closest('[hidden]')).not.toBeNull();
+  });
+});
+
+it('has a label for every control', async () => {
+  await click('Add evidence …');
+  for (const control of document.querySelectorAll('input, select, textarea')) {
+    expect(control.closest('label')?.textContent || control.getAttribute('aria-label')).toBeTruthy();
+  }
+});
