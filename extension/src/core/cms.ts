@@ -1,6 +1,18 @@
 /** CMS SignedData with one signer (RFC 5652), as RFC 3161 and PAdES use it. */
 import { type Certificate, isNamedBy, parseCertificate } from './certificates';
-import { context, type Der, INTEGER, members, OCTET_STRING, OID, parseDer, parseOid, SEQUENCE, SET } from './der';
+import {
+  context,
+  type Der,
+  INTEGER,
+  members,
+  OCTET_STRING,
+  OID,
+  parseDer,
+  parseOid,
+  SEQUENCE,
+  SET,
+  setMembers,
+} from './der';
 import { type Bytes, concat, sameBytes } from './encoding';
 import { ObjectionError } from './errors';
 import {
@@ -67,7 +79,7 @@ export function parseCms(raw: Bytes): UnverifiedCms {
 }
 
 function readCertificates(set: Der): Certificate[] {
-  const items = members(set).rest();
+  const items = setMembers(set).rest();
   if (items.length > MAX_CERTIFICATES) throw malformed('too many certificates');
   return items.map(({ raw }) => parseCertificate(raw));
 }
@@ -95,7 +107,7 @@ function readSigner(signer: Der): Signer {
 
 function readAttributes(set: Der): Map<string, Der[]> {
   const found = new Map<string, Der[]>();
-  for (const item of members(set).rest()) {
+  for (const item of setMembers(set).rest()) {
     const fields = members(item, SEQUENCE);
     const id = parseOid(fields.take(OID));
     const values = members(fields.take(SET)).rest();

@@ -48,11 +48,14 @@ export class Members {
   private readonly items: Der[] = [];
   private next = 0;
 
-  constructor(parent: Der) {
+  /** `sorted`: whether it is a SET OF under another tag, and so in order; one under its own tag always is. */
+  constructor(parent: Der, { sorted = parent.tag === SET } = {}) {
     if (!(parent.tag & 0x20)) throw malformed('a constructed value is missing');
     let at = 0;
     while (at < parent.content.length) {
       const item = valueAt(parent.content, at);
+      const before = this.items.at(-1);
+      if (sorted && before && isAfter(before.raw, item.raw)) throw malformed('a set is not in order');
       this.items.push(item);
       if (this.items.length > MAX_ITEMS) throw malformed('too many members');
       at += item.raw.length;
@@ -81,6 +84,11 @@ export class Members {
   end(): void {
     if (this.next < this.items.length) throw malformed('a member too many');
   }
+}
+
+/** The members of an implicitly tagged SET OF, which DER wants in order. */
+export function setMembers(parent: Der): Members {
+  return new Members(parent, { sorted: true });
 }
 
 export function members(parent: Der, tag?: number): Members {
@@ -165,6 +173,11 @@ export function parseTime(value: Der): number {
 export function readableString(value: Der): string | undefined {
   if (!PRINTED.has(value.tag)) return undefined;
   return new TextDecoder('utf-8').decode(value.content);
+}
+
+function isAfter(one: Bytes, other: Bytes): boolean {
+  const at = one.findIndex((byte, i) => byte !== other[i]);
+  return at >= 0 && (one[at] ?? 0) > (other[at] ?? 0);
 }
 
 function valueAt(raw: Bytes, at: number): Der {

@@ -21,7 +21,15 @@ export interface Manifest {
   mediaTypes: Map<string, string>;
 }
 
-const REQUIRED = ['receipt.jws', 'token.sd-jwt', 'proof.tlog-proof', 'checkpoint.txt', 'policy.json', 'README.txt'];
+const REQUIRED = [
+  'receipt.jws',
+  'token.sd-jwt',
+  'proof.tlog-proof',
+  'checkpoint.txt',
+  'policy.json',
+  'status.jwt',
+  'README.txt',
+];
 const TEXT = 'text/plain; charset=utf-8';
 const JOSE = 'application/jose';
 const LATER = 'later/[0-9]{2}-(?:supplement|withdrawal)';

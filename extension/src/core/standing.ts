@@ -44,13 +44,13 @@ export async function checkLater(report: Report, bundle: Bundle): Promise<Later>
   const { files, receipt, policy } = bundle;
   const later = nothingLater();
   const names = [...files.keys()].filter((name) => name.startsWith('later/') || name.startsWith('dkim/'));
-  if (!receipt) {
-    report.unchecked('later', 'mail');
-    return later;
-  }
   if (names.length === 0) {
     report.notPresent('later', say('later_none'));
     report.notPresent('mail', say('mail_none'));
+    return later;
+  }
+  if (!receipt) {
+    report.unchecked('later', 'mail');
     return later;
   }
   await report.check('later', async () => {

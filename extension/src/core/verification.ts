@@ -9,7 +9,6 @@ import { ObjectionError } from './errors';
 import { thumbprint } from './jws';
 import { quorumMet, verifyWitnesses } from './log-policies';
 import { fileNamed, filesUnder, type Manifest, verifyManifest } from './manifest';
-import { verifyCheckpoint } from './notes';
 import { parseTrustPolicy, type TrustPolicy } from './policies';
 import { parseProof, verifyProof } from './proofs';
 import { type VerifiedReceipt, verifyEvidence, verifyReceipt } from './receipts';
@@ -142,14 +141,16 @@ async function verifyBundle(
   else report.unchecked('evidence');
   const token = await checkToken(report, files.get('token.sd-jwt'), policy);
   report.notPresent('holder', say('holder_none'));
+  let note: string | undefined;
   if (!receipt || !token) {
     report.unchecked('token-receipt', 'log');
   } else {
     await checkTokenOfReceipt(report, token, receipt);
-    await checkLog(report, files, receipt, token, policy);
+    note = await checkLog(report, files, receipt, token, policy);
   }
-  await checkWitnesses(report, files, policy);
-  await checkAnchors(report, files, policy);
+  const anchors = filesUnder(files, ANCHORS);
+  await checkWitnesses(report, note, policy, anchors.size > 0);
+  await checkAnchors(report, anchors, note, policy);
   const later = await checkLater(report, { files, manifest, receipt, policy });
   await checkStatus(report, status ?? files.get('status.jwt'), { token, policy, later, nowS });
 }
@@ -289,13 +290,15 @@ async function checkTokenOfReceipt(report: Report, token: VerifiedToken, receipt
   });
 }
 
+/** Returns the note of the checkpoint under which the receipt was seen to stand in the log. */
 async function checkLog(
   report: Report,
   files: Map<string, Bytes>,
   receipt: VerifiedReceipt,
   { claims }: VerifiedToken,
   policy: TrustPolicy | undefined,
-): Promise<void> {
+): Promise<string | undefined> {
+  let note: string | undefined;
   await report.check('log', async () => {
     if (!policy) throw new ObjectionError('policy_malformed', 'without a policy there is no log to trust');
     const text = parseUtf8(fileNamed(files, 'proof.tlog-proof'), 'proof_malformed');
@@ -304,33 +307,31 @@ async function checkLog(
     if (checkpoint.origin !== claims.log.origin || index !== BigInt(claims.log.index)) {
       throw new ObjectionError('proof_mismatch', 'the token names another place in the log');
     }
-    if (!sameBytes(fileNamed(files, 'checkpoint.txt'), utf8(parseProof(text).checkpointNote))) {
+    const { checkpointNote } = parseProof(text);
+    if (!sameBytes(fileNamed(files, 'checkpoint.txt'), utf8(checkpointNote))) {
       throw new ObjectionError('proof_mismatch', 'checkpoint.txt is not the checkpoint of the proof');
     }
     const [at, size] = [Number(index), Number(checkpoint.size)];
     Object.assign(report.facts, { log_origin: checkpoint.origin, log_index: at, log_size: size });
+    note = checkpointNote;
     return say('log', { index: at, origin: checkpoint.origin, size });
   });
+  return note;
 }
 
 /** A proof that is only recorded cannot have witnesses yet; an anchored one must have the policy's quorum. */
 async function checkWitnesses(
   report: Report,
-  files: Map<string, Bytes>,
+  note: string | undefined,
   policy: TrustPolicy | undefined,
+  anchored: boolean,
 ): Promise<void> {
-  const raw = files.get('checkpoint.txt');
-  if (!policy || !raw) {
-    report.unchecked('witnesses');
-    return;
-  }
+  if (!policy || note === undefined) return report.unchecked('witnesses');
   await report.check('witnesses', async () => {
-    const note = parseUtf8(raw, 'note_malformed');
-    await verifyCheckpoint(note, policy.log.key);
     const seen = await verifyWitnesses(note, policy.log);
     const names = seen.map(([name]) => name);
     if (!quorumMet(policy.log, names)) {
-      if (filesUnder(files, ANCHORS).size === 0) return absent(say('witnesses_recorded'));
+      if (!anchored) return absent(say('witnesses_recorded'));
       throw new ObjectionError('quorum_missed', 'not seen by as many witnesses as the policy wants');
     }
     if (seen.length === 0) return absent(say('witnesses_none'));
@@ -339,12 +340,15 @@ async function checkWitnesses(
   });
 }
 
-async function checkAnchors(report: Report, files: Map<string, Bytes>, policy: TrustPolicy | undefined): Promise<void> {
-  const anchors = filesUnder(files, ANCHORS);
+async function checkAnchors(
+  report: Report,
+  anchors: Map<string, Bytes>,
+  note: string | undefined,
+  policy: TrustPolicy | undefined,
+): Promise<void> {
   report.facts.state = anchors.size > 0 ? 'anchored' : 'recorded';
   if (anchors.size === 0) return report.notPresent('anchor', say('anchor_none'));
-  const checkpoint = files.get('checkpoint.txt');
-  if (!policy || !checkpoint) return report.unchecked('anchor');
+  if (!policy || note === undefined) return report.unchecked('anchor');
   await report.check('anchor', async () => {
     const list: Saying[] = [];
     const facts: NonNullable<Facts['anchors']> = [];
@@ -355,7 +359,7 @@ async function checkAnchors(report: Report, files: Map<string, Bytes>, policy: T
         list.push(say('by_unknown', { name }));
         continue;
       }
-      const stamp = await verifyTimestamp(token, checkpoint, authority.certificates);
+      const stamp = await verifyTimestamp(token, utf8(note), authority.certificates);
       facts.push({ authority: name, at: stamp.atS, trusted: authority.trusted });
       list.push(stampSaying(name, authority.trusted, stamp));
     }

@@ -39,6 +39,7 @@ export class App {
   private result: Result | undefined;
   private text = '';
   private input: { name: string | undefined; raw: Bytes } | undefined;
+  private statusProblem: string | undefined;
   private runs = 0;
 
   constructor(
@@ -295,6 +296,7 @@ export class App {
 
   private show(result: Result): void {
     this.result = result;
+    this.statusProblem = undefined;
     this.say('');
     this.element('#result').replaceChildren(...present([this.resultView()]));
     this.element('#verdict').focus();
@@ -314,7 +316,7 @@ export class App {
   private statusView({ report, askedAtS }: Checked): HTMLElement {
     const status = report.checks.find(({ id }) => id === 'status');
     const { statusUri } = report;
-    const problem = h('p', { role: 'status', class: 'fine' });
+    const code = this.statusProblem;
     const mayAsk = statusUri !== undefined && this.around.origin === originOf(statusUri);
     return h(
       'section',
@@ -324,25 +326,30 @@ export class App {
       h('p', { id: 'status', tabindex: '-1' }, status ? this.speech.say(status.says) : this.t('status_unknown')),
       mayAsk
         ? actionButton(this.t('status_ask'), {
-            work: () => {
-              problem.textContent = this.t('status_asking');
-              return this.askStatus(statusUri);
-            },
-            failed: (error) => {
-              const code = error instanceof ObjectionError ? error.code : 'unreachable';
-              const why = this.speech.tName(`code_${code}`, 'code_other');
-              problem.textContent = `${this.t('status_failed', { code })} ${why}`;
-            },
+            work: () => this.askStatus(statusUri),
+            failed: (error) => this.showStatusProblem(error),
           })
         : h('p', { class: 'fine' }, this.t('status_offline')),
-      problem,
+      code !== undefined &&
+        h(
+          'p',
+          { id: 'status-problem', class: 'warning', tabindex: '-1' },
+          `${this.t('status_failed', { code })} ${this.speech.tName(`code_${code}`, 'code_other')}`,
+        ),
     );
+  }
+
+  private showStatusProblem(error: unknown): void {
+    this.statusProblem = error instanceof ObjectionError ? error.code : 'unreachable';
+    this.render(); // what was known before stays
+    this.element('#status-problem').focus();
   }
 
   /** Checks the file again with the register's newest status list, when that list holds. */
   private async askStatus(uri: string): Promise<void> {
     const { input } = this;
     if (!input) return;
+    this.say(this.t('status_asking'));
     const response = await fetch(uri, { cache: 'no-store', credentials: 'omit', redirect: 'error' });
     if (!response.ok) throw new ObjectionError('unreachable', String(response.status));
     const status = new Uint8Array(await response.arrayBuffer());
@@ -350,10 +357,7 @@ export class App {
     const result = await this.verify(input, run, status);
     if (run !== this.runs || !('checked' in result)) return;
     const code = result.checked.report.checks.find(({ id }) => id === 'status')?.code;
-    if (code && !STANDING.includes(code)) {
-      this.render(); // what was known before stays
-      throw new ObjectionError(code, 'the list does not hold');
-    }
+    if (code && !STANDING.includes(code)) throw new ObjectionError(code, 'the list does not hold');
     this.show({ checked: { ...result.checked, askedAtS: nowS } });
     this.element('#status').focus();
   }
