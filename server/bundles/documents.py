@@ -120,10 +120,11 @@ def _is_one(fields: object) -> bool:
     return isinstance(fields, list) and len(fields) == 1
 
 
+# Compared with tuples, not sets: what stands in a document may be a list, which has no hash.
 def _refuse_unwritten(dictionary: Mapping[str, Any], *, is_signature: bool) -> None:
     if found := _ACTIVE & dictionary.keys():
         raise malformed(f"the document contains {', '.join(sorted(found))}, which the register does not write")
-    if dictionary.get("Type") in {"ObjStm", "XRef"} or dictionary.get("S") in {"Launch", "SubmitForm", "ImportData"}:
+    if dictionary.get("Type") in ("ObjStm", "XRef") or dictionary.get("S") in ("Launch", "SubmitForm", "ImportData"):
         raise malformed("the document is built in another way than the register's")
     if "ByteRange" in dictionary and not is_signature:
         raise malformed("the document has more than one signature")
@@ -322,7 +323,7 @@ def _file_stream(objects: Mapping[int, PdfObject], name: bytes, specification: M
 def _inflate(stream: PdfObject, name: str, left: int) -> bytes:
     packed, how, parameters = stream.stream or b"", stream.value.get("Filter"), stream.value.get("Params")
     size = parameters.get("Size") if isinstance(parameters, dict) else None
-    if type(size) is not int or not 0 <= size <= left or how not in {None, Name("FlateDecode")}:
+    if type(size) is not int or not 0 <= size <= left or how not in (None, Name("FlateDecode")):
         raise malformed(f"the files unpack to more than {MAX_UNPACKED_BYTES} bytes, or not by deflate")
     if "DecodeParms" in stream.value or "F" in stream.value:
         raise malformed(f"{name} is packed in another way than the register packs")

@@ -90,7 +90,7 @@ def test_a_withdrawal_and_a_confirmation_are_told() -> None:
     assert "The objection stands" not in shown
     assert "18 December 2026" not in shown
     assert "E-mail signed by facebookmail.com" in shown
-    assert "beyond what Meta’s own signed e-mail says" in shown
+    assert "That Meta received it, beyond what" in shown
 
 
 def test_texts_from_outside_are_never_markup() -> None:
