@@ -5,10 +5,10 @@ EXTENSION := cd extension &&
 
 .PHONY: run test lint format bench extension lock clean
 
-run: .venv/ready extension/.output/practice/ready
+run: .venv/ready extension/.output/practice/ready extension/.output/verifier/verify.html
 	$(BIN)/objection serve --practice
 
-test: .venv/ready extension/.output/production/ready extension/.output/practice/ready
+test: .venv/ready extension/.output/production/ready extension/.output/practice/ready extension/.output/verifier/verify.html
 	$(EXTENSION) npm run --silent test
 	$(BIN)/python -m pytest
 
@@ -27,6 +27,7 @@ format: .venv/ready extension/node_modules/ready
 bench: .venv/ready extension/node_modules/ready
 	@command -v wrk >/dev/null || { echo "make bench needs wrk (Debian: apt-get install wrk)" >&2; exit 1; }
 	$(BIN)/python -m tests.bench.recording
+	$(BIN)/python -m tests.bench.proofs
 	$(EXTENSION) npm run --silent bench
 
 extension: extension/.output/production/ready
@@ -53,6 +54,13 @@ extension/node_modules/ready: extension/package-lock.json
 
 EXTENSION_SOURCES := $(shell find extension/src extension/rules extension/public schemas -type f -not -name '*.gen.ts' \
   -not -path '*/__pycache__/*' 2>/dev/null) extension/wxt.config.ts
+
+VERIFIER_SOURCES := $(shell find extension/src/verifier extension/src/core extension/src/ui schemas -type f \
+  -not -name '*.gen.ts' -not -path '*/__pycache__/*' 2>/dev/null) extension/scripts/build-verifier.mjs
+
+extension/.output/verifier/verify.html: extension/node_modules/ready $(VERIFIER_SOURCES)
+	$(EXTENSION) npm run --silent build:verifier
+	touch $@
 
 extension/.output/production/ready: extension/node_modules/ready $(EXTENSION_SOURCES)
 	$(EXTENSION) npm run --silent build

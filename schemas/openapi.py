@@ -96,11 +96,11 @@ def _paths() -> dict[str, Any]:
         },
         "/v1/receipts/{receipt_sha256}/bundle": {
             "get": {
-                "summary": "The proof bundle, for the holder",
+                "summary": "The proof, for the holder: an ASiC-E container, or a certificate (PDF) if Accept says so",
                 "parameters": record,
                 "security": [{"holder": []}],
                 "responses": {
-                    "200": _binary("The bundle", "application/vnd.etsi.asic-e+zip"),
+                    "200": _binary("The bundle", "application/vnd.etsi.asic-e+zip", "application/pdf"),
                     **_problems("400", "401", "403", "404", "410", "429", "503"),
                 },
             }
@@ -142,6 +142,36 @@ def _paths() -> dict[str, Any]:
                 },
             }
         },
+        "/checkpoint/anchored": {
+            "get": {
+                "summary": "The newest checkpoint that was cosigned by witnesses and stamped",
+                "responses": {
+                    "200": _binary("A signed note", "text/plain; charset=utf-8"),
+                    **_problems("404", "429", "503"),
+                },
+            }
+        },
+        "/tile/{level}/{number}": {
+            "get": {
+                "summary": "A tile of the log's hashes (C2SP tlog-tiles)",
+                "description": "number is spelled as C2SP says, with slashes in it; /tile/0/x001/067.p/5 for example.",
+                "parameters": [_path_parameter("level", "(0|[1-9][0-9]?)"), _path_parameter("number", _TILE_NUMBER)],
+                "responses": {
+                    "200": _binary("Hashes of 32 bytes", "application/octet-stream"),
+                    **_problems("404", "429", "503"),
+                },
+            }
+        },
+        "/tile/entries/{number}": {
+            "get": {
+                "summary": "A bundle of the log's entries (C2SP tlog-tiles)",
+                "parameters": [_path_parameter("number", _TILE_NUMBER)],
+                "responses": {
+                    "200": _binary("Each entry after its length in two bytes", "application/octet-stream"),
+                    **_problems("404", "429", "503"),
+                },
+            }
+        },
         "/.well-known/jwt-vc-issuer": {
             "get": {
                 "summary": "The issuer's keys (SD-JWT VC)",
@@ -169,6 +199,7 @@ def _paths() -> dict[str, Any]:
     }
 
 
+_TILE_NUMBER = r"(x[0-9]{3}/){0,5}[0-9]{3}(\.p/[1-9][0-9]{0,2})?"
 _SUBMISSION = {
     "type": "object",
     "required": ["receipt", "holder_share"],
@@ -211,8 +242,9 @@ def _object(description: str) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"schema": {"type": "object"}}}}
 
 
-def _binary(description: str, media_type: str) -> dict[str, Any]:
-    return {"description": description, "content": {media_type: {"schema": {"type": "string", "format": "binary"}}}}
+def _binary(description: str, *media_types: str) -> dict[str, Any]:
+    schema = {"schema": {"type": "string", "format": "binary"}}
+    return {"description": description, "content": dict.fromkeys(media_types, schema)}
 
 
 def _problems(*statuses: str) -> dict[str, Any]:

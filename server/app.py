@@ -11,7 +11,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from server.settings import Settings
 from server.usecases.check_witnesses import check_witnesses
 from server.usecases.register import Register, open_storage, start_register
-from server.web import pages, publication, receipts, verifications
+from server.web import log, pages, publication, receipts, verifications
 from server.web.limits import create_limiter
 from server.web.multipart import BoundedRequest
 from server.web.problems import register_problem_handlers
@@ -41,6 +41,7 @@ def create_app(settings: Settings) -> Flask:
         storage_url=settings.rate_limit_storage_url,
         record_rate=settings.record_rate,
         read_rate=settings.read_rate,
+        tile_rate=settings.tile_rate,
         shared_secret=register.keyring.rate_limit_secret,
     )
     app.before_request(_begin)
@@ -50,6 +51,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(receipts.create_blueprint(register))
     app.register_blueprint(verifications.create_blueprint(register))
     app.register_blueprint(publication.create_blueprint(register))
+    app.register_blueprint(log.create_blueprint(register))
     app.register_blueprint(pages.create_blueprint(register))
     return app
 

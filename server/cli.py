@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
-from server.errors import ObjectionError
+from server.errors import Equivocation, ObjectionError, VerificationError
 
 if TYPE_CHECKING:
     import threading
 
+    from server.core.log_policies import LogPolicy
     from server.core.policies import TrustPolicy
+    from server.usecases.audit_log import Audit
     from server.usecases.register import Storage
     from server.usecases.verification_report import Report
 
@@ -68,9 +70,19 @@ def main() -> None:
 @click.argument("proof", metavar="FILE|TOKEN")
 @click.option("--policy", "policy_file", metavar="FILE", help="Trust the keys in this policy, not those in the bundle.")
 @click.option("--status", "status_file", metavar="FILE", help="A newer status list than the one in the bundle.")
+@click.option("--nonce", help="The nonce with which you asked the holder to present the token.")
+@click.option("--audience", help="The name under which you asked; with --nonce.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 @_one_line
-def verify(proof: str, policy_file: str | None, status_file: str | None, as_json: bool) -> None:
+def verify(
+    *,
+    proof: str,
+    policy_file: str | None,
+    status_file: str | None,
+    nonce: str | None,
+    audience: str | None,
+    as_json: bool,
+) -> None:
     """Verify a proof, offline.
 
     FILE is a certificate (.pdf), a bundle (.asice) or a file with a token; TOKEN is the token itself; - reads standard
@@ -83,17 +95,24 @@ def verify(proof: str, policy_file: str | None, status_file: str | None, as_json
     Without --policy the register's keys are taken from the bundle: the parts fit together, but whether the register is
     the one you mean is for you to check. A token alone always needs --policy.
 
+    With --nonce and --audience the token must be a presentation, signed for you by its holder within the last minutes.
+
     \b
     objection verify proof.pdf
     objection verify --policy register.json proof.asice
     objection verify --policy register.json - < token.txt
     """
+    from server.core.presentations import Challenge
     from server.usecases.verify_bundle import verify_file
 
     warnings.simplefilter("ignore")  # libraries remark on hostile files to standard error; the report is what counts
     policy = _read_policy(policy_file) if policy_file else None
     status = _read_file(Path(status_file)) if status_file else None
-    report = verify_file(_read_proof(proof), policy=policy, now=int(time.time()), status=status)
+    if (nonce is None) != (audience is None):
+        raise click.UsageError("--nonce and --audience go together")
+    now = int(time.time())
+    asked = None if nonce is None or audience is None else Challenge(audience, nonce, now)
+    report = verify_file(_read_proof(proof), policy=policy, now=now, status=status, asked=asked)
     click.echo(json.dumps(report.as_json(), indent=2) if as_json else _report_as_text(report))
     sys.exit(0 if report.valid else _INVALID)
 
@@ -231,6 +250,55 @@ def log_check() -> None:
     click.echo("✓ the log is consistent")
 
 
+@log.command("audit")
+@click.argument("url")
+@click.option("--key", metavar="VKEY", help="The log's key, as `objection keys show` of its register prints it.")
+@click.option("--policy", "policy_file", metavar="FILE", help="The register's policy, or a C2SP log policy.")
+@click.option("--state", "state_file", metavar="FILE", help="Keeps the checkpoint; the next audit goes on there.")
+@click.option("--timeout", "timeout_s", type=click.IntRange(1, 86_400), default=3600, show_default=True, metavar="S")
+@_one_line
+def log_audit(url: str, key: str | None, policy_file: str | None, state_file: str | None, timeout_s: int) -> None:
+    """Audit a log from outside, as anybody can: needs nothing but its address and key.
+
+    Reads every entry since the last audit, derives each hash anew, compares tiles and checkpoint, and makes sure that
+    the log has only grown. With a policy that names witnesses, their quorum must have cosigned, too.
+
+    Exit status 1 when the log is caught at something, 2 when it could not be audited. FILE is replaced only after an
+    audit without a finding.
+
+    \b
+    objection log audit https://register.example --key 'register.example/log+…' --state register.checkpoint
+    """
+    from time import monotonic, sleep
+
+    from server.outside.log_reader import LogReader
+    from server.usecases.audit_log import audit_log
+
+    if (key is None) == (policy_file is None):
+        raise click.UsageError("give either --key or --policy")
+    policy = _read_log_policy(key, policy_file)
+    state = Path(state_file) if state_file else None
+    last_note = _read_text(state) if state and state.exists() else None
+    reader = LogReader(url, deadline=monotonic() + timeout_s, clock=monotonic, sleep=sleep)
+    with click.progressbar(length=1, label="entries", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.length = max(total, 1)
+            bar.update(done - bar.pos)
+
+        try:
+            found = audit_log(reader.read, policy=policy, last_note=last_note, progress=progress)
+        except VerificationError as error:
+            click.echo(_printable(f"\n✗ {error.code}: {error}"), err=True)
+            if isinstance(error, Equivocation):
+                click.echo("The log signed both of these. Keep them: together they are the evidence.\n", err=True)
+                click.echo("\n".join(error.notes), err=True)
+            sys.exit(_INVALID)
+    if state:
+        _replace_file(state, found.note)
+    click.echo(_audit_as_text(found))
+
+
 def _stop_at_eof(stop: "threading.Event") -> None:
     sys.stdin.buffer.read()
     stop.set()
@@ -263,6 +331,53 @@ def _read_policy(name: str) -> "TrustPolicy":
     from server.core.policies import parse_trust_policy
 
     return parse_trust_policy(_read_file(Path(name)))
+
+
+def _read_log_policy(key: str | None, policy_file: str | None) -> "LogPolicy":
+    from server.core.log_policies import LogPolicy, parse_log_policy
+    from server.core.notes import parse_verifier_key
+    from server.core.policies import parse_trust_policy
+
+    if policy_file is None:
+        return LogPolicy(parse_verifier_key(key or ""))
+    raw = _read_file(Path(policy_file))
+    if raw.lstrip().startswith(b"{"):
+        return parse_trust_policy(raw).log
+    return parse_log_policy(_read_text(Path(policy_file)))
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return _read_file(path).decode()
+    except UnicodeDecodeError as error:
+        raise ObjectionError("file_unreadable", f"{str(path)[:_MAX_NAME]}: not text in UTF-8") from error
+
+
+def _replace_file(path: Path, text: str) -> None:
+    """Put ``text`` in place of the file's content, whole or not at all."""
+    new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        with new.open("x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except OSError as error:
+        raise ObjectionError("file_unwritable", f"{str(path)[:_MAX_NAME]}: {error.strerror}") from error
+
+
+def _audit_as_text(found: "Audit") -> str:
+    from server.bundles.readme import format_time
+
+    checkpoint = found.checkpoint
+    lines = [
+        f"{checkpoint.origin}: {checkpoint.size} entries, root {checkpoint.root.hex()}",
+        f"{found.new_entries} entries read; every hash, tile and the signed root follow from them",
+    ]
+    if found.last_seen:
+        lines.append(f"it begins with the {found.last_seen.size} entries of the last audit")
+    lines += [f"{name} cosigned {found.witnessed_size} entries at {format_time(at)}" for name, at in found.cosigned]
+    return "\n".join(_printable(line) for line in [*lines, "✓ the log is consistent"])
 
 
 def _read_file(path: Path) -> bytes:

@@ -4,7 +4,8 @@
     ├── ParseError                    the bytes are not what their format allows
     │   └── FieldError                shape is right, fields are not; lists them
     ├── VerificationError             well-formed, but it does not hold
-    │   └── FreshnessError            signed too long ago, or in the future
+    │   ├── FreshnessError            signed too long ago, or in the future
+    │   └── Equivocation              a log signed two things that contradict each other; holds both
     ├── RequestError                  an HTTP request that is not ours to accept
     │   └── TooLarge
     ├── Unauthorised                  the holder's proof of possession is missing or wrong
@@ -54,6 +55,14 @@ class VerificationError(ObjectionError):
 
 class FreshnessError(VerificationError):
     """Signed too long ago, or in the future."""
+
+
+class Equivocation(VerificationError):
+    """A log signed two checkpoints that contradict each other. ``notes``: both, the earlier one first."""
+
+    def __init__(self, code: str, message: str, *, notes: tuple[str, str]) -> None:
+        super().__init__(code, message)
+        self.notes = notes
 
 
 class RequestError(ObjectionError):

@@ -31,6 +31,7 @@ class Settings:
     rate_limit_storage_url: str
     record_rate: str
     read_rate: str
+    tile_rate: str
     receipt_max_age_s: int
     trusted_proxies: int
     practice: bool
@@ -54,6 +55,7 @@ class Settings:
             rate_limit_storage_url=reader.read("RATE_LIMIT_STORAGE_URL", _rate_storage, "memory://"),
             record_rate=reader.read("RECORD_RATE", _rate, "30 per minute"),
             read_rate=reader.read("READ_RATE", _rate, "240 per minute"),
+            tile_rate=reader.read("TILE_RATE", _rate, "6000 per minute"),
             receipt_max_age_s=reader.read("RECEIPT_MAX_AGE_S", _positive, str(30 * 86_400)),
             trusted_proxies=reader.read("TRUSTED_PROXIES", _count, "0"),
             practice=reader.read("PRACTICE", _switch, "off"),

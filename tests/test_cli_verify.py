@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from server.cli import main
 from server.core.encoding import format_base64url
 from server.core.policies import format_trust_policy
+from server.core.presentations import sign_presentation
 from server.core.tokens import disclosure_digest
 from tests.fixtures.records import Record, make_record
 
@@ -47,7 +48,7 @@ def test_a_good_bundle(files: Path) -> None:
     result = verify(files / "good.asice")
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
-    assert lines[0] == " 1. ✓ passed       The bundle is a plain ASiC-E container"
+    assert lines[0] == " 1. ✓ passed       The file can be read, and hides nothing"
     assert "11. ✓ passed       The receipt stands in the log" in lines
     assert "VALID" in lines
     assert "objected_at      18 November 2026, 11:06:40 UTC (the holder's clock)" in lines
@@ -86,7 +87,7 @@ def test_json(files: Path) -> None:
         report = json.loads(result.stdout)
         assert report["valid"] is valid
         assert result.exit_code == (0 if valid else 1)
-        assert report.keys() == {"valid", "checks", "facts", "shows", "does_not_show"}
+        assert report.keys() == {"verdict", "valid", "checks", "facts", "shows", "does_not_show"}
         assert {"id", "title", "outcome", "reason"} <= report["checks"][0].keys()
         assert {check["outcome"] for check in report["checks"]} <= {"passed", "failed", "not-present"}
         assert all(("code" in check) == (check["outcome"] == "failed") for check in report["checks"])
@@ -114,7 +115,7 @@ def test_a_bundle_on_standard_input(files: Path) -> None:
     assert verify("-", stdin=(files / "good.asice").read_bytes()).exit_code == 0
 
 
-@pytest.mark.parametrize("content", [b"", b"\x00\xff" * 500, b"hello\n", b"%PDF-1.7\n", b"\x7fELF" + bytes(99)])
+@pytest.mark.parametrize("content", [b"", b"\x00\xff" * 500, b"hello\n", b"\x7fELF" + bytes(99)])
 def test_what_is_no_proof_is_unusable(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "junk").write_bytes(content)
     for result in (verify(tmp_path / "junk"), verify("-", stdin=content)):
@@ -183,7 +184,7 @@ def test_half_a_surrogate_pair_ends_in_a_report(tmp_path: Path) -> None:
 def test_help_says_what_the_exit_status_means() -> None:
     result = verify("--help")
     assert result.exit_code == 0
-    for word in ("Exit status: 0", "--policy", "standard input", "objection verify proof.asice"):
+    for word in ("Exit status: 0", "--policy", "standard input", "objection verify proof.pdf"):
         assert word in result.stdout
 
 
@@ -216,19 +217,28 @@ def test_a_library_that_wonders_about_a_certificate_writes_nothing(record: Recor
     assert done.stderr == b""
 
 
-def test_it_starts_fast_and_without_the_server(files: Path) -> None:
-    best = min(_seconds(files / "good.asice") for _ in range(3))
-    assert best < 0.4 * 2, f"{best:.2f} s; double what we promise, for a busy machine"
+def test_it_starts_without_what_is_slow_to_load(files: Path) -> None:
     program = (
         "import sys\nfrom server.cli import main\n"
+        "_SLOW = ('flask', 'sqlalchemy', 'server.store', 'dns', 'dkim', 'pyhanko', 'typst', 'PIL', 'urllib3')\n"
         "try: main(['verify', sys.argv[1]])\n"
         "except SystemExit as end: assert end.code == 0\n"
-        "assert not [name for name in sys.modules if name.startswith(('flask', 'sqlalchemy', 'server.store'))]"
+        "assert not [name for name in sys.modules if name.startswith(_SLOW)]"
     )
     subprocess.run([sys.executable, "-c", program, files / "good.asice"], cwd=ROOT, check=True, capture_output=True)
 
 
-def _seconds(path: Path) -> float:
-    start = time.perf_counter()
-    assert _run("verify", path).returncode == 0
-    return time.perf_counter() - start
+def test_a_presentation_answers_the_nonce(record: Record, files: Path) -> None:
+    asked = ("--policy", files / "policy.json", "--audience", "https://asker.example", "--nonce")
+    token = record.presentation("person")
+    (files / "presentation.txt").write_text(
+        sign_presentation(
+            token, key=record.holder.key, audience="https://asker.example", nonce="n-1", now=int(time.time())
+        )
+    )
+    good = verify(files / "presentation.txt", *asked, "n-1")
+    assert good.exit_code == 0
+    assert "presented to 'https://asker.example'" in good.stdout
+    assert verify(files / "presentation.txt", *asked, "n-2").exit_code == 1
+    assert "[binding_missing]" in verify(files / "token.txt", *asked, "n-1").stdout
+    assert verify(files / "presentation.txt", "--policy", files / "policy.json", "--nonce", "n-1").exit_code == 2

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from html import escape
 
 from schemas.vocabulary import MAX_EVIDENCE_BYTES, MAX_EVIDENCE_TOTAL_BYTES
-from server.bundles.contents import MANIFEST, MAX_FILES, BundledFile, format_manifest, verify_manifest
+from server.bundles.contents import MANIFEST, MAX_FILES, BundledFile, format_manifest, verify_manifest, with_manifest
 from server.core.encoding import sha256
 from server.errors import ParseError, VerificationError
 
@@ -43,7 +43,7 @@ def write_container(
 
     The same arguments and the same stamp give the same bytes.
     """
-    listed = _with_manifest(files, format_manifest(files))
+    listed = with_manifest(files, format_manifest(files))
     asic_manifest = _format_asic_manifest(listed)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -90,13 +90,9 @@ def verify_container(files: Mapping[str, bytes]) -> dict[str, BundledFile]:
         raise VerificationError("bundle_file_missing", f"the container lacks {', '.join(missing)}")
     found = verify_manifest({name: data for name, data in files.items() if name not in _FORM_FILES})
     # Written anew and compared: an XML parser would be one more thing to trust.
-    if files[ASIC_MANIFEST] != _format_asic_manifest(_with_manifest(found, files[MANIFEST])):
+    if files[ASIC_MANIFEST] != _format_asic_manifest(with_manifest(found, files[MANIFEST])):
         raise VerificationError("bundle_file_mismatch", f"{ASIC_MANIFEST} does not list the files of this container")
     return found
-
-
-def _with_manifest(files: Mapping[str, BundledFile], manifest: bytes) -> dict[str, BundledFile]:
-    return {**files, MANIFEST: BundledFile("manifest", "application/json", manifest)}
 
 
 def _format_asic_manifest(files: Mapping[str, BundledFile]) -> bytes:

@@ -21,6 +21,7 @@ import segno
 import typst
 
 from server.bundles.cbor import format_cbor
+from server.bundles.contents import BundledFile
 from server.bundles.pictures import FORMATS, MAX_PIXELS, Picture, make_picture
 from server.bundles.words import Words, breakable, load_words, settable
 from server.core.encoding import format_base64url, sha256
@@ -34,24 +35,15 @@ _MANIFEST = "manifest.json"
 _MAX_QR_VERSION = 6
 _ON_FIRST_PAGE = 8
 _MAX_PICTURES = 12
+_MAX_PICTURE_BYTES = 3_000_000  # all together: the evidence itself may take 8 MiB of the 16 of a document
 _MAX_EXCERPT = 1600
-_CARD_CHARACTERS = 420
 _NO_RELATION = "data"
 _RELATIONS = {"receipt": "source", "description": "alternative", "evidence": "supplement"}
 
 
 @dataclass(frozen=True)
-class BundleFile:
-    """A file of the proof. ``role`` and ``media_type`` as ``manifest.json`` gives them; its own role is ``manifest``."""
-
-    data: bytes
-    media_type: str
-    role: str
-
-
-@dataclass(frozen=True)
 class Anchor:
-    """A time stamp over the log's state. ``trusted``: independent, by the policy; ``qualified``: its certificate says so."""
+    """A time stamp over the log's state. ``trusted``: by the policy; ``qualified``: by its certificate."""
 
     authority: str
     at: int
@@ -67,7 +59,7 @@ class Witness:
 
 @dataclass(frozen=True)
 class Mail:
-    """An e-mail whose DKIM signature held on receipt. ``confirms``: it is known as Meta's confirmation of an objection."""
+    """An e-mail whose DKIM signature held on receipt. ``confirms``: it is known as Meta's confirmation."""
 
     domain: str
     from_domain: str
@@ -129,14 +121,14 @@ class CertificateFacts:
         return min((item.received_at for item in self.later if item.kind == "withdrawal"), default=self.status_at)
 
 
-def set_certificate(facts: CertificateFacts, files: Mapping[str, BundleFile], language: str) -> bytes:
+def set_certificate(facts: CertificateFacts, files: Mapping[str, BundledFile], language: str) -> bytes:
     """Return the unsigned certificate, with every file of ``files`` attached under its name.
 
     ``language``: one of ``words.LANGUAGES``. The same arguments give the same bytes.
     """
     page = _page(facts, files, load_words(language))
     with _in_memory(format_cbor(page)) as (root, name):
-        return typst.compile(
+        return typst.compile(  # type: ignore[type-var]  # the stubs want source and folder to be of one type
             _template(),
             root=root,
             sys_inputs={"data": name},
@@ -178,7 +170,7 @@ def _in_memory(data: bytes) -> Iterator[tuple[str, str]]:
             yield folder, "page"
 
 
-def _page(facts: CertificateFacts, files: Mapping[str, BundleFile], words: Words) -> dict[str, Any]:
+def _page(facts: CertificateFacts, files: Mapping[str, BundledFile], words: Words) -> dict[str, Any]:
     say = words.say
     payload = facts.receipt.payload
     moment = datetime.fromtimestamp(facts.as_of, UTC)
@@ -430,7 +422,7 @@ def _mail(mail: Mail, words: Words) -> dict[str, str]:
     }
 
 
-def _listed(name: str, file: BundleFile, words: Words) -> dict[str, str]:
+def _listed(name: str, file: BundledFile, words: Words) -> dict[str, str]:
     return {
         "name": breakable(settable(name)),
         "purpose": _purpose(file, words),
@@ -439,7 +431,7 @@ def _listed(name: str, file: BundleFile, words: Words) -> dict[str, str]:
     }
 
 
-def _attachment(name: str, file: BundleFile, words: Words) -> dict[str, Any]:
+def _attachment(name: str, file: BundledFile, words: Words) -> dict[str, Any]:
     return {
         "name": name,
         "data": file.data,
@@ -450,26 +442,27 @@ def _attachment(name: str, file: BundleFile, words: Words) -> dict[str, Any]:
     }
 
 
-def _purpose(file: BundleFile, words: Words) -> str:
+def _purpose(file: BundledFile, words: Words) -> str:
     return words.say(f"role.{file.role if file.role in words.texts['role'] else 'other'}")
 
 
-def _previews(files: Mapping[str, BundleFile], words: Words) -> list[dict[str, Any]]:
-    """Return one card for each evidence file; the decoded pixels of all together are bounded, too."""
-    pixels_left = 2 * MAX_PIXELS
+def _previews(files: Mapping[str, BundledFile], words: Words) -> list[dict[str, Any]]:
+    """Return one card for each evidence file. All pictures together are bounded, in pixels and in bytes."""
+    pixels_left, bytes_left = 2 * MAX_PIXELS, _MAX_PICTURE_BYTES
     cards: list[dict[str, Any]] = []
     for name, file in files.items():
         if file.role != "evidence":
             continue
         picture: Picture | None = None
-        if file.media_type in FORMATS and len(cards) < _MAX_PICTURES:
+        if file.media_type in FORMATS and len(cards) < _MAX_PICTURES and bytes_left > 0:
             picture = make_picture(file.data, file.media_type, max_pixels=min(MAX_PIXELS, pixels_left))
-            pixels_left -= picture.pixels if picture else 0
+        if picture is not None:
+            pixels_left, bytes_left = pixels_left - picture.pixels, bytes_left - len(picture.jpeg)
         cards.append(_card(name, file, picture, words))
     return cards
 
 
-def _card(name: str, file: BundleFile, picture: Picture | None, words: Words) -> dict[str, Any]:
+def _card(name: str, file: BundledFile, picture: Picture | None, words: Words) -> dict[str, Any]:
     shown = breakable(settable(name.rpartition("/")[2]))
     card: dict[str, Any] = {
         "kind": "none",

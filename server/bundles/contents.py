@@ -14,6 +14,7 @@ _TEXT = "text/plain; charset=utf-8"
 _AS_SIGNED = ""  # the media type of evidence is the one that its receipt gives
 _REQUIRED = (
     *("receipt.jws", "token.sd-jwt", "proof.tlog-proof", "checkpoint.txt", "policy.json", "status.jwt", "README.txt"),
+    "objection.jsonld",
 )
 _EVIDENCE_NAME = r"[a-z0-9][a-z0-9-]{0,47}\.[a-z0-9]{1,8}"
 _LATER = r"later/[0-9]{2}-(?:supplement|withdrawal)"
@@ -42,11 +43,11 @@ _FORMS = [
 
 @dataclass(frozen=True)
 class BundledFile:
-    """One file of a proof. ``role`` and ``media_type`` as in the manifest."""
+    """One file of a proof. ``media_type`` and ``role`` as in the manifest, whose own role is ``manifest``."""
 
-    role: str
-    media_type: str
     data: bytes
+    media_type: str
+    role: str
 
 
 def bundled_file(name: str, data: bytes, *, signed_type: str = _AS_SIGNED) -> BundledFile:
@@ -56,7 +57,7 @@ def bundled_file(name: str, data: bytes, *, signed_type: str = _AS_SIGNED) -> Bu
     """
     for pattern, role, media_type in _FORMS:
         if pattern.fullmatch(name):
-            return BundledFile(role, media_type or signed_type, data)
+            return BundledFile(data, media_type or signed_type, role)
     raise ParseError("bundle_malformed", f"{name} is not a file of a proof")
 
 
@@ -75,6 +76,11 @@ def format_manifest(files: Mapping[str, BundledFile]) -> bytes:
     receipt_sha256 = sha256(files["receipt.jws"].data).hex()
     state = "anchored" if any(file.role == "anchor" for file in files.values()) else "recorded"
     return format_json({"v": 1, "receipt_sha256": receipt_sha256, "state": state, "files": listed})
+
+
+def with_manifest(files: Mapping[str, BundledFile], manifest: bytes) -> dict[str, BundledFile]:
+    """Return ``files`` and, last of them, the ``manifest`` that lists them."""
+    return {**files, MANIFEST: BundledFile(manifest, "application/json", "manifest")}
 
 
 def verify_manifest(files: Mapping[str, bytes]) -> dict[str, BundledFile]:
@@ -98,7 +104,7 @@ def verify_manifest(files: Mapping[str, bytes]) -> dict[str, BundledFile]:
         if len(files[name]) != item["size"] or sha256(files[name]).hex() != item["sha256"]:
             raise VerificationError("bundle_file_mismatch", f"{name} is not the file that the manifest lists")
     found = {name: bundled_file(name, files[name], signed_type=item["media_type"]) for name, item in listed.items()}
-    told = {name: BundledFile(item["role"], item["media_type"], files[name]) for name, item in listed.items()}
+    told = {name: BundledFile(files[name], item["media_type"], item["role"]) for name, item in listed.items()}
     if found != told or len(listed) != len(manifest["files"]):
         raise ParseError("bundle_malformed", "a file is listed twice, or under another role or type than its own")
     if manifest["receipt_sha256"] != sha256(files["receipt.jws"]).hex():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from asn1crypto import cms
+from asn1crypto import cms, core, tsp
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -32,6 +32,7 @@ _TRAILER = {"Size", "Root", "Info", "ID"}
 # What makes a document act, or look different from what was signed. We write none of it.
 _ACTIVE = {"JS", "JavaScript", "AA", "OpenAction", "XFA", "RichMedia", "Encrypt", "OCProperties", "Collection"}
 _SIGNED_ATTRIBUTES = {"content_type", "message_digest", "signing_certificate_v2"}
+_MAX_DER_DEPTH = 24
 _UNREADABLE = (ValueError, TypeError, KeyError, IndexError, OverflowError, AttributeError, RecursionError)
 
 
@@ -98,7 +99,7 @@ def _verify_update(page: Section, update: Section, objects: Mapping[int, PdfObje
         raise malformed("the signature's update replaces the document")
     old, new = _dictionary(page.objects, root), _dictionary(objects, root)
     form = _dictionary(objects, new.get("AcroForm"))
-    fields = form.get("Fields")
+    fields: Any = form.get("Fields")
     if new != old | {"AcroForm": new["AcroForm"]} or form.keys() != {"Fields", "SigFlags"} or not _is_one(fields):
         raise malformed("the document has more forms than one signature")
     field = _dictionary(objects, fields[0])
@@ -119,10 +120,11 @@ def _is_one(fields: object) -> bool:
     return isinstance(fields, list) and len(fields) == 1
 
 
+# Compared with tuples, not sets: what stands in a document may be a list, which has no hash.
 def _refuse_unwritten(dictionary: Mapping[str, Any], *, is_signature: bool) -> None:
     if found := _ACTIVE & dictionary.keys():
         raise malformed(f"the document contains {', '.join(sorted(found))}, which the register does not write")
-    if dictionary.get("Type") in {"ObjStm", "XRef"} or dictionary.get("S") in {"Launch", "SubmitForm", "ImportData"}:
+    if dictionary.get("Type") in ("ObjStm", "XRef") or dictionary.get("S") in ("Launch", "SubmitForm", "ImportData"):
         raise malformed("the document is built in another way than the register's")
     if "ByteRange" in dictionary and not is_signature:
         raise malformed("the document has more than one signature")
@@ -181,7 +183,7 @@ class _Signer:
 
 
 def _verify_signature(der: bytes, digest: bytes) -> _Signer:
-    """Return who signed ``digest``, once the CMS in ``der`` is a PAdES baseline signature that holds. (RFC 5652, 5035.)"""
+    """Return who signed ``digest``, once the CMS in ``der`` is a PAdES signature that holds. (RFC 5652, 5035.)"""
     try:
         signer, attributes, bound = _parse_signature(der)
         key = x509.load_der_x509_certificate(signer.certificate).public_key()
@@ -207,10 +209,12 @@ class _Parsed:
 
 def _parse_signature(der: bytes) -> tuple[_Parsed, bytes, bytes]:
     """Return what the CMS says, the bytes that were signed, and the digest in them. Raises ValueError and its kind."""
+    if _der_end(der, 0, len(der)) != len(der):
+        raise malformed("the signature is not in DER")
     content = cms.ContentInfo.load(der, strict=True)
     signed = content["content"]
-    if content["content_type"].native != "signed_data" or content.dump(force=True) != der:
-        raise malformed("the signature is not in DER, or no signature")
+    if content["content_type"].native != "signed_data":
+        raise malformed("the signature is none")
     if signed["encap_content_info"]["content_type"].native != "data" or len(signed["signer_infos"]) != 1:
         raise malformed("the signature has more than one signer, or carries content")
     info = signed["signer_infos"][0]
@@ -220,6 +224,8 @@ def _parse_signature(der: bytes) -> tuple[_Parsed, bytes, bytes]:
     attributes = dict(_attributes(info["signed_attrs"]))
     if attributes.keys() != _SIGNED_ATTRIBUTES or attributes["content_type"].native != "data":
         raise malformed("the signature signs other attributes than PAdES wants")
+    if not isinstance(attributes["signing_certificate_v2"], tsp.SigningCertificateV2):
+        raise malformed("the signature does not name its certificate")
     named = attributes["signing_certificate_v2"]["certs"]
     certificates = [choice.dump() for choice in signed["certificates"]]
     wanted = [raw for raw in certificates if sha256(raw) == named[0]["cert_hash"].native]
@@ -228,6 +234,30 @@ def _parse_signature(der: bytes) -> tuple[_Parsed, bytes, bytes]:
     parsed = _Parsed(wanted[0], info["signature"].native, _timestamp(info["unsigned_attrs"]))
     # Signed as the SET that they are, stored under the context tag that CMS wants.
     return parsed, info["signed_attrs"].untag().dump(), attributes["message_digest"].native
+
+
+def _der_end(data: bytes, at: int, end: int, depth: int = 0) -> int:
+    """Return where the element at ``at`` ends, once it and all in it have lengths as DER writes them. (X.690, 10.1.)
+
+    asn1crypto also reads other spellings, and goes as deep as it is led.
+    """
+    if end - at < 2 or depth > _MAX_DER_DEPTH or data[at] & 0x1F == 0x1F:
+        raise malformed("the signature is not in DER")
+    length, start = data[at + 1], at + 2
+    if length > 0x80:
+        start += length - 0x80
+        length = int.from_bytes(data[at + 2 : start])
+        if length < 0x80 or data[at + 2] == 0:
+            raise malformed("the signature is not in DER")
+    elif length == 0x80:
+        raise malformed("the signature is not in DER")
+    stop = start + length
+    if stop > end:
+        raise malformed("the signature is not in DER")
+    if data[at] & 0x20:
+        while start < stop:
+            start = _der_end(data, start, stop, depth + 1)
+    return stop
 
 
 def _attributes(attributes: cms.CMSAttributes) -> Iterator[tuple[str, Any]]:
@@ -241,7 +271,7 @@ def _attributes(attributes: cms.CMSAttributes) -> Iterator[tuple[str, Any]]:
 
 
 def _timestamp(attributes: cms.CMSAttributes) -> bytes | None:
-    if not attributes.native:
+    if isinstance(attributes, core.Void):
         return None
     found = dict(_attributes(attributes))
     if found.keys() != {"signature_time_stamp_token"}:
@@ -293,7 +323,7 @@ def _file_stream(objects: Mapping[int, PdfObject], name: bytes, specification: M
 def _inflate(stream: PdfObject, name: str, left: int) -> bytes:
     packed, how, parameters = stream.stream or b"", stream.value.get("Filter"), stream.value.get("Params")
     size = parameters.get("Size") if isinstance(parameters, dict) else None
-    if type(size) is not int or not 0 <= size <= left or how not in {None, Name("FlateDecode")}:
+    if type(size) is not int or not 0 <= size <= left or how not in (None, Name("FlateDecode")):
         raise malformed(f"the files unpack to more than {MAX_UNPACKED_BYTES} bytes, or not by deflate")
     if "DecodeParms" in stream.value or "F" in stream.value:
         raise malformed(f"{name} is packed in another way than the register packs")

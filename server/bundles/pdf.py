@@ -206,7 +206,7 @@ class _Parser:
         self.limit = at + self.budget
         return self.value(at, 0)
 
-    def value(self, at: int, depth: int) -> tuple[Any, int]:
+    def value(self, at: int, depth: int) -> tuple[Any, int]:  # noqa: PLR0911 (one for each kind of token)
         """Return the value at ``at``, and where it ends."""
         token = _TOKEN.match(self.raw, _skip(self.raw, at))
         if token is None or depth > _MAX_DEPTH or token.end() > self.limit:

@@ -71,6 +71,7 @@ WHAT IS IN IT
   proof.tlog-proof     that the receipt stands in the log
   checkpoint.txt       the log's signed state at that moment
   status.jwt           the register's list of objections that no longer stand
+  objection.jsonld     what was objected to, in the vocabulary DPV; it explains
 {evidence}  policy.json          the register's public keys, as it states them
   manifest.json        every file with its size and SHA-256
   META-INF/            the same list in the form of ASiC-E (ETSI EN 319 162-1),

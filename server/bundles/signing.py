@@ -2,7 +2,7 @@
 
 import asyncio
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -14,9 +14,13 @@ from pyhanko.sign import fields, signers
 from pyhanko.sign.signers import cms_embedder
 from pyhanko_certvalidator.registry import SimpleCertificateStore
 
+from server.bundles.certificate import CertificateFacts, set_certificate
+from server.bundles.contents import BundledFile
 from server.core.jws import PrivateKey
 
 _FIELD = "Register"
+_TIMESTAMP_ATTRIBUTE = bytes.fromhex("060b2a864886f70d010910020e")  # id-aa-timeStampToken
+_DEPTH_OF_SIGNER = 4  # ContentInfo, [0], SignedData, the set of signers, the signer
 _RESERVED_DIGITS = 16_384  # hex digits: a signature with two certificates and a time token has about 3 kB
 
 
@@ -49,7 +53,7 @@ async def _sign(unsigned: bytes, signer: DocumentSigner, at: datetime) -> bytes:
     steps.send(cms_embedder.SigObjSetup(sig_placeholder=placeholder))
     prepared, out = steps.send(cms_embedder.SigIOSetup(md_algorithm="sha256", in_place=True))
     signature = await _signer(signer).async_sign(prepared.document_digest, "sha256", use_pades=True)
-    steps.send(signature)
+    steps.send(_with_timestamp(signature.dump(), signer.stamp))
     signed: bytes = out.getvalue()
     return signed
 
@@ -61,35 +65,64 @@ class _PlainUpdate(IncrementalPdfFileWriter):
         pass
 
 
-class _Stamping(signers.SimpleSigner):
-    """Adds the time stamp itself: pyHanko's own way gives the clock a digest only, ours signs data."""
+def _with_timestamp(signature: bytes, stamp: Callable[[bytes], bytes]) -> bytes:
+    """Return the CMS structure with a time token over its signature value, as unsigned attribute of its one signer.
 
-    stamp: Callable[[bytes], bytes]
-
-    async def unsigned_attrs(
-        self,
-        digest_algorithm: str,
-        signature: bytes,
-        signed_attrs: cms.CMSAttributes,
-        timestamper: object = None,
-        dry_run: bool = False,
-    ) -> cms.CMSAttributes:
-        token = cms.ContentInfo.load(self.stamp(signature))
-        return cms.CMSAttributes([cms.CMSAttribute({"type": "signature_time_stamp_token", "values": [token]})])
+    Put in by hand: asn1crypto, once it has parsed a token, writes every level of it anew for each level above, twice;
+    with ten levels that takes half a minute, now and then. pyHanko would also give the clock only a digest.
+    """
+    value = cms.ContentInfo.load(signature)["content"]["signer_infos"][0]["signature"].native
+    attribute = _der(0x30, _TIMESTAMP_ATTRIBUTE + _der(0x31, stamp(value)))
+    return _append_to_last(signature, _DEPTH_OF_SIGNER, _der(0xA1, attribute))
 
 
-def _signer(signer: DocumentSigner) -> _Stamping:
+def _append_to_last(element: bytes, depth: int, extra: bytes) -> bytes:
+    """Return ``element`` with ``extra`` behind what its last child's last child … (``depth`` times) contains."""
+    start, _ = _body(element, 0)
+    body = element[start:]
+    if depth == 0:
+        return _der(element[0], body + extra)
+    last = at = 0
+    while at < len(body):
+        last, (_, at) = at, _body(body, at)
+    return _der(element[0], body[:last] + _append_to_last(body[last:], depth - 1, extra))
+
+
+def _body(data: bytes, at: int) -> tuple[int, int]:
+    """Return where the content of the DER element at ``at`` begins and ends."""
+    length, start = data[at + 1], at + 2
+    if length & 0x80:
+        start += length & 0x7F
+        length = int.from_bytes(data[at + 2 : start])
+    return start, start + length
+
+
+def _der(tag: int, body: bytes) -> bytes:
+    size = len(body)
+    octets = b"" if size < 0x80 else size.to_bytes((size.bit_length() + 7) // 8)
+    return bytes([tag, 0x80 | len(octets) if octets else size]) + octets + body
+
+
+def _signer(signer: DocumentSigner) -> signers.SimpleSigner:
     der = signer.key.private_bytes(
         serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    chain = SimpleCertificateStore()
+    chain = SimpleCertificateStore()  # type: ignore[no-untyped-call]
     for certificate in signer.chain:
         chain.register(asn1_x509.Certificate.load(certificate))
-    stamping = _Stamping(
+    return signers.SimpleSigner(
         signing_cert=asn1_x509.Certificate.load(signer.certificate),
         signing_key=keys.PrivateKeyInfo.load(der),
         cert_registry=chain,
         embed_roots=True,
     )
-    stamping.stamp = signer.stamp
-    return stamping
+
+
+def make_document(
+    facts: CertificateFacts, files: Mapping[str, BundledFile], language: str, *, signer: DocumentSigner, at: int
+) -> bytes:
+    """Return the signed certificate, ``files`` attached. ``at``: now, by the register's clock.
+
+    Everything but the signature, its date and the file's id is a function of the first three arguments.
+    """
+    return sign_document(set_certificate(facts, files, language), signer=signer, at=at)

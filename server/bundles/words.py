@@ -30,7 +30,7 @@ class Words:
     texts: dict[str, Any]
 
     def say(self, name: str, /, **values: object) -> str:
-        """Return the text called ``name`` with its ``{holes}`` filled. A missing text is a KeyError: a bug, not input."""
+        """Return the text called ``name`` with its ``{holes}`` filled. A missing one is a KeyError: a bug."""
         found: Any = self.texts
         for part in name.split("."):
             found = found[part]

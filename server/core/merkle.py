@@ -22,6 +22,14 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
+def tile_hash(hashes: bytes) -> bytes:
+    """Return the hash over a full tile: what stands for it in the tile above."""
+    row = [hashes[i : i + HASH_SIZE] for i in range(0, len(hashes), HASH_SIZE)]
+    while len(row) > 1:
+        row = [node_hash(row[i], row[i + 1]) for i in range(0, len(row), 2)]
+    return row[0]
+
+
 def root_from_path(leaf: bytes, index: int, size: int, path: Sequence[bytes]) -> bytes:
     """Return the root that ``path``, sibling of ``leaf`` first, connects ``leaf`` to in a log of ``size`` leaves.
 
@@ -166,14 +174,7 @@ class TileTree:
         self._tiles[level, number] = hashes
         self.changed.add((level, number))
         if position == TILE_WIDTH - 1:
-            self._append_at(level + 1, number, self._merge(hashes))
-
-    @staticmethod
-    def _merge(hashes: bytes) -> bytes:
-        row = [hashes[i : i + HASH_SIZE] for i in range(0, len(hashes), HASH_SIZE)]
-        while len(row) > 1:
-            row = [node_hash(row[i], row[i + 1]) for i in range(0, len(row), 2)]
-        return row[0]
+            self._append_at(level + 1, number, tile_hash(hashes))
 
     def _range_hash(self, start: int, end: int) -> bytes:
         width = end - start

@@ -64,7 +64,7 @@ def format_trust_policy(policy: TrustPolicy) -> bytes:
 
 
 def verify_issued(text: str, policy: TrustPolicy, *, typ: str) -> tuple[JsonObject, str]:
-    """Return claims and key id of a statement (compact JWS of type ``typ``) once a key of ``policy``'s issuer signed it.
+    """Return claims and key id of a statement (compact JWS of type ``typ``) once the policy's issuer has signed it.
 
     Whether the claims have the form of their type is for the caller to check.
     Raises ParseError with the codes of JWS; VerificationError ``token_issuer_unknown``, ``signature_invalid``.

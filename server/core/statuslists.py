@@ -28,7 +28,7 @@ class StatusList:
     packed: bytes
 
     def status(self, index: int) -> int:
-        """Return ``STANDS``, ``ERASED`` or ``WITHDRAWN``. Raises ParseError ``status_malformed``: out of range, or 3."""
+        """Return ``STANDS``, ``ERASED`` or ``WITHDRAWN``. Raises ParseError ``status_malformed`` for anything else."""
         if not 0 <= index < STATUS_LIST_SIZE:
             raise ParseError("status_malformed", f"the list has no entry {index}")
         value = self.packed[index // _PER_BYTE] >> 2 * (index % _PER_BYTE) & 3

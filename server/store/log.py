@@ -19,6 +19,11 @@ _MOVE_HEAD = (
     .where(log_head.c.size == bindparam("old_size"))
     .values(size=bindparam("new_size"), checkpoint=bindparam("new_checkpoint"))
 )
+_READ_RANGE = (
+    select(log_entries.c.entry)
+    .where(log_entries.c["index"] >= bindparam("from_index"), log_entries.c["index"] < bindparam("to_index"))
+    .order_by(log_entries.c["index"])
+)
 _THIS_TILE = (log_tiles.c.level == bindparam("of_level")) & (log_tiles.c.number == bindparam("of_number"))
 _READ_TILE = select(log_tiles.c.hashes).where(_THIS_TILE)
 _REPLACE_TILE = update(log_tiles).where(_THIS_TILE).values(hashes=bindparam("new_hashes"))
@@ -70,6 +75,12 @@ def read_entries(connection: Connection, *, batch_rows: int = 4096) -> Iterator[
     query = select(log_entries.c["index"], log_entries.c.entry).order_by(log_entries.c["index"])
     rows = connection.execution_options(yield_per=batch_rows).execute(query)
     yield from ((index, entry) for index, entry in rows)
+
+
+def read_entry_range(connection: Connection, start: int, end: int) -> list[bytes]:
+    """Return the entries from ``start`` up to, not including, ``end``."""
+    rows = connection.execute(_READ_RANGE, {"from_index": start, "to_index": end})
+    return [entry for (entry,) in rows]
 
 
 def read_tile(connection: Connection, level: int, number: int) -> bytes:

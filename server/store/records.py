@@ -139,7 +139,7 @@ def write_status(connection: Connection, status_index: int, value: int) -> None:
 def read_statuses(connection: Connection, *, start: int, end: int) -> dict[int, int]:
     """Return what was noted of the status indexes from ``start`` up to, not including, ``end``."""
     query = select(statuses).where(statuses.c.status_index >= start, statuses.c.status_index < end)
-    return {index: value for index, value in connection.execute(query)}
+    return {row.status_index: row.value for row in connection.execute(query)}
 
 
 def has_permutation(connection: Connection, list_number: int) -> bool:

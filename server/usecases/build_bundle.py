@@ -1,42 +1,72 @@
-"""Make the bundle that a holder keeps: everything needed to verify the objection without us."""
+"""Make what a holder keeps: everything needed to verify the objection without us, as ASiC-E or inside a certificate."""
 
 import base64
 from datetime import UTC, datetime
 
 from server.bundles.asice import write_container
-from server.bundles.contents import BundledFile, bundled_file
+from server.bundles.certificate import CertificateFacts
+from server.bundles.contents import BundledFile, bundled_file, format_manifest, with_manifest
+from server.bundles.document_cache import content_key
+from server.bundles.linked_data import format_linked_data
 from server.bundles.readme import format_readme
+from server.bundles.signing import DocumentSigner, make_document
+from server.bundles.verifier import verifier_page
 from server.core.encoding import sha256
 from server.core.policies import format_trust_policy
 from server.core.proofs import parse_proof
 from server.core.statuslists import STATUS_LIST_SIZE
+from server.usecases.describe_record import describe_record
 from server.usecases.open_record import OpenedRecord
 from server.usecases.publish_status import publish_status
 from server.usecases.read_record import HeldRecord
 from server.usecases.register import Register
 
 
-def build_bundle(register: Register, held: HeldRecord) -> bytes:
+def build_container(register: Register, held: HeldRecord) -> bytes:
     """Return the ASiC-E container for a record that its holder opened."""
+    _, files = _collect(register, held)
+    return write_container(files, recorded_at=held.answer.received_at, timestamp=lambda data: _stamp(register, data))
+
+
+def build_certificate(register: Register, held: HeldRecord, *, language: str) -> bytes:
+    """Return the signed PDF in ``language``, with the same files attached; made once for the same content."""
+    facts, files = _collect(register, held)
+    key = content_key(files, language)
+    document = register.documents.get(key, held.data_key)
+    if document is None:
+        issuer = register.keyring.issuer_keys[register.keyring.issuer_kid]
+        signer = DocumentSigner(
+            issuer.key,
+            base64.b64decode(issuer.certificate),
+            [issuer.root],
+            lambda data: _stamp(register, data),
+        )
+        document = make_document(
+            facts, with_manifest(files, format_manifest(files)), language, signer=signer, at=register.clock()
+        )
+        register.documents.put(key, held.data_key, document)
+    return document
+
+
+def _stamp(register: Register, data: bytes) -> bytes:
     now = datetime.fromtimestamp(register.clock(), UTC)
-    return write_container(
-        collect_files(register, held),
-        recorded_at=held.answer.received_at,
-        timestamp=lambda data: register.keyring.time_authority.timestamp(data, now=now),
-    )
+    return register.keyring.time_authority.timestamp(data, now=now)
 
 
-def collect_files(register: Register, held: HeldRecord) -> dict[str, BundledFile]:
-    """Return every file of the proof by name, in the order of its manifest."""
+def _collect(register: Register, held: HeldRecord) -> tuple[CertificateFacts, dict[str, BundledFile]]:
+    """Return what the record tells, and every file of the proof by name, in the order of its manifest."""
     keyring, answer, receipt = register.keyring, held.answer, held.opened.receipt
     proof = parse_proof(answer.proof)
+    status_list, status_at = publish_status(register, held.status_index // STATUS_LIST_SIZE)
+    facts = describe_record(register, held, status_at=status_at)
     parts = {
         "receipt.jws": receipt.raw,
         "token.sd-jwt": answer.token.encode("ascii"),
         "proof.tlog-proof": answer.proof.encode(),
         "checkpoint.txt": proof.checkpoint_note.encode(),
         "policy.json": format_trust_policy(keyring.policy),
-        "status.jwt": publish_status(register, held.status_index // STATUS_LIST_SIZE).encode("ascii"),
+        "status.jwt": status_list.encode("ascii"),
+        "objection.jsonld": format_linked_data(facts),
         "README.txt": format_readme(
             receipt,
             received_at=answer.received_at,
@@ -46,21 +76,24 @@ def collect_files(register: Register, held: HeldRecord) -> dict[str, BundledFile
             issuer_kids=sorted(keyring.issuer_keys),
         ),
     }
+    page = verifier_page()
+    if page is not None:
+        parts["verify.html"] = page
     stamps = held.anchor.tokens if held.anchor is not None else {}
     parts |= {f"anchors/{name}.tst": token for name, token in sorted(stamps.items())}
     files = {name: bundled_file(name, data) for name, data in parts.items()}
     files |= _evidence_files("evidence", held.opened)
     for number, later in enumerate(held.later, 1):
         name = f"later/{number:02}-{later.opened.receipt.kind}"
-        texts = {
+        forms = {
             "jws": later.opened.receipt.raw,
-            "ack": later.acknowledgement.encode(),
+            "ack": later.acknowledgement.encode("ascii"),
             "tlog-proof": later.proof.encode(),
         }
-        files |= {f"{name}.{form}": bundled_file(f"{name}.{form}", data) for form, data in texts.items()}
+        files |= {f"{name}.{form}": bundled_file(f"{name}.{form}", data) for form, data in forms.items()}
         files |= _evidence_files(f"later/{number:02}", later.opened)
         files |= _mail_keys(later.opened)
-    return files
+    return facts, files
 
 
 def _evidence_files(folder: str, opened: OpenedRecord) -> dict[str, BundledFile]:

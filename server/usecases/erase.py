@@ -29,7 +29,7 @@ def erase(register: Register, receipt: VerifiedReceipt, *, holder_share: bytes) 
 
 
 def sweep_erased(register: Register) -> int:
-    """Overwrite the sealed bytes of what was erased; return how many blobs. Safe to run at any time, also twice at once."""
+    """Overwrite the sealed bytes of what was erased; return how many blobs. Safe at any time, also twice at once."""
     with register.database.reading() as connection:
         blobs = records.read_blobs_to_erase(connection)
     for blob in blobs:

@@ -27,10 +27,11 @@ _KEK_SIZE = 32
 
 @dataclass(frozen=True)
 class IssuerKey:
-    """A key that signs tokens; ``certificate`` is base64 DER for the ``x5c`` header."""
+    """A key that signs tokens; ``certificate`` is base64 DER for the ``x5c`` header, ``root`` DER."""
 
     key: PrivateKey
     certificate: str
+    root: bytes
 
 
 @dataclass(frozen=True)
@@ -88,13 +89,14 @@ def load_keys(folder: KeyFolder, *, issuer: str, log_name: str, anchors_file: Pa
 def _load_keys(folder: KeyFolder, *, issuer: str, log_name: str, anchors_file: Path | None) -> Keyring:
     issuer_keys = {}
     issuer_kid = ""
+    root = x509.load_pem_x509_certificate(_required(folder, "issuer-root.crt")).public_bytes(serialization.Encoding.DER)
     for version in folder.versions("issuer"):
         key = serialization.load_pem_private_key(_required(folder, f"issuer-{version}.key"), None)
         certificate = x509.load_pem_x509_certificate(_required(folder, f"issuer-{version}.crt"))
         if not isinstance(key, ec.EllipticCurvePrivateKey) or certificate.public_key() != key.public_key():
             raise OperatorError("keys_invalid", f"issuer-{version}.key and its certificate do not belong together")
         issuer_kid = thumbprint(format_public_jwk(key.public_key()))
-        issuer_keys[issuer_kid] = IssuerKey(key, _der_base64(certificate))
+        issuer_keys[issuer_kid] = IssuerKey(key, _der_base64(certificate), root)
     if not issuer_keys:
         raise OperatorError("keys_missing", "the issuer's key is missing from the key folder")
     log_key = serialization.load_pem_private_key(_required(folder, "log-1.key"), None)

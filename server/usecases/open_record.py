@@ -28,15 +28,22 @@ def open_record(register: Register, record: Record, holder_share: bytes) -> Open
 
     Raises VerificationError ``holder_share_wrong``, NotFound ``blob_missing``, OperatorError when the key is gone.
     """
-    if record.wrapped_share is None or record.blob is None:
+    data_key = data_key_of(register, record, holder_share)
+    if record.blob is None:
         raise NotFound("blob_missing", "nothing was kept of this receipt")
-    record_id = record.receipt_sha256
-    server_share = unwrap_share(record.wrapped_share, keys=register.keyring.key_encryption_keys, record_id=record_id)
-    data_key = derive_data_key(server_share, holder_share, record_id)
-    raw_receipt, findings, *files = open_sealed(register.blobs.get(record.blob), data_key, record_id)
+    raw_receipt, findings, *files = open_sealed(register.blobs.get(record.blob), data_key, record.receipt_sha256)
     receipt = verify_receipt(raw_receipt)
     names = [item.name for item in receipt.evidence]
     return OpenedRecord(receipt, parse_json(findings), dict(zip(names, files, strict=True)))
+
+
+def data_key_of(register: Register, record: Record, holder_share: bytes) -> bytes:
+    """Return the key that seals the record, if ``holder_share`` is the right one. Nothing here can tell."""
+    if record.wrapped_share is None:
+        raise NotFound("blob_missing", "nothing was kept of this receipt")
+    record_id = record.receipt_sha256
+    server_share = unwrap_share(record.wrapped_share, keys=register.keyring.key_encryption_keys, record_id=record_id)
+    return derive_data_key(server_share, holder_share, record_id)
 
 
 def find_objection(connection: Connection, receipt_sha256: bytes) -> Record:

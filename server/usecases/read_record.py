@@ -13,7 +13,7 @@ from server.store import records
 from server.usecases.answer_holder import Answer, acknowledge, answer_objection, status_of
 from server.usecases.find_anchor import Anchor, find_anchor
 from server.usecases.log_writer import find_logged
-from server.usecases.open_record import OpenedRecord, find_objection, open_for_its_holder
+from server.usecases.open_record import OpenedRecord, data_key_of, find_objection, open_for_its_holder
 from server.usecases.register import Register, holder_scoped
 
 
@@ -35,17 +35,22 @@ class LaterRecord:
     opened: OpenedRecord
     acknowledgement: str
     proof: str
+    received_at: int
 
 
 @dataclass(frozen=True)
 class HeldRecord:
-    """All that the register has of an objection, opened for its holder; ``later`` in the order of the log."""
+    """All that the register has of an objection, opened for its holder; ``later`` in the order of the log.
+
+    ``data_key``: the key under which the record is sealed.
+    """
 
     answer: Answer
     opened: OpenedRecord
     later: Sequence[LaterRecord]
     status_index: int
     anchor: Anchor | None
+    data_key: bytes
 
 
 def read_record(register: Register, receipt_sha256: bytes, request: HolderRequest) -> HeldRecord:
@@ -69,9 +74,10 @@ def read_record(register: Register, receipt_sha256: bytes, request: HolderReques
     for each in filter(None, later):
         its = open_for_its_holder(register, each.record, request.holder_share)
         acknowledgement = acknowledge(register, its.receipt, each.record, its.findings)
-        held.append(LaterRecord(its, acknowledgement, each.proof))
+        held.append(LaterRecord(its, acknowledgement, each.proof, each.record.received_at))
     answer = answer_objection(register, opened.receipt, logged, status=status)
-    return HeldRecord(answer, opened, held, objection.status_index, logged.anchor)
+    data_key = data_key_of(register, objection, request.holder_share)
+    return HeldRecord(answer, opened, held, objection.status_index, logged.anchor, data_key)
 
 
 def _common_anchor(connection: Connection, indexes: Sequence[int], register: Register) -> Anchor | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from server.bundles.document_cache import DocumentCache
 from server.core.merkle import EMPTY_ROOT, TileTree
 from server.core.notes import Checkpoint, format_checkpoint, sign_note, verify_checkpoint
 from server.core.statuslists import STATUS_LIST_SIZE
@@ -20,6 +21,8 @@ from server.store.keys import KeyFolder
 from server.store.log import Head
 from server.usecases.keyring import Keyring, create_keys, load_keys
 from server.usecases.log_writer import LogWriter
+
+_MAX_CACHED_BYTES = 16 * 1024 * 1024  # of certificates, in each process
 
 Clock = Callable[[], int]
 CheckMail = Callable[[bytes], Any]
@@ -41,6 +44,7 @@ class Register:
     practice: bool
     clock: Clock
     check_mail: CheckMail
+    documents: DocumentCache
 
     def status_reference(self, status_index: int) -> tuple[int, str]:
         """Return the index within its status list, and that list's address."""
@@ -122,6 +126,7 @@ def start_register(
         practice=practice,
         clock=clock,
         check_mail=check_mail,
+        documents=DocumentCache(max_bytes=_MAX_CACHED_BYTES),
     )
 
 

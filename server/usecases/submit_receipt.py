@@ -14,8 +14,9 @@ from server.usecases.withdraw import withdraw
 def submit_receipt(
     register: Register, *, raw_receipt: bytes, holder_share: bytes, evidence: Mapping[str, bytes]
 ) -> Answer:
-    """Do what the receipt asks for, durably, and answer for it. Raises ParseError and FieldError for what is no receipt,
-    and what the use case of its kind raises.
+    """Do what the receipt asks for, durably, and answer for it.
+
+    Raises ParseError and FieldError for what is no receipt, and what the use case of its kind raises.
     """
     receipt = verify_receipt(raw_receipt)
     if receipt.kind == "objection":

@@ -123,7 +123,7 @@ class Report:
         sentences.append("Who holds the key: nothing that the holder says about themselves was verified.")
         if not self._passed("anchor"):
             sentences.append(
-                "That the time is right, without trusting the register's clock: no independent authority has stamped it."
+                "That the time is right, without trusting the register's clock: no independent authority stamped it."
             )
         sentences.append("Whether the objection stands today: the register's status list tells.")
         if self._passed("receipt"):

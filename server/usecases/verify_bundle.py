@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from server.bundles.asice import ASIC_MANIFEST, MIME_TYPE, TIMESTAMP, unpack_container, verify_container
@@ -11,6 +12,7 @@ from server.bundles.readme import format_time
 from server.core.jws import format_public_jwk, thumbprint
 from server.core.log_policies import quorum_met, verify_witnesses
 from server.core.policies import TimeAuthority, TrustPolicy, format_trust_policy, parse_trust_policy
+from server.core.presentations import Challenge, split_presentation, verify_binding, verify_challenge
 from server.core.proofs import format_entry, parse_proof, verify_proof
 from server.core.receipts import CLOCK_SKEW_S, VerifiedReceipt, verify_evidence, verify_receipt
 from server.core.statuslists import STANDS, WITHDRAWN, verify_status_list
@@ -33,32 +35,50 @@ _DAY_S = 86_400
 _OF_CONTAINERS = ("container", "files", "container-time", "document")
 
 
-def verify_file(raw: bytes, *, policy: TrustPolicy | None, now: int, status: bytes | None = None) -> Report:
+@dataclass(frozen=True)
+class _Given:
+    """What came from whoever verifies, not from the proof. ``status``: a raw status list. Times in seconds."""
+
+    pinned: TrustPolicy | None
+    now: int
+    status: bytes | None
+    asked: Challenge | None
+
+
+def verify_file(
+    raw: bytes,
+    *,
+    policy: TrustPolicy | None,
+    now: int,
+    status: bytes | None = None,
+    asked: Challenge | None = None,
+) -> Report:
     """Check a bundle, a certificate, or a token with or without disclosures; its first bytes tell which it is.
 
     ``policy``: whom to trust; without one a bundle is checked against the keys it carries, and says so. ``now``:
     seconds, to say how old the knowledge of the status is; a proof itself is old by nature. ``status``: a status list
-    newer than the one in the bundle.
+    newer than the one in the bundle. ``asked``: the challenge that the presenter had to answer.
     Raises ParseError ``file_unrecognised`` for what is none of these; whatever is wrong with one of them is a failed
     check of the report, and stops no other that can still run.
     """
+    given = _Given(policy, now, status, asked)
     if raw.startswith(_ZIP):
-        return _verify_container(raw, policy, now, status)
+        return _verify_container(raw, given)
     if raw.startswith(_PDF):
-        return _verify_document(raw, policy, now, status)
+        return _verify_document(raw, given)
     if _TOKEN.fullmatch(raw):
-        return _verify_token_alone(raw, policy, now, status)
+        return _verify_token_alone(raw, given)
     raise ParseError("file_unrecognised", "neither a certificate (.pdf), nor a bundle (.asice), nor a token")
 
 
-def _verify_container(raw: bytes, pinned: TrustPolicy | None, now: int, status: bytes | None) -> Report:
+def _verify_container(raw: bytes, given: _Given) -> Report:
     report = Report()
     files: Mapping[str, bytes] | None = None
     with report.check("container") as saying:
         files = unpack_container(raw)
         saying.reason = MIME_TYPE
     if files is None:
-        return _unreadable(report, "container-time")
+        return _unreadable(report, "container-time", given)
     listed: Mapping[str, BundledFile] | None = None
     with report.check("files") as saying:
         listed = verify_container(files)
@@ -71,12 +91,12 @@ def _verify_container(raw: bytes, pinned: TrustPolicy | None, now: int, status: 
         saying.reason = (
             f"{format_time(int(at.timestamp()))} by an authority that calls itself {name}; proves nothing alone"
         )
-    policy = _choose_policy(report, files, pinned)
-    _verify_proof(report, files, listed, policy, now, status)
+    policy = _choose_policy(report, files, given.pinned)
+    _verify_proof(report, files, listed, policy, given)
     return report
 
 
-def _verify_document(raw: bytes, pinned: TrustPolicy | None, now: int, status: bytes | None) -> Report:
+def _verify_document(raw: bytes, given: _Given) -> Report:
     report = Report()
     document, failure = _read_document(raw)
     with report.check("container") as saying:
@@ -87,18 +107,18 @@ def _verify_document(raw: bytes, pinned: TrustPolicy | None, now: int, status: b
         if isinstance(failure, VerificationError):
             with report.check("document"):
                 raise failure
-        return _unreadable(report, "document")
+        return _unreadable(report, "document", given)
     listed: Mapping[str, BundledFile] | None = None
     with report.check("files") as saying:
         listed = verify_manifest(document.files)
         saying.reason = f"{len(document.files)} files attached, by manifest.json"
-    policy = _choose_policy(report, document.files, pinned)
+    policy = _choose_policy(report, document.files, given.pinned)
     with report.check("document") as saying:
         signer = thumbprint(format_public_jwk(document.signer_key))
         if policy is None or signer not in policy.issuer_keys:
             raise VerificationError("document_signature_invalid", "signed by a key that is not the register's")
         saying.reason = f"by the register's key {signer}; the words on its pages are the register's"
-    _verify_proof(report, document.files, listed, policy, now, status)
+    _verify_proof(report, document.files, listed, policy, given)
     return report
 
 
@@ -109,14 +129,14 @@ def _read_document(raw: bytes) -> tuple[DocumentContents | None, ObjectionError 
         return None, error
 
 
-def _unreadable(report: Report, form_check: str) -> Report:
+def _unreadable(report: Report, form_check: str, given: _Given) -> Report:
     absent = {"pinned", "later", "mail", "holder"}
     said = {check.id for check in report.checks}
     report.unchecked(*(check for check in TITLES if check not in {*_OF_CONTAINERS, *absent}), "files")
     report.unchecked(*({form_check} - said))
     for check in ("pinned", "later", "mail"):
         report.not_present(check, "the file cannot be read")
-    _say_nobody_is_bound(report)
+    _verify_holder(report, None, "", "", given)
     return report
 
 
@@ -125,8 +145,7 @@ def _verify_proof(
     files: Mapping[str, bytes],
     listed: Mapping[str, BundledFile] | None,
     policy: TrustPolicy | None,
-    now: int,
-    status: bytes | None,
+    given: _Given,
 ) -> None:
     """Check the files of a proof, whatever form they came in. ``listed``: them again, if the manifest holds."""
     media_types = None if listed is None else {name: file.media_type for name, file in listed.items()}
@@ -136,7 +155,7 @@ def _verify_proof(
     else:
         _verify_evidence(report, files, receipt, media_types)
     token = _verify_token(report, files.get("token.sd-jwt"), policy)
-    _say_nobody_is_bound(report)
+    _verify_holder(report, token, "", "", given)
     if receipt is None or token is None:
         report.unchecked("token-receipt", "log")
         note = None
@@ -147,16 +166,18 @@ def _verify_proof(
     _verify_witnesses(report, note, policy, anchored=bool(stamps))
     _verify_anchors(report, stamps, note, policy)
     later = verify_later(report, files, media_types, receipt, policy)
-    _verify_status(report, status or files.get("status.jwt"), token, policy, later, now)
+    _verify_status(report, files.get("status.jwt"), token, policy, later, given=given)
 
 
-def _verify_token_alone(raw: bytes, policy: TrustPolicy | None, now: int, status: bytes | None) -> Report:
+def _verify_token_alone(raw: bytes, given: _Given) -> Report:
     report = Report()
+    policy = given.pinned
     if policy is None:
         report.not_present("pinned", "no policy was given, and a token carries no keys that anybody should trust")
     else:
         _say_pinned(report, policy)
-    token = _verify_token(report, raw.strip(), policy)
+    presented, raw_binding = split_presentation(_text(raw.strip(), "ascii", "jws_malformed"))
+    token = _verify_token(report, presented.encode(), policy)
     if token is not None:
         names = ("platform", "right", "data_categories", "objected_at", "receipt_sha256")
         report.facts |= {name: token.claims[name] for name in names}
@@ -167,11 +188,11 @@ def _verify_token_alone(raw: bytes, policy: TrustPolicy | None, now: int, status
     report.not_present("log", "a token alone does not carry the proof; the place in the log is the register's word")
     report.not_present("witnesses", "a token alone does not carry the log's state")
     report.not_present("anchor", "a token alone does not carry time stamps")
-    if status is None:
+    if given.status is None:
         report.not_present("status", "a token alone does not know; the register's status list tells")
     else:
-        _verify_status(report, status, token, policy, Later(), now)
-    _say_nobody_is_bound(report)
+        _verify_status(report, None, token, policy, Later(), given=given)
+    _verify_holder(report, token, presented, raw_binding, given)
     return report
 
 
@@ -360,16 +381,18 @@ def _describe(listed: TimeAuthority, authority: TrustedAuthority, token: bytes) 
 
 def _verify_status(
     report: Report,
-    raw_list: bytes | None,
+    bundled: bytes | None,
     token: VerifiedToken | None,
     policy: TrustPolicy | None,
     later: Later,
-    now: int,
+    *,
+    given: _Given,
 ) -> None:
     if token is None or policy is None:
         report.unchecked("status")
         return
     with report.check("status") as saying:
+        raw_list = given.status or bundled
         if raw_list is None:
             raise VerificationError("bundle_file_missing", "status.jwt is not in the bundle")
         listed = verify_status_list(_text(raw_list, "ascii", "jws_malformed"), policy)
@@ -386,7 +409,7 @@ def _verify_status(
             raise VerificationError(
                 "objection_erased", f"erased by its holder, as the register's list of {format_time(listed.iat)} says"
             )
-        saying.reason = f"it stood on {format_time(listed.iat)}, {_age(now - listed.iat)}; today may differ"
+        saying.reason = f"it stood on {format_time(listed.iat)}, {_age(given.now - listed.iat)}; today may differ"
 
 
 def _withdrawal(later: Later, list_iat: int) -> str:
@@ -400,8 +423,24 @@ def _age(seconds: int) -> str:
     return "less than a day ago" if days < 1 else "one day ago" if days == 1 else f"{days} days ago"
 
 
-def _say_nobody_is_bound(report: Report) -> None:
-    report.not_present("holder", "no key binding: anybody may hand on this proof")
+def _verify_holder(
+    report: Report, token: VerifiedToken | None, presented: str, raw_binding: str, given: _Given
+) -> None:
+    """Only an answer to the verifier's own nonce shows who holds the key now."""
+    if given.asked is None and not raw_binding:
+        report.not_present("holder", "no key binding: anybody may hand on this proof")
+        return
+    if token is None:
+        report.unchecked("holder")
+        return
+    with report.check("holder") as saying:
+        binding = verify_binding(raw_binding, token, presented)
+        said = f"presented to {binding.audience!r}, {format_time(binding.presented_at)} by the holder's clock"
+        if given.asked is None:
+            saying.absent(f"signed, {said}; but nobody asked for it with a nonce: it may have been copied")
+        else:
+            verify_challenge(binding, given.asked)
+            saying.reason = said
 
 
 def _receipt_facts(receipt: VerifiedReceipt) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from server.core.policies import TrustPolicy
 from server.core.proofs import format_entry, parse_proof, verify_proof
 from server.core.receipts import VerifiedReceipt, verify_evidence, verify_receipt
 from server.errors import ParseError, VerificationError
-from server.outside.mail import recheck_mail
 from server.usecases.verification_report import Report
 
 _RECEIPT = re.compile(r"later/([0-9]{2})-(supplement|withdrawal)\.jws")
@@ -139,6 +138,8 @@ def _verify_mails(report: Report, later: Later) -> None:
     if not later.mails:
         report.not_present("mail", "no mail with a signature of Meta's is among what was added")
         return
+    from server.outside.mail import recheck_mail  # noqa: PLC0415 (what it needs is slow to load, and rarely needed)
+
     with report.check("mail") as saying:
         for mail in later.mails:
             if sha256(mail.key_record).hex() != mail.dkim["key_sha256"]:

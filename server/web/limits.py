@@ -11,25 +11,29 @@ from functools import lru_cache
 from flask import request
 from flask_limiter import Limiter
 
-COSTLY = {"receipts.record", "verifications.verify"}
+COSTLY = ("receipts.record", "verifications.verify")
+TILES = ("log.tile", "log.entries")  # immutable and small: an auditor reads all of them, one after another
 _DAY_S = 86_400
 _STORAGE_TIMEOUT_S = 1  # a shared storage that hangs must not hang the register with it
 
 
-def create_limiter(*, storage_url: str, record_rate: str, read_rate: str, shared_secret: bytes) -> Limiter:
+def create_limiter(
+    *, storage_url: str, record_rate: str, read_rate: str, tile_rate: str, shared_secret: bytes
+) -> Limiter:
     """Return the limiter; it falls back to this process's memory when the shared storage does not answer.
 
     Networks are hashed with ``shared_secret`` where processes share the storage, which must have the same one to count
     together; where none is shared, with a secret that ends with this process.
     """
     shared = not storage_url.startswith("memory://")
+    rates = dict.fromkeys(COSTLY, record_rate) | dict.fromkeys(TILES, tile_rate)
     return Limiter(
         _network_key(shared_secret if shared else secrets.token_bytes(32)),
         storage_uri=storage_url,
         storage_options={"socket_timeout": _STORAGE_TIMEOUT_S} if shared else {},
         strategy="fixed-window",
         # One limit a route, chosen here: a decorator on top of defaults would have each request looked up twice.
-        default_limits=[lambda: record_rate if request.endpoint in COSTLY else read_rate],
+        default_limits=[lambda: rates.get(request.endpoint or "", read_rate)],
         headers_enabled=True,
         in_memory_fallback_enabled=shared,
     )

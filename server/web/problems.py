@@ -27,18 +27,19 @@ _STATUS_OF_CLASS: list[tuple[type[ObjectionError], int]] = [
     (errors.Unavailable, 503),
     (errors.LogInconsistent, 503),
 ]
-_STATUS_OF_CODE = {"media_type_refused": 415, "receipt_too_large": 413}
+_STATUS_OF_CODE = {"tile_not_found": 404, "media_type_refused": 415, "receipt_too_large": 413}
 _CODE_OF_STATUS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 _RETRY_AFTER_S = 5
 
 # Code → what it means. Shown as the title, and at /errors.
 TITLES = {
-    "already_withdrawn": "The objection was withdrawn before, by another receipt",
     "algorithm_refused": "Another signature algorithm than ES256",
+    "already_withdrawn": "The objection was withdrawn before, by another receipt",
     "bad_request": "Not a request this register understands",
     "base64url_malformed": "Not canonical base64url",
     "blob_missing": "The sealed evidence is gone",
     "body_too_large": "The request is too large",
+    "checkpoint_not_anchored": "No checkpoint was anchored yet",
     "database_unavailable": "The register's database does not answer",
     "digest_reused": "A self-asserted digest stands in another record",
     "dpop_refused": "The proof of possession does not hold",
@@ -72,16 +73,18 @@ TITLES = {
     "private_key_present": "The receipt carries a private key",
     "rate_limited": "Too many requests; wait a little",
     "receipt_from_future": "The receipt is dated in the future",
-    "receipt_kind_refused": "This register does not take that kind of receipt yet",
+    "receipt_kind_refused": "Another kind of receipt than expected",
     "receipt_stale": "The receipt was signed too long ago",
     "receipt_too_large": "The receipt is over 16 KiB",
     "record_erased": "Its holder had the record erased",
     "record_not_found": "There is no such record",
     "signature_invalid": "The signature does not hold",
     "storage_unavailable": "The register cannot store evidence now",
-    "too_many_supplements": "An objection takes no more supplements than that",
+    "tile_not_found": "The log has no such tile",
     "token_refused": "The token does not hold",
+    "too_many_supplements": "An objection takes no more supplements than that",
     "type_refused": "Another type of token than expected",
+    "verifier_missing": "This register was set up without its verifier page",
 }
 
 

@@ -1,4 +1,4 @@
-"""What anyone may read: keys, type metadata, checkpoint, health, the API's description."""
+"""What anyone may read besides the log: keys, type metadata, health, the API's description."""
 
 from flask import Blueprint, Response
 
@@ -32,18 +32,10 @@ def create_blueprint(register: Register) -> Blueprint:
     def type_metadata() -> Response:
         return _json(_type_metadata(policy.issuer), max_age_s=60 * _MINUTES)
 
-    @blueprint.get("/checkpoint")
-    def checkpoint() -> Response:
-        with register.database.reading() as connection:
-            head = log.read_head(connection)
-        if head is None:
-            raise Unavailable("log_unavailable", "the log has no checkpoint yet")
-        return _cached(Response(head.checkpoint, mimetype="text/plain"), max_age_s=5)
-
     @blueprint.get("/v1/status-lists/<int:list_number>")
     def status_list(list_number: int) -> Response:
-        response = Response(publish_status(register, list_number), mimetype="application/statuslist+jwt")
-        return _cached(response, max_age_s=_MINUTES)
+        status_list, _ = publish_status(register, list_number)
+        return _cached(Response(status_list, mimetype="application/statuslist+jwt"), max_age_s=_MINUTES)
 
     @blueprint.get("/healthz")
     def alive() -> Response:

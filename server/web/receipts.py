@@ -4,17 +4,19 @@ from http import HTTPStatus
 
 from flask import Blueprint, Response, current_app, request
 
+from server.bundles.asice import MIME_TYPE
+from server.bundles.words import LANGUAGES
 from server.core.encoding import format_json, parse_base64url
 from server.core.envelopes import SHARE_SIZE
 from server.errors import NotFound, ParseError, Unauthorised
 from server.usecases.answer_holder import Answer
-from server.usecases.build_bundle import build_bundle
+from server.usecases.build_bundle import build_certificate, build_container
 from server.usecases.read_record import HolderRequest, read_record
 from server.usecases.register import Register
 from server.usecases.submit_receipt import submit_receipt
 from server.web.multipart import read_submission
 
-BUNDLE_TYPE = "application/vnd.etsi.asic-e+zip"
+CERTIFICATE_TYPE = "application/pdf"
 
 
 def create_blueprint(register: Register) -> Blueprint:
@@ -36,8 +38,15 @@ def create_blueprint(register: Register) -> Blueprint:
     @blueprint.get("/<receipt_sha256>/bundle")
     def bundle(receipt_sha256: str) -> Response:
         held = read_record(register, _parse_id(receipt_sha256), _holder_request())
-        response = Response(build_bundle(register, held), mimetype=BUNDLE_TYPE)
-        response.headers["Content-Disposition"] = f'attachment; filename="{receipt_sha256[:8]}.asice"'
+        if request.accept_mimetypes.best_match([MIME_TYPE, CERTIFICATE_TYPE], MIME_TYPE) == CERTIFICATE_TYPE:
+            language = request.accept_languages.best_match(LANGUAGES, LANGUAGES[0])
+            response = Response(build_certificate(register, held, language=language), mimetype=CERTIFICATE_TYPE)
+            ending = "pdf"
+        else:
+            response = Response(build_container(register, held), mimetype=MIME_TYPE)
+            ending = "asice"
+        response.headers["Content-Disposition"] = f'attachment; filename="{receipt_sha256[:8]}.{ending}"'
+        response.headers["Vary"] = "Accept, Accept-Language"
         response.headers["Cache-Control"] = "no-store"
         return response
 

@@ -272,3 +272,11 @@ def test_a_log_that_forked_is_no_growth() -> None:
     assert not _consistent(9, old_root, 12, tree.root(), tree.consistency_path(9))
     with pytest.raises(LogInconsistent):
         tree.consistency_path(13)
+
+
+def test_a_path_of_another_length_than_the_sizes_need_is_refused() -> None:
+    path = _grown(3).tree().consistency_path(2)
+    old_root, root = naive_merkle.root(LEAVES[:2]), naive_merkle.root(LEAVES[:3])
+    assert _consistent(2, old_root, 3, root, path)
+    assert not _consistent(2, old_root, 12, root, path)
+    assert not _consistent(2, old_root, 2, root, path)

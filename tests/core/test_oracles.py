@@ -18,6 +18,7 @@ from sd_jwt.verifier import SDJWTVerifier
 
 from server.core.jws import format_public_jwk
 from server.core.notes import Checkpoint, format_checkpoint, parse_base64, sign_note
+from server.core.presentations import sign_presentation
 from tests.core.test_tokens import DISCLOSURES, HOLDER, KEY, SELF_ASSERTED, SLOTS, _token
 from tests.fixtures.make_vectors import FOLDER
 
@@ -97,3 +98,34 @@ def test_openssl_verifies_a_checkpoint(tmp_path: Path) -> None:
     for content, verified in ((f"{text}\n", True), (f"{text}\n".replace("7", "8"), False), (text, False)):
         signed.write_text(content)
         assert (subprocess.run(command, capture_output=True, check=False).returncode == 0) is verified
+
+
+def _read_presentation(
+    presentation: str, audience: str = "https://asker.example", nonce: str = "n-1"
+) -> dict[str, Any]:
+    issuer = JWK(**_issuer_key())
+    verifier = SDJWTVerifier(presentation, lambda _issuer, _header: issuer, audience, nonce)
+    claims: dict[str, Any] = verifier.get_verified_payload()
+    return claims
+
+
+def _presentation(**changes: Any) -> str:
+    asked = {"key": HOLDER.key, "audience": "https://asker.example", "nonce": "n-1", "now": 1_795_392_000}
+    return sign_presentation(f"{_token()}{DISCLOSURES['person']}~", **(asked | changes))
+
+
+def test_sd_jwt_verifies_who_presents() -> None:
+    assert _read_presentation(_presentation())["self_asserted"]["account"] == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"audience": "https://other.example"}, "audience"),
+        ({"nonce": "n-2"}, "nonce"),
+        ({"key": KEY}, "Verification failed"),
+    ],
+)
+def test_sd_jwt_refuses_presentations_to_others(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises((ValueError, InvalidJWSSignature), match=f"(?i){message}"):
+        _read_presentation(_presentation(**changes))

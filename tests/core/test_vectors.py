@@ -11,6 +11,7 @@ from server.core.encoding import format_base64url, format_json, parse_base64url,
 from server.core.log_policies import format_log_policy, quorum_met, verify_witnesses
 from server.core.notes import Checkpoint, format_checkpoint, verify_checkpoint
 from server.core.policies import TrustPolicy, format_trust_policy, parse_trust_policy
+from server.core.presentations import Challenge, verify_presentation
 from server.core.proofs import format_entry, format_proof, parse_proof, verify_proof
 from server.core.receipts import verify_freshness, verify_receipt
 from server.core.tokens import verify_token
@@ -50,9 +51,15 @@ def _check_proof(vector: Vector) -> Checkpoint:
     return checkpoint
 
 
+def _check_presentation(vector: Vector) -> None:
+    challenge = Challenge(vector["audience"], vector["nonce"], vector["now"])
+    verify_presentation(vector["presentation"], _policy(vector), challenge)
+
+
 CHECKS: dict[str, Callable[[Vector], object]] = {
     "receipts": _check_receipt,
     "tokens": _check_token,
+    "presentations": _check_presentation,
     "proofs": _check_proof,
 }
 PATHS = sorted(FOLDER.glob("*/*.json"))
@@ -86,6 +93,10 @@ def test_valid_ones_encode_to_the_same_bytes(path: Path) -> None:
     vector = json.loads(path.read_bytes())
     if "receipt" in vector:
         _assert_canonical_jws(vector["receipt"])
+    elif "presentation" in vector:
+        token, _, binding = vector["presentation"].rpartition("~")
+        _assert_canonical_jws(binding)
+        _assert_canonical_jws(token.partition("~")[0])
     elif "token" in vector:
         _assert_canonical_jws(vector["token"].partition("~")[0])
         policy = _policy(vector)

@@ -127,6 +127,28 @@ def test_nobody_there() -> None:
     assert caught.value.code == "timestamp_unavailable"
 
 
+def test_an_answer_cut_short_is_none() -> None:
+    """As when the connection breaks: what came so far is not what the authority said."""
+    import socket
+    import threading
+
+    def cut_short(listening: socket.socket) -> None:
+        client, _ = listening.accept()
+        with client:
+            client.recv(65536)
+            client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=cut_short, args=[listening])
+        thread.start()
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        with pytest.raises(ObjectionError) as caught:
+            request_timestamp(url, DATA, trusted=TestAuthority().trusted, timeout_s=5)
+        thread.join()
+    assert caught.value.code == "timestamp_unavailable"
+    assert "in full" in str(caught.value)
+
+
 def test_slow_ones_are_waited_for_so_long_and_no_longer() -> None:
     started = time.monotonic()
     assert ask(TestAuthority(delay_s=1.5), timeout_s=0.3) == "timestamp_unavailable"

@@ -12,6 +12,7 @@ from server.core.merkle import TileTree
 from server.core.notes import Checkpoint, format_checkpoint, sign_note
 from server.errors import LogInconsistent
 from server.store import log
+from server.usecases.anchor_checkpoint import Anchoring
 from server.usecases.check_log import LogCheck, check_log
 from server.usecases.register import Storage
 from tests.fixtures.sealed import append_many
@@ -26,7 +27,10 @@ def seeded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data of a register with a log of some size."""
     folder = tmp_path_factory.mktemp("seeded")
     with running(make_settings(folder)) as app:
-        append_many(register_of(app), SIZE)
+        register = register_of(app)
+        append_many(register, SIZE - 44)
+        assert Anchoring(register.database, register.keyring, clock=register.clock).run_once() is not None
+        append_many(register, 44)
     return folder
 
 
@@ -58,6 +62,14 @@ def swap_entries(connection: Connection, _: Storage) -> None:
         connection.execute(text('UPDATE log_entries SET "index" = :new WHERE "index" = :old'), {"old": old, "new": new})
 
 
+def anchor_of_another_log(connection: Connection, storage: Storage) -> None:
+    """An anchored checkpoint that the log's key signed, over another tree."""
+    keyring = storage.keyring
+    text_ = format_checkpoint(Checkpoint(keyring.log_name, SIZE - 44, bytes(32)))
+    note = sign_note(text_, keyring.log_name, keyring.log_key)
+    connection.execute(text("UPDATE anchored_checkpoints SET note = :note"), {"note": note})
+
+
 DAMAGES: dict[str, tuple[Damage, str]] = {
     "entry deleted": (sql('DELETE FROM log_entries WHERE "index" = 7'), "entry 7 is missing"),
     "first entry deleted": (sql('DELETE FROM log_entries WHERE "index" = 0'), "entry 0 is missing"),
@@ -69,6 +81,15 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "entry too much": (sql(f'INSERT INTO log_entries ("index", entry) VALUES ({SIZE}, :e)', e=b"{}"), "tile 0/1"),
     "entries swapped": (swap_entries, "tile 0/0 is not what the entries give"),
+    "anchor over another tree": (anchor_of_another_log, f"the anchored checkpoint of {SIZE - 44} entries has another"),
+    "anchor altered": (
+        sql("UPDATE anchored_checkpoints SET note = replace(note, :old, :new)", old=f"\n{SIZE - 44}\n", new="\n9\n"),
+        f"the anchored checkpoint of {SIZE - 44} entries does not hold",
+    ),
+    "anchor beyond the log": (
+        sql(f"UPDATE anchored_checkpoints SET size = {SIZE + 1}"),
+        f"the anchored checkpoint of {SIZE + 1} entries is of no log here",
+    ),
     "tile altered": (
         sql("UPDATE log_tiles SET hashes = :hashes WHERE level = 0 AND number = 0", hashes=bytes(8192)),
         "tile 0/0 is not what the entries give",

@@ -306,7 +306,8 @@ def test_no_byte_of_an_erased_record_stays_in_the_files(tmp_path: Path, holder: 
         with register.database.reading() as connection:
             row = connection.execute(
                 text(
-                    "SELECT salt, wrapped_share, blob, receipt_sha256, holder_jti FROM records WHERE receipt_sha256 = :r"
+                    "SELECT salt, wrapped_share, blob, receipt_sha256, holder_jti "
+                    "FROM records WHERE receipt_sha256 = :r"
                 ),
                 {"r": bytes.fromhex(objection.sha256)},
             ).one()

@@ -34,7 +34,10 @@ WRITES = [
     "UPDATE log_head",
     "COMMIT",
 ]
-READS = ["SELECT log_head", "SELECT records", "SELECT slot_digests", "SELECT status_lists", "SELECT log_tiles"]
+READS = [
+    *("SELECT log_head", "SELECT records", "SELECT slot_digests", "SELECT erased_receipts", "SELECT status_lists"),
+    "SELECT log_tiles",
+]
 
 
 class DiskFull(OSError):
@@ -56,6 +59,7 @@ def name_of(statement: str) -> str:
 def failing(register: Register, target: str, when: str, make: Callable[[], Exception]) -> Iterator[list[str]]:
     """Let ``target`` fail once, ``before`` it happens or ``after``. Yields what failed."""
     failed: list[str] = []
+    in_log: list[bool] = []  # of commits, that of the log is meant, not those of what is read before
     engine = register.database.engine
 
     def fail_if(name: str) -> None:
@@ -64,16 +68,19 @@ def failing(register: Register, target: str, when: str, make: Callable[[], Excep
             raise make()
 
     def on_statement(_c: Any, _cursor: Any, statement: str, _p: Any, _x: Any, _many: bool) -> None:
+        if name_of(statement) == "UPDATE log_head":
+            in_log.append(True)
         fail_if(name_of(statement))
 
     moment = f"{when}_cursor_execute"
     commit, put_all = engine.dialect.do_commit, LocalBlobs.put_all
 
     def faulty_commit(connection: Any) -> None:
-        if when == "before":
+        if when == "before" and in_log:
             fail_if("COMMIT")
         commit(connection)
-        fail_if("COMMIT")
+        if in_log:
+            fail_if("COMMIT")
 
     def faulty_put(self: LocalBlobs, blobs: Any) -> list[str]:
         if when == "before":
@@ -144,6 +151,68 @@ def test_a_fault_in_recording(tmp_path: Path, storage_settings: dict[str, str], 
         for submission, token in tokens.values():
             assert expect_recorded(app, submission, 200) == token
         expect_consistent(register_of(app), 6)
+
+
+LATER_WRITES = {
+    "supplement": [
+        "segment put",
+        "INSERT records",
+        "INSERT log_entries",
+        "UPDATE log_tiles",
+        "UPDATE log_head",
+        "COMMIT",
+    ],
+    "withdrawal": ["INSERT statuses", "UPDATE statuses", "UPDATE log_head", "COMMIT"],
+    "erasure": [
+        *("INSERT records", "UPDATE statuses", "INSERT statuses", "DELETE erased_receipts", "INSERT erased_receipts"),
+        *("INSERT blobs_to_erase", "DELETE slot_digests", "DELETE records", "UPDATE log_head", "COMMIT"),
+        *("SELECT blobs_to_erase", "DELETE blobs_to_erase"),
+    ],
+}
+LATER_FAULTS = [
+    (kind, target, when) for kind, targets in LATER_WRITES.items() for target in targets for when in ("before", "after")
+]
+
+
+@pytest.mark.parametrize(("kind", "target", "when"), LATER_FAULTS)
+def test_a_fault_in_a_later_receipt(
+    tmp_path: Path, storage_settings: dict[str, str], kind: str, target: str, when: str
+) -> None:
+    """Whatever fails, the same receipt again is recorded once, and what was acknowledged stays so."""
+    make = operational if target not in {"segment put", "COMMIT"} else lambda: DiskFull("no space left")
+    holder = Holder()
+    objection = holder.objection({"a.txt": b"one"})
+    later = holder.later(kind, objection)
+    settings = make_settings(tmp_path, **storage_settings)
+    with running(settings) as app:
+        register = register_of(app)
+        expect_recorded(app, objection, 201)
+        with failing(register, target, when, make) as failed:
+            response = post(app, later)
+        assert failed, "the table names a statement that is not made"
+        if response.status_code == 201:  # what failed came after the acknowledged commit
+            assert json.loads(response.data)["token"] == expect_recorded(app, later, 200)
+        else:
+            assert response.status_code == 503, response.data
+            assert json.loads(response.data)["code"] in {
+                "database_unavailable",
+                "log_unavailable",
+                "storage_unavailable",
+            }
+        token = expect_recorded(app, later, 200, 201)
+        found = check_log(Storage(register.database, register.blobs, register.keyring), progress=lambda _d, _t: None)
+        assert found.problems == []
+        assert found.entries == 2
+    with running(settings) as app:
+        register = register_of(app)
+        assert expect_recorded(app, later, 200) == token
+        if kind == "erasure":
+            assert json.loads(post(app, objection).data)["code"] == "record_erased"
+            assert register.blobs.segments() == set()
+            assert footprint(register)["records"] == 1
+        else:
+            status = json.loads(post(app, objection).data)["status"]
+            assert status == ("withdrawn" if kind == "withdrawal" else "stands")
 
 
 def test_the_table_above_names_every_statement(tmp_path: Path, storage_settings: dict[str, str]) -> None:

@@ -282,9 +282,9 @@ CASES: list[tuple[str, Callable[[], Sent], int, str]] = [
     ("one digest thrice", lambda: objection(self_asserted=slots([new_share()] * 3)), 422, "field_invalid"),
     ("stale", lambda: objection(iat=int(time.time()) - 31 * DAY_S), 422, "receipt_stale"),
     ("from the future", lambda: objection(iat=int(time.time()) + 400), 422, "receipt_from_future"),
-    ("supplement", lambda: later_kind("supplement"), 422, "receipt_kind_refused"),
-    ("withdrawal", lambda: later_kind("withdrawal"), 422, "receipt_kind_refused"),
-    ("erasure", lambda: later_kind("erasure"), 422, "receipt_kind_refused"),
+    ("supplement of nothing recorded", lambda: later_kind("supplement"), 404, "record_not_found"),
+    ("withdrawal of nothing recorded", lambda: later_kind("withdrawal"), 404, "record_not_found"),
+    ("erasure of nothing recorded", lambda: later_kind("erasure"), 404, "record_not_found"),
     ("practice notice", practice_url, 422, "practice_refused"),
     # The evidence
     ("evidence missing", lambda: changed_evidence(lambda e: {"a.txt": e["a.txt"]}), 422, "evidence_missing"),

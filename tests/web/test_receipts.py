@@ -92,9 +92,9 @@ def test_the_bundle_passes_the_offline_verifier(mine: Recorded) -> None:
     assert response.status_code == 200
     assert response.content_type == "application/vnd.etsi.asic-e+zip"
     assert response.headers["Cache-Control"] == "no-store"
-    report = verify_file(response.data, policy=None)
+    report = verify_file(response.data, policy=None, now=int(time.time()))
     assert report.valid, report.checks
-    report = verify_file(response.data, policy=register_of(mine.app).keyring.policy)
+    report = verify_file(response.data, policy=register_of(mine.app).keyring.policy, now=int(time.time()))
     assert report.valid, report.checks
     assert report.facts["receipt_sha256"] == mine.submission.sha256
     with zipfile.ZipFile(io.BytesIO(response.data)) as files:
@@ -116,7 +116,7 @@ def test_an_anchored_record_says_so_and_its_proof_leads_there(tmp_path: Path) ->
         assert answer["proof"].endswith(f"\n\n{anchored.note}")
         assert answer["token"] == recorded.answer["token"]
         bundle = replace(recorded, path=f"{recorded.path}/bundle").get()
-        report = verify_file(bundle.data, policy=register.keyring.policy)
+        report = verify_file(bundle.data, policy=register.keyring.policy, now=int(time.time()))
         assert report.valid, report.checks
         assert report.facts["log_size"] == 1
 

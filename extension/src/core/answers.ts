@@ -73,7 +73,7 @@ function mailsSignedBy({ evidence }: TokenClaims | AcknowledgementClaims): Recor
 }
 
 async function claimsOf(token: string, receipt: VerifiedReceipt, policy: TrustPolicy) {
-  if (receipt.payload.kind !== 'objection') return verifyAcknowledgement(token, receipt, policy);
+  if (receipt.payload.kind !== 'objection') return (await verifyAcknowledgement(token, receipt, policy)).claims;
   const verified = await verifyToken(token, policy);
   verifyTokenOfReceipt(verified, receipt);
   return verified.claims;

@@ -1,8 +1,8 @@
 /** Whom a verifier trusts: the issuer's token keys, the log with its witnesses, and authorities for time. */
 import type { Policy } from './contract.gen';
-import { type Bytes, type Json, parseBase64 } from './encoding';
+import { type Bytes, type Json, type JsonObject, parseBase64 } from './encoding';
 import { ObjectionError } from './errors';
-import { parsePublicJwk, thumbprint } from './jws';
+import { parseJws, parsePublicJwk, thumbprint, verifyJws } from './jws';
 import { type LogPolicy, parseLogPolicy } from './log-policies';
 import { verifyFields } from './schema';
 
@@ -44,4 +44,23 @@ export async function parseTrustPolicy(value: Json): Promise<TrustPolicy> {
     throw new ObjectionError('policy_malformed', 'two time authorities have one name');
   }
   return { issuer: policy.issuer, issuerKeys, log: await parseLogPolicy(policy.log), timeAuthorities };
+}
+
+/**
+ * Returns claims and key id of a statement (compact JWS of type `typ`) once a key of `policy`'s issuer signed it. Whether
+ * the claims have the form of their type is for the caller to check. The certificate in `x5c` is for readers who know no
+ * policy; it is not judged here. Throws the codes of JWS, `token_issuer_unknown`, `signature_invalid`.
+ */
+export async function verifyIssued(
+  text: string,
+  policy: TrustPolicy,
+  typ: string,
+): Promise<{ claims: JsonObject; kid: string }> {
+  const jws = parseJws(text, typ, ['kid', 'x5c']);
+  const { kid } = jws.header;
+  const issuer = typeof kid === 'string' ? policy.issuerKeys.get(kid) : undefined;
+  if (typeof kid !== 'string' || !issuer) {
+    throw new ObjectionError('token_issuer_unknown', 'signed with a key that the policy does not trust');
+  }
+  return { claims: await verifyJws(jws, issuer.key), kid };
 }

@@ -15,6 +15,8 @@ type Contract = {
   SubmissionAnswer: contract.SubmissionAnswer;
   AcknowledgementClaims: contract.AcknowledgementClaims;
   TokenClaims: contract.TokenClaims;
+  AcknowledgementClaims: contract.AcknowledgementClaims;
+  StatusListClaims: contract.StatusListClaims;
   Policy: contract.Policy;
   Problem: contract.Problem;
 };
@@ -48,7 +50,7 @@ const KNOWN = new Set(
     'properties required additionalProperties description title'
   ).split(' '),
 );
-const schemas = components.schemas as Record<string, Schema>;
+const schemas = components.schemas as unknown as Record<string, Schema>;
 
 export interface FieldProblem {
   field: string;

@@ -8,8 +8,8 @@
 import type { SelfAsserted, TokenClaims } from './contract.gen';
 import { formatBase64url, formatJson, type Json, parseBase64url, parseJsonValue, sha256, utf8 } from './encoding';
 import { ObjectionError } from './errors';
-import { parseJws, parsePublicJwk, verifyJws } from './jws';
-import type { TrustPolicy } from './policies';
+import { parsePublicJwk } from './jws';
+import { type TrustPolicy, verifyIssued } from './policies';
 import { refuseRepeatedDigests, type VerifiedReceipt } from './receipts';
 import { FieldError, verifyFields } from './schema';
 
@@ -31,19 +31,14 @@ export interface VerifiedToken {
 
 /**
  * Returns the claims once an issuer key of `policy` is seen to have signed them, and each disclosure fits its slot.
- * Throws the codes of docs/formats.md. The certificate in `x5c` is for readers who know no policy; it is not judged here.
+ * Throws the codes of docs/formats.md.
  */
 export async function verifyToken(text: string, policy: TrustPolicy): Promise<VerifiedToken> {
   if (text.length > MAX_TOKEN_CHARACTERS) throw new ObjectionError('jws_malformed', 'the token is too long');
   const [signed = '', ...disclosures] = text.split('~');
   if (disclosures.pop() !== '') throw new ObjectionError('jws_malformed', 'a token without key binding ends in ~');
-  const jws = parseJws(signed, TOKEN_TYPE, ['kid', 'x5c']);
-  const { kid } = jws.header;
-  const issuer = typeof kid === 'string' ? policy.issuerKeys.get(kid) : undefined;
-  if (typeof kid !== 'string' || !issuer) {
-    throw new ObjectionError('token_issuer_unknown', 'signed with a key that the policy does not trust');
-  }
-  const claims = verifyFields('TokenClaims', await verifyJws(jws, issuer.key));
+  const issued = await verifyIssued(signed, policy, TOKEN_TYPE);
+  const claims = verifyFields('TokenClaims', issued.claims);
   if (claims.iss !== policy.issuer) {
     throw new ObjectionError('token_issuer_unknown', "issued under another name than the policy's");
   }
@@ -52,7 +47,7 @@ export async function verifyToken(text: string, policy: TrustPolicy): Promise<Ve
   }
   refuseRepeatedDigests(claims.self_asserted);
   await parsePublicJwk({ ...claims.cnf.jwk });
-  return { claims, disclosed: await openSlots(claims.self_asserted, disclosures), kid };
+  return { claims, disclosed: await openSlots(claims.self_asserted, disclosures), kid: issued.kid };
 }
 
 /** Throws `token_receipt_mismatch` unless the token says what the receipt says, and no more. */

@@ -4,6 +4,7 @@ import type { Json } from '../../src/core/encoding';
 import { ObjectionError } from '../../src/core/errors';
 import { quorumMet, verifyWitnesses } from '../../src/core/log-policies';
 import { parseTrustPolicy } from '../../src/core/policies';
+import { verifyPresentation } from '../../src/core/presentations';
 import { parseProof, verifyProof } from '../../src/core/proofs';
 import { verifyFreshness, verifyReceipt } from '../../src/core/receipts';
 import { verifyToken } from '../../src/core/tokens';
@@ -21,6 +22,12 @@ interface Vector {
 const checks: Record<string, (vector: Vector) => Promise<unknown>> = {
   receipts: async ({ receipt, now }) => verifyFreshness(await verifyReceipt(String(receipt)), Number(now), MAX_AGE_S),
   tokens: async ({ token, policy }) => verifyToken(String(token), await parseTrustPolicy(policy as Json)),
+  presentations: async ({ presentation, policy, audience, nonce, now }) =>
+    verifyPresentation(String(presentation), await parseTrustPolicy(policy as Json), {
+      audience: String(audience),
+      nonce: String(nonce),
+      nowS: Number(now),
+    }),
   proofs: async ({ proof, policy, receipt_sha256, kind, received_at, cosigned, quorum_met }) => {
     const { log } = await parseTrustPolicy(policy as Json);
     await verifyProof(

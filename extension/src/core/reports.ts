@@ -1,0 +1,165 @@
+/** What a verifier found: numbered checks, facts, and a verdict. Words for people are made of it elsewhere, per language. */
+
+import type { DkimFinding } from './contract.gen';
+import { ObjectionError } from './errors';
+import type { Slot } from './tokens';
+
+/** In the order of the report. */
+export const CHECK_IDS = [
+  'container',
+  'files',
+  'container-time',
+  'document',
+  'policy',
+  'pinned',
+  'receipt',
+  'evidence',
+  'token',
+  'disclosures',
+  'token-receipt',
+  'log',
+  'witnesses',
+  'anchor',
+  'later',
+  'mail',
+  'status',
+  'holder',
+] as const;
+export type CheckId = (typeof CHECK_IDS)[number];
+export type Outcome = 'passed' | 'failed' | 'not-present';
+export type Verdict = 'valid' | 'invalid' | 'withdrawn' | 'erased';
+
+/** A value in a sentence; times are seconds since 1970, durations seconds. */
+export type SayingValue = string | number | { time: number } | { duration: number } | { list: Saying[] };
+
+/** A sentence to be: the key of its words in each language, and what stands in the gaps. */
+export interface Saying {
+  key: string;
+  values: Record<string, SayingValue>;
+}
+
+/** One line of the report. `code` is there when it failed; `detail` is for people who read logs. */
+export interface Check {
+  id: CheckId;
+  outcome: Outcome;
+  says: Saying;
+  code?: string;
+  detail?: string;
+}
+
+/** What the proof says, as far as it holds; to be shown with the verdict beside it. */
+export interface Facts {
+  receipt_sha256?: string;
+  holder_key?: string;
+  platform?: string;
+  right?: string;
+  data_categories?: string[];
+  notice_channel?: string;
+  objected_at?: number;
+  received_at?: number;
+  issuer?: string;
+  log_origin?: string;
+  log_index?: number;
+  log_size?: number;
+  state?: 'recorded' | 'anchored';
+  witnesses?: { name: string; at: number }[];
+  anchors?: { authority: string; at: number; trusted: boolean }[];
+  anchored_at?: number;
+  later?: { kind: string; signed_at: number; received_at: number }[];
+  mails?: (DkimFinding & { name: string })[];
+  status?: 'stands' | 'withdrawn' | 'erased';
+  status_at?: number;
+  keys_from?: 'policy' | 'bundle';
+  disclosed?: Partial<Record<Slot, string>>;
+}
+
+const NOT_CHECKED = 'not_checked';
+const STATUS_CODES: Record<string, Verdict> = { objection_withdrawn: 'withdrawn', objection_erased: 'erased' };
+
+export function say(key: string, values: Saying['values'] = {}): Saying {
+  return { key, values };
+}
+
+/** A check whose subject turned out not to be there. */
+export interface Absent {
+  absent: Saying;
+}
+
+export function absent(says: Saying): Absent {
+  return { absent: says };
+}
+
+/** Collects the checks as they run. A failed one stops no other that can still run. */
+export class Report {
+  private readonly found: Check[] = [];
+  readonly facts: Facts = {};
+  /** Where the register's newest word on the status can be had. */
+  statusUri: string | undefined;
+
+  constructor(private readonly onCheck: (id: CheckId) => Promise<void> = async () => {}) {}
+
+  /** In the order of the report, whatever order they ran in. */
+  get checks(): Check[] {
+    return [...this.found].sort((one, other) => CHECK_IDS.indexOf(one.id) - CHECK_IDS.indexOf(other.id));
+  }
+
+  /**
+   * Adds a check that passes with what `work` says, is not present where that is `absent`, or fails with the code it
+   * throws.
+   */
+  async check(id: CheckId, work: () => Promise<Saying | Absent>): Promise<void> {
+    await this.onCheck(id);
+    try {
+      const said = await work();
+      if ('absent' in said) this.notPresent(id, said.absent);
+      else this.found.push({ id, outcome: 'passed', says: said });
+    } catch (error) {
+      // Anything else than our own errors is a defect here, or in the browser. It must not pass for an answer.
+      const { code, message } = error instanceof ObjectionError ? error : { code: 'internal', message: String(error) };
+      this.found.push({ id, outcome: 'failed', code, detail: message, says: say(`code_${code}`) });
+    }
+  }
+
+  notPresent(id: CheckId, says: Saying): void {
+    this.found.push({ id, outcome: 'not-present', says });
+  }
+
+  /** Fails what cannot be checked because an earlier check failed. */
+  unchecked(...ids: CheckId[]): void {
+    for (const id of ids) {
+      this.found.push({ id, outcome: 'failed', code: NOT_CHECKED, says: say(`code_${NOT_CHECKED}`) });
+    }
+  }
+
+  passed(id: CheckId): boolean {
+    return this.found.some((check) => check.id === id && check.outcome === 'passed');
+  }
+
+  get verdict(): Verdict {
+    const failed = this.found.filter(({ outcome }) => outcome === 'failed');
+    const verdicts = failed.map(({ code = '' }) => STATUS_CODES[code]);
+    if (this.found.length === 0 || verdicts.includes(undefined)) return 'invalid';
+    return verdicts[0] ?? 'valid';
+  }
+
+  /** What the proof shows; nothing when it is not valid. */
+  get shows(): string[] {
+    if (this.verdict === 'invalid') return [];
+    const shown = this.passed('receipt') ? ['objection', 'logged'] : ['token_alone'];
+    if (this.passed('anchor')) shown.push('anchored');
+    if (this.passed('witnesses')) shown.push('witnessed');
+    if (this.passed('mail')) shown.push('mail');
+    if (this.passed('disclosures')) shown.push('disclosed');
+    return shown;
+  }
+
+  /** What no reader should take from it. */
+  get doesNotShow(): string[] {
+    const names = ['meta_received', 'identity'];
+    if (!this.passed('anchor')) names.push('time');
+    names.push('today');
+    names.push(this.passed('receipt') ? 'readme' : 'token_alone');
+    if (this.facts.keys_from === 'bundle') names.push('keys');
+    return names;
+  }
+}

@@ -1,0 +1,424 @@
+/**
+ * Checks a proof as a sceptic would: here, without the register, saying what was seen and what was not there.
+ * The same checks as the register's own verifier (server/usecases/verify_bundle.py), in the same order, with the same codes.
+ */
+import { ASIC_MANIFEST, TIMESTAMP, unpackContainer, verifyContainer } from './asice';
+import { readDocument, type SignedDocument } from './documents';
+import { type Bytes, formatJson, type Json, parseJson, parseUtf8, sameBytes, utf8 } from './encoding';
+import { ObjectionError } from './errors';
+import { thumbprint } from './jws';
+import { quorumMet, verifyWitnesses } from './log-policies';
+import { fileNamed, filesUnder, type Manifest, verifyManifest } from './manifest';
+import { parseTrustPolicy, type TrustPolicy } from './policies';
+import { parseProof, verifyProof } from './proofs';
+import { type VerifiedReceipt, verifyEvidence, verifyReceipt } from './receipts';
+import { absent, type CheckId, type Facts, Report, type Saying, say } from './reports';
+import { checkLater, checkStatus, nothingLater } from './standing';
+import { embeddedChain, type Timestamp, verifyTimestamp } from './timestamps';
+import { type VerifiedToken, verifyToken, verifyTokenOfReceipt } from './tokens';
+
+const CLOCK_SKEW_S = 300;
+const [ZIP, PDF] = [utf8('PK\u0003\u0004'), utf8('%PDF-')];
+const TOKEN = /^\s*(ey[A-Za-z0-9_-]*\.[A-Za-z0-9_.~-]+)\s*$/;
+const MAX_TOKEN_BYTES = 131_072;
+const MAX_NAME = 200;
+const ANCHORS = 'anchors/';
+
+/** A policy that the reader chose to trust. `source`: who gave it, for the words. */
+export interface PinnedPolicy {
+  policy: TrustPolicy;
+  /** The document as it was given, to compare with the bundle's own. */
+  document: Json;
+  source: 'register' | 'file';
+}
+
+export interface Verifying {
+  pinned: PinnedPolicy | undefined;
+  /** The reader's clock: only for how long ago something was. */
+  nowS: number;
+  /** A status list newer than the one in the bundle. */
+  status?: Bytes | undefined;
+  onCheck?: (id: CheckId) => Promise<void>;
+}
+
+/** The form of a proof. Files by name; what is not there is a failed check, not an error. */
+interface Parts {
+  files: Map<string, Bytes>;
+  manifest: Manifest | undefined;
+}
+
+/** Reads a policy for pinning. Throws the codes of JSON, `field_invalid`, `policy_malformed`, `key_refused`. */
+export async function parsePinnedPolicy(raw: Bytes, source: PinnedPolicy['source']): Promise<PinnedPolicy> {
+  const document = parseJson(raw);
+  return { policy: await parseTrustPolicy(document), document, source };
+}
+
+/**
+ * Checks a bundle (ASiC-E or PDF) or a token; which of them it is shows in its first bytes. Throws `file_unrecognised`
+ * for what is neither; whatever else is wrong is a failed check of the report.
+ */
+export async function verifyProofFile(raw: Bytes, how: Verifying): Promise<Report> {
+  const report = new Report(how.onCheck);
+  if (startsWith(raw, ZIP)) {
+    await verifyBundle(report, () => readContainer(report, raw), 'container-time', how);
+  } else if (startsWith(raw, PDF)) {
+    await verifyBundle(report, () => readPdf(report, raw), 'document', how);
+  } else {
+    const text = raw.length > MAX_TOKEN_BYTES ? '' : latin1(raw);
+    const token = TOKEN.exec(text)?.[1];
+    if (!token) throw new ObjectionError('file_unrecognised', 'neither a proof (PDF or .asice) nor a token');
+    await verifyTokenAlone(report, token, how);
+  }
+  return report;
+}
+
+type Opened = Parts & { document?: SignedDocument };
+
+async function readContainer(report: Report, raw: Bytes): Promise<Opened | undefined> {
+  let files: Map<string, Bytes> | undefined;
+  await report.check('container', async () => {
+    files = await unpackContainer(raw);
+    return say('container_zip');
+  });
+  if (!files) return undefined;
+  const manifest = await checkFiles(report, files, verifyContainer);
+  await checkContainerTime(report, files);
+  return { files, manifest };
+}
+
+async function readPdf(report: Report, raw: Bytes): Promise<Opened | undefined> {
+  let document: SignedDocument | undefined;
+  await report.check('container', async () => {
+    document = await readDocument(raw);
+    return say('container_pdf');
+  });
+  if (!document) return undefined;
+  const manifest = await checkFiles(report, document.files, verifyManifest);
+  return { files: document.files, manifest, document };
+}
+
+async function checkFiles(
+  report: Report,
+  files: Map<string, Bytes>,
+  verify: (files: Map<string, Bytes>) => Promise<Manifest>,
+): Promise<Manifest | undefined> {
+  let manifest: Manifest | undefined;
+  await report.check('files', async () => {
+    manifest = await verify(files);
+    return say('files', { count: manifest.files.length });
+  });
+  return manifest;
+}
+
+async function checkContainerTime(report: Report, files: Map<string, Bytes>): Promise<void> {
+  await report.check('container-time', async () => {
+    const token = fileNamed(files, TIMESTAMP);
+    const { atS, authority } = await verifyTimestamp(
+      token,
+      fileNamed(files, ASIC_MANIFEST),
+      await embeddedChain(token),
+    );
+    return say('container_time', { time: { time: atS }, authority: authority.slice(0, MAX_NAME) });
+  });
+}
+
+async function verifyBundle(
+  report: Report,
+  open: () => Promise<Opened | undefined>,
+  form: 'container-time' | 'document',
+  { pinned, nowS, status }: Verifying,
+): Promise<void> {
+  const opened = await open();
+  if (!opened) {
+    sayUnreadable(report, form);
+    return;
+  }
+  const { files, manifest, document } = opened;
+  const policy = await choosePolicy(report, files, pinned);
+  if (document) await checkDocument(report, document, policy);
+  const receipt = await checkReceipt(report, files);
+  if (receipt) await checkEvidence(report, files, receipt, manifest);
+  else report.unchecked('evidence');
+  const token = await checkToken(report, files.get('token.sd-jwt'), policy);
+  report.notPresent('holder', say('holder_none'));
+  let note: string | undefined;
+  if (!receipt || !token) {
+    report.unchecked('token-receipt', 'log');
+  } else {
+    await checkTokenOfReceipt(report, token, receipt);
+    note = await checkLog(report, files, receipt, token, policy);
+  }
+  const anchors = filesUnder(files, ANCHORS);
+  await checkWitnesses(report, note, policy, anchors.size > 0);
+  await checkAnchors(report, anchors, note, policy);
+  const later = await checkLater(report, { files, manifest, receipt, policy });
+  await checkStatus(report, status ?? files.get('status.jwt'), { token, policy, later, nowS });
+}
+
+function sayUnreadable(report: Report, form: 'container-time' | 'document'): void {
+  report.unchecked('files', form, 'policy', 'receipt', 'evidence', 'token', 'disclosures', 'token-receipt');
+  report.unchecked('log', 'witnesses', 'anchor', 'status');
+  for (const id of ['pinned', 'later', 'mail'] as const) report.notPresent(id, say('unreadable'));
+  report.notPresent('holder', say('holder_none'));
+}
+
+async function checkDocument(report: Report, document: SignedDocument, policy: TrustPolicy | undefined): Promise<void> {
+  await report.check('document', async () => {
+    const keys = [...(policy?.issuerKeys.values() ?? [])];
+    if (!policy || !keys.some(({ point }) => sameBytes(point, document.signerPoint))) {
+      throw new ObjectionError('document_signature_invalid', "signed by a key that is not the register's");
+    }
+    const stamp = document.timestamp && (await byUnknown(document.timestamp, document.signature));
+    if (!stamp) return say('document', { issuer: policy.issuer });
+    const authority = stamp.authority.slice(0, MAX_NAME);
+    return say('document_stamped', { issuer: policy.issuer, time: { time: stamp.atS }, authority });
+  });
+}
+
+async function choosePolicy(
+  report: Report,
+  files: Map<string, Bytes>,
+  pinned: PinnedPolicy | undefined,
+): Promise<TrustPolicy | undefined> {
+  let own: TrustPolicy | undefined;
+  await report.check('policy', async () => {
+    const document = parseJson(fileNamed(files, 'policy.json'));
+    own = await parseTrustPolicy(document);
+    const values = { issuer: own.issuer, log: own.log.key.name };
+    if (!pinned) return say('policy', values);
+    return say(formatJson(document) === formatJson(pinned.document) ? 'policy_same' : 'policy_other', values);
+  });
+  if (pinned) {
+    await sayPinned(report, pinned);
+    return pinned.policy;
+  }
+  report.facts.keys_from = 'bundle';
+  if (own) report.notPresent('pinned', say('pinned_not', { kids: [...own.issuerKeys.keys()].sort().join(', ') }));
+  else report.notPresent('pinned', say('pinned_unreadable'));
+  return own;
+}
+
+async function sayPinned(report: Report, { policy, source }: PinnedPolicy): Promise<void> {
+  report.facts.keys_from = 'policy';
+  await report.check('pinned', async () =>
+    say(`pinned_${source}`, { issuer: policy.issuer, log: policy.log.key.name }),
+  );
+}
+
+async function checkReceipt(report: Report, files: Map<string, Bytes>): Promise<VerifiedReceipt | undefined> {
+  let receipt: VerifiedReceipt | undefined;
+  await report.check('receipt', async () => {
+    const found = await verifyReceipt(parseUtf8(fileNamed(files, 'receipt.jws'), 'jws_malformed'));
+    const { payload } = found;
+    if (payload.kind !== 'objection') {
+      throw new ObjectionError('receipt_kind_refused', `it is a receipt of kind ${payload.kind}, not an objection`);
+    }
+    receipt = found;
+    const holder = await thumbprint(found.holderJwk);
+    Object.assign(report.facts, {
+      receipt_sha256: found.sha256Hex,
+      holder_key: holder,
+      platform: payload.platform,
+      right: payload.objection.right,
+      data_categories: payload.objection.data_categories,
+      notice_channel: payload.notice.channel,
+      objected_at: payload.iat,
+    });
+    return say('receipt', { key: holder });
+  });
+  return receipt;
+}
+
+async function checkEvidence(
+  report: Report,
+  files: Map<string, Bytes>,
+  { payload }: VerifiedReceipt,
+  manifest: Manifest | undefined,
+): Promise<void> {
+  const evidence = filesUnder(files, 'evidence/');
+  await report.check('evidence', async () => {
+    const items = 'evidence' in payload ? payload.evidence : [];
+    await verifyEvidence(items, evidence);
+    const types = manifest && filesUnder(manifest.mediaTypes, 'evidence/');
+    if (types && items.some(({ name, media_type }) => types.get(name) !== media_type)) {
+      throw new ObjectionError('evidence_mismatch', 'manifest.json gives other media types than the receipt');
+    }
+    return evidence.size > 0 ? say('evidence', { count: evidence.size }) : say('evidence_none');
+  });
+}
+
+async function checkToken(
+  report: Report,
+  raw: Bytes | undefined,
+  policy: TrustPolicy | undefined,
+): Promise<VerifiedToken | undefined> {
+  let token: VerifiedToken | undefined;
+  await report.check('token', async () => {
+    if (!raw) throw new ObjectionError('bundle_file_missing', 'token.sd-jwt is not in the bundle');
+    if (!policy) throw new ObjectionError('token_issuer_unknown', "the register's policy is needed to know its signer");
+    const text = parseUtf8(raw, 'jws_malformed');
+    if (text.length !== raw.length) throw new ObjectionError('jws_malformed', 'a token is ASCII');
+    token = await verifyToken(text, policy);
+    return say('token', { issuer: token.claims.iss, kid: token.kid });
+  });
+  if (!token) {
+    report.unchecked('disclosures');
+    return undefined;
+  }
+  const { claims, disclosed } = token;
+  const { uri } = claims.status.status_list;
+  report.facts.issuer = claims.iss;
+  report.facts.received_at = claims.received_at;
+  report.statusUri = uri;
+  report.facts.disclosed = Object.fromEntries(disclosed);
+  if (disclosed.size === 0) report.notPresent('disclosures', say('disclosures_none'));
+  else await report.check('disclosures', async () => say('disclosures', { slots: { list: slotNames(disclosed) } }));
+  return token;
+}
+
+function slotNames(disclosed: Map<string, string>): Saying[] {
+  return [...disclosed.keys()].sort().map((slot) => say(`slot_${slot}`));
+}
+
+async function checkTokenOfReceipt(report: Report, token: VerifiedToken, receipt: VerifiedReceipt): Promise<void> {
+  await report.check('token-receipt', async () => {
+    verifyTokenOfReceipt(token, receipt);
+    if (receipt.payload.iat > token.claims.received_at + CLOCK_SKEW_S) {
+      throw new ObjectionError('token_receipt_mismatch', 'received before it was signed');
+    }
+    return say('token_receipt');
+  });
+}
+
+/** Returns the note of the checkpoint under which the receipt was seen to stand in the log. */
+async function checkLog(
+  report: Report,
+  files: Map<string, Bytes>,
+  receipt: VerifiedReceipt,
+  { claims }: VerifiedToken,
+  policy: TrustPolicy | undefined,
+): Promise<string | undefined> {
+  let note: string | undefined;
+  await report.check('log', async () => {
+    if (!policy) throw new ObjectionError('policy_malformed', 'without a policy there is no log to trust');
+    const text = parseUtf8(fileNamed(files, 'proof.tlog-proof'), 'proof_malformed');
+    const recorded = { kind: 'objection', receiptSha256: receipt.sha256, receivedAtS: claims.received_at };
+    const { index, checkpoint } = await verifyProof(text, recorded, policy.log);
+    if (checkpoint.origin !== claims.log.origin || index !== BigInt(claims.log.index)) {
+      throw new ObjectionError('proof_mismatch', 'the token names another place in the log');
+    }
+    const { checkpointNote } = parseProof(text);
+    if (!sameBytes(fileNamed(files, 'checkpoint.txt'), utf8(checkpointNote))) {
+      throw new ObjectionError('proof_mismatch', 'checkpoint.txt is not the checkpoint of the proof');
+    }
+    const [at, size] = [Number(index), Number(checkpoint.size)];
+    Object.assign(report.facts, { log_origin: checkpoint.origin, log_index: at, log_size: size });
+    note = checkpointNote;
+    return say('log', { index: at, origin: checkpoint.origin, size });
+  });
+  return note;
+}
+
+/** A proof that is only recorded cannot have witnesses yet; an anchored one must have the policy's quorum. */
+async function checkWitnesses(
+  report: Report,
+  note: string | undefined,
+  policy: TrustPolicy | undefined,
+  anchored: boolean,
+): Promise<void> {
+  if (!policy || note === undefined) return report.unchecked('witnesses');
+  await report.check('witnesses', async () => {
+    const seen = await verifyWitnesses(note, policy.log);
+    const names = seen.map(([name]) => name);
+    if (!quorumMet(policy.log, names)) {
+      if (!anchored) return absent(say('witnesses_recorded'));
+      throw new ObjectionError('quorum_missed', 'not seen by as many witnesses as the policy wants');
+    }
+    if (seen.length === 0) return absent(say('witnesses_none'));
+    report.facts.witnesses = seen.map(([name, at]) => ({ name, at }));
+    return say('list', { list: { list: seen.map(([name, time]) => say('by_at', { name, time: { time } })) } });
+  });
+}
+
+async function checkAnchors(
+  report: Report,
+  anchors: Map<string, Bytes>,
+  note: string | undefined,
+  policy: TrustPolicy | undefined,
+): Promise<void> {
+  report.facts.state = anchors.size > 0 ? 'anchored' : 'recorded';
+  if (anchors.size === 0) return report.notPresent('anchor', say('anchor_none'));
+  if (!policy || note === undefined) return report.unchecked('anchor');
+  await report.check('anchor', async () => {
+    const list: Saying[] = [];
+    const facts: NonNullable<Facts['anchors']> = [];
+    for (const [file, token] of [...anchors].sort(([one], [other]) => (one < other ? -1 : 1))) {
+      const name = file.replace(/\.tst$/, '');
+      const authority = policy.timeAuthorities.find((one) => one.name === name);
+      if (!authority) {
+        list.push(say('by_unknown', { name }));
+        continue;
+      }
+      const stamp = await verifyTimestamp(token, utf8(note), authority.certificates);
+      facts.push({ authority: name, at: stamp.atS, trusted: authority.trusted });
+      list.push(stampSaying(name, authority.trusted, stamp));
+    }
+    report.facts.anchors = facts;
+    // A local clock proves nothing alone, however well its token holds. The earliest independent one counts.
+    const [first] = facts.filter(({ trusted }) => trusted).sort((one, other) => one.at - other.at);
+    if (!first) return absent(say('anchor_local', { list: { list } }));
+    report.facts.anchored_at = first.at;
+    return say('list', { list: { list } });
+  });
+}
+
+function stampSaying(name: string, trusted: boolean, { atS, authority, saysQualified }: Timestamp): Saying {
+  const key = !trusted ? 'by_local' : saysQualified ? 'by_qualified' : 'by_independent';
+  return say(key, { name, authority: authority.slice(0, MAX_NAME), time: { time: atS } });
+}
+
+/** A token by an authority that nobody vouches for: its time is told, if it has any. */
+async function byUnknown(token: Bytes, data: Bytes): Promise<Timestamp | undefined> {
+  try {
+    return await verifyTimestamp(token, data, await embeddedChain(token));
+  } catch (error) {
+    if (error instanceof ObjectionError) return undefined;
+    throw error;
+  }
+}
+
+async function verifyTokenAlone(report: Report, text: string, { pinned, nowS, status }: Verifying): Promise<void> {
+  if (pinned) await sayPinned(report, pinned);
+  else report.notPresent('pinned', say('pinned_token'));
+  const token = await checkToken(report, utf8(text), pinned?.policy);
+  if (token) {
+    const { claims } = token;
+    const { platform, right, data_categories, objected_at, receipt_sha256, log } = claims;
+    const holder_key = await thumbprint(claims.cnf.jwk);
+    const place = { log_origin: log.origin, log_index: log.index };
+    Object.assign(report.facts, {
+      platform,
+      right,
+      data_categories,
+      objected_at,
+      receipt_sha256,
+      holder_key,
+      ...place,
+    });
+  }
+  for (const id of ['receipt', 'evidence', 'later', 'witnesses', 'anchor'] as const) {
+    report.notPresent(id, say('token_alone'));
+  }
+  report.notPresent('log', say('token_alone_log'));
+  if (status) await checkStatus(report, status, { token, policy: pinned?.policy, later: nothingLater(), nowS });
+  else report.notPresent('status', say('status_none'));
+  report.notPresent('holder', say('holder_none'));
+}
+
+function startsWith(raw: Bytes, prefix: Bytes): boolean {
+  return sameBytes(raw.subarray(0, prefix.length), prefix);
+}
+
+function latin1(raw: Bytes): string {
+  return Array.from(raw, (byte) => String.fromCharCode(byte)).join('');
+}
