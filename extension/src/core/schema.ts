@@ -15,7 +15,6 @@ type Contract = {
   SubmissionAnswer: contract.SubmissionAnswer;
   AcknowledgementClaims: contract.AcknowledgementClaims;
   TokenClaims: contract.TokenClaims;
-  AcknowledgementClaims: contract.AcknowledgementClaims;
   StatusListClaims: contract.StatusListClaims;
   Policy: contract.Policy;
   Problem: contract.Problem;
