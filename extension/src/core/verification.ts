@@ -88,10 +88,19 @@ async function readContainer(report: Report, raw: Bytes): Promise<Opened | undef
 
 async function readPdf(report: Report, raw: Bytes): Promise<Opened | undefined> {
   let document: SignedDocument | undefined;
+  let failure: ObjectionError | undefined;
   await report.check('container', async () => {
-    document = await readDocument(raw);
+    try {
+      document = await readDocument(raw);
+    } catch (error) {
+      // Plainly built, but not as it was signed: that is for the next check to say.
+      if (!(error instanceof ObjectionError) || error.code === 'document_malformed') throw error;
+      failure = error;
+    }
     return say('container_pdf');
   });
+  const refused = failure;
+  if (refused) await report.check('document', () => Promise.reject(refused));
   if (!document) return undefined;
   const manifest = await checkFiles(report, document.files, verifyManifest);
   return { files: document.files, manifest, document };
@@ -156,7 +165,8 @@ async function verifyBundle(
 }
 
 function sayUnreadable(report: Report, form: 'container-time' | 'document'): void {
-  report.unchecked('files', form, 'policy', 'receipt', 'evidence', 'token', 'disclosures', 'token-receipt');
+  if (!report.has(form)) report.unchecked(form);
+  report.unchecked('files', 'policy', 'receipt', 'evidence', 'token', 'disclosures', 'token-receipt');
   report.unchecked('log', 'witnesses', 'anchor', 'status');
   for (const id of ['pinned', 'later', 'mail'] as const) report.notPresent(id, say('unreadable'));
   report.notPresent('holder', say('holder_none'));

@@ -234,7 +234,7 @@ export const de: Words = {
   document: 'Mit einem Schlüssel von {issuer}. Die Worte auf seinen Seiten sind die des Registers.',
   document_stamped:
     'Mit einem Schlüssel von {issuer}. Die Worte auf seinen Seiten sind die des Registers. Sein eigener Zeitstempel nennt {time}, von „{authority}“: Das allein beweist nichts.',
-  container_pdf: 'Ein PDF mit einer Signatur, über alles.',
+  container_pdf: 'Ein PDF, das Dateien trägt und von selbst nichts tut.',
   check_document: 'Das PDF ist so, wie das Register es signierte',
   code_document_malformed: 'Das PDF ist beschädigt oder nicht wie die des Registers gebaut.',
   code_document_altered: 'Das PDF wurde nach dem Signieren geändert.',

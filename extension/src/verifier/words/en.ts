@@ -230,7 +230,7 @@ export const en = {
   document: 'With a key of {issuer}. The words on its pages are the register’s.',
   document_stamped:
     'With a key of {issuer}. The words on its pages are the register’s. Its own time stamp says {time}, by “{authority}”: that alone proves nothing.',
-  container_pdf: 'A PDF with one signature, over all of it.',
+  container_pdf: 'A PDF that carries files, and does nothing by itself.',
   check_document: 'The PDF is as the register signed it',
   code_document_malformed: 'The PDF is damaged, or not built like those of the register.',
   code_document_altered: 'The PDF was changed after it was signed.',

@@ -232,7 +232,7 @@ export const fr: Words = {
   document: 'Avec une clé de {issuer}. Les mots de ses pages sont ceux du registre.',
   document_stamped:
     'Avec une clé de {issuer}. Les mots de ses pages sont ceux du registre. Son propre horodatage dit {time}, par « {authority} » : cela seul ne prouve rien.',
-  container_pdf: 'Un PDF avec une signature, sur le tout.',
+  container_pdf: 'Un PDF qui porte des fichiers, et ne fait rien de lui-même.',
   check_document: 'Le PDF est tel que le registre l’a signé',
   code_document_malformed: 'Le PDF est endommagé, ou n’est pas fait comme ceux du registre.',
   code_document_altered: 'Le PDF a été modifié après sa signature.',
