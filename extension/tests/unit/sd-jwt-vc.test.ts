@@ -53,7 +53,10 @@ function altered(text: string): string {
 describe('@sd-jwt/sd-jwt-vc', () => {
   it('reads a token, and what the holder discloses', async () => {
     const { payload } = await read(`${token}~${disclosure}~`);
-    expect(payload).toMatchObject({ controller: 'meta-platforms-ireland', self_asserted: { account: {}, contact: {} } });
+    expect(payload).toMatchObject({
+      controller: 'meta-platforms-ireland',
+      self_asserted: { account: {}, contact: {} },
+    });
     expect((payload as unknown as Record<string, unknown>).self_asserted).toMatchObject({
       person: { person: expect.stringContaining('Ada Lovelace') },
     });
