@@ -41,6 +41,8 @@ export interface Register {
   record(receipt: string): Promise<SubmissionAnswer>;
   /** From now on a time stamp covers everything recorded so far. */
   anchor(): void;
+  /** What it makes of an acknowledgement before it signs: a register gone wrong. */
+  acknowledging: (claims: AcknowledgementClaims) => AcknowledgementClaims;
   /** What it sees in mails, by evidence name. */
   dkim: Record<string, DkimFinding>;
   /** Languages in which the certificate was asked for. */
@@ -93,6 +95,7 @@ export async function startRegister(): Promise<Register> {
     anchor: () => {
       anchored = leaves.length;
     },
+    acknowledging: (claims) => claims,
     dkim: {},
     languages: [],
   };
@@ -165,7 +168,7 @@ export async function startRegister(): Promise<Register> {
       }),
     };
     const header = { alg: 'ES256', kid, typ: 'objection-acknowledgement+jwt', x5c: ['AAAA'] };
-    return signJws(header, formatJson(claims as unknown as Json), issuer.privateKey);
+    return signJws(header, formatJson(register.acknowledging(claims) as unknown as Json), issuer.privateKey);
   }
 
   async function signToken(receipt: VerifiedReceipt, index: number): Promise<string> {

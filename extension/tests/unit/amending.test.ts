@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { browser } from 'wxt/browser';
+import type { AcknowledgementClaims } from '../../src/core/contract.gen';
 import { formatBase64, parseBase64url, utf8 } from '../../src/core/encoding';
 import { evidenceItem, formatLater, type LaterKind } from '../../src/core/later';
 import { verifyReceipt } from '../../src/core/receipts';
@@ -10,6 +11,12 @@ import { type Downloads, freshBrowser } from '../support/browser';
 import { LATER_S, MAIL, makeDue, objectionOf, recordObjection, signed } from '../support/recorded';
 import { problem, RECEIVED_AT, type Register, startRegister } from '../support/register';
 
+const OTHER_KEY = {
+  kty: 'EC',
+  crv: 'P-256',
+  x: 'axfR8uEsQkf4vOblY6RA8ncDfYEt6zOg9KE5RdiYwpY',
+  y: 'T-NC4v4af5uO5-tKfA-eFivOM1drMV7Oy7ZAaDe_UfU',
+} as const;
 const JTI = 'AAAAAAAAAAAAAAAAAAAAAA';
 let register: Register;
 let downloads: Downloads;
@@ -249,6 +256,28 @@ describe('an acknowledgement is not believed', () => {
     await makeDue();
     await flush();
     expect((await objectionOf(objection)).status).toBe('withdrawn');
+  });
+
+  it.each<[string, Partial<AcknowledgementClaims>, string]>([
+    ['in another name', { iss: 'https://another.example' }, 'token_issuer_unknown'],
+    ['for another key', { cnf: { jwk: OTHER_KEY } }, 'token_receipt_mismatch'],
+    ['of another objection', { objection_sha256: 'c'.repeat(64) }, 'token_receipt_mismatch'],
+    ['of another time of signing', { signed_at: LATER_S + 1 }, 'token_receipt_mismatch'],
+    ['issued at another time', { iat: RECEIVED_AT + 1 }, 'token_receipt_mismatch'],
+    ['of another place', { log: { origin: 'register.proof-of-objection.example/log', index: 1 } }, 'proof_mismatch'],
+    ['of another log', { log: { origin: 'another.example/log', index: 2 } }, 'proof_mismatch'],
+  ])('signed, but %s', async (_, change, code) => {
+    register.acknowledging = (claims) => ({ ...claims, ...change });
+    await signed('withdrawal', objection);
+    await flush();
+    expect((await queue())[0]?.problem?.code).toBe(code);
+  });
+
+  it('of what was received before it was signed', async () => {
+    const signedAfter = formatLater({ kind: 'withdrawal', objection, jti: JTI, evidence: [] }, RECEIVED_AT + 301);
+    await signLater(signedAfter, {});
+    await flush();
+    expect((await queue())[0]?.problem?.code).toBe('token_receipt_mismatch');
   });
 
   it('with the acknowledgement of another objection’s withdrawal', async () => {
