@@ -10,6 +10,7 @@ import { thumbprint } from './jws';
 import { quorumMet, verifyWitnesses } from './log-policies';
 import { fileNamed, filesUnder, type Manifest, verifyManifest } from './manifest';
 import { parseTrustPolicy, type TrustPolicy } from './policies';
+import { splitPresentation, verifyBinding } from './presentations';
 import { parseProof, verifyProof } from './proofs';
 import { type VerifiedReceipt, verifyEvidence, verifyReceipt } from './receipts';
 import { absent, type CheckId, type Facts, Report, type Saying, say } from './reports';
@@ -400,7 +401,8 @@ async function byUnknown(token: Bytes, data: Bytes): Promise<Timestamp | undefin
 async function verifyTokenAlone(report: Report, text: string, { pinned, nowS, status }: Verifying): Promise<void> {
   if (pinned) await sayPinned(report, pinned);
   else report.notPresent('pinned', say('pinned_token'));
-  const token = await checkToken(report, utf8(text), pinned?.policy);
+  const { presented, rawBinding } = splitPresentation(text);
+  const token = await checkToken(report, utf8(presented), pinned?.policy);
   if (token) {
     const { claims } = token;
     const { platform, right, data_categories, objected_at, receipt_sha256, log } = claims;
@@ -422,7 +424,17 @@ async function verifyTokenAlone(report: Report, text: string, { pinned, nowS, st
   report.notPresent('log', say('token_alone_log'));
   if (status) await checkStatus(report, status, { token, policy: pinned?.policy, later: nothingLater(), nowS });
   else report.notPresent('status', say('status_none'));
-  report.notPresent('holder', say('holder_none'));
+  await checkHolder(report, token, presented, rawBinding);
+}
+
+/** Only an answer to a nonce of the reader's own shows who holds the key now, and this page asks for none. */
+async function checkHolder(report: Report, token: VerifiedToken | undefined, presented: string, rawBinding: string) {
+  if (rawBinding === '') return report.notPresent('holder', say('holder_none'));
+  if (!token) return report.unchecked('holder');
+  await report.check('holder', async () => {
+    const { audience, presentedAtS } = await verifyBinding(rawBinding, token, presented);
+    return absent(say('holder_unasked', { audience, time: { time: presentedAtS } }));
+  });
 }
 
 function startsWith(raw: Bytes, prefix: Bytes): boolean {
