@@ -148,7 +148,7 @@ def test_the_code_leads_to_the_receipt() -> None:
 
 
 BOMB = io.BytesIO()
-Image.new("1", (20_000, 20_000)).save(BOMB, "PNG")
+Image.new("1", (8_000, 5_000)).save(BOMB, "PNG")
 HOSTILE = {
     "bomb": (BOMB.getvalue(), "image/png"),
     "no picture": (b"hello", "image/png"),

@@ -231,3 +231,11 @@ def test_a_quorum_that_is_missed() -> None:
         with pytest.raises(VerificationError) as caught:
             audit(log, policy=policy)
         assert caught.value.code == "quorum_missed"
+
+
+def test_a_tile_cut_off_under_the_last_audit() -> None:
+    last, log = Log(ENTRIES[:300]), Log(ENTRIES[:400])
+    log.files["tile/1/000.p/1"] = b""
+    with pytest.raises(VerificationError, match="has not 1 hashes") as caught:
+        audit(log, last=last.note)
+    assert caught.value.code == "tile_mismatch"

@@ -131,6 +131,10 @@ export class Report {
     }
   }
 
+  has(id: CheckId): boolean {
+    return this.found.some((check) => check.id === id);
+  }
+
   passed(id: CheckId): boolean {
     return this.found.some((check) => check.id === id && check.outcome === 'passed');
   }

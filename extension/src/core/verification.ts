@@ -10,6 +10,7 @@ import { thumbprint } from './jws';
 import { quorumMet, verifyWitnesses } from './log-policies';
 import { fileNamed, filesUnder, type Manifest, verifyManifest } from './manifest';
 import { parseTrustPolicy, type TrustPolicy } from './policies';
+import { splitPresentation, verifyBinding } from './presentations';
 import { parseProof, verifyProof } from './proofs';
 import { type VerifiedReceipt, verifyEvidence, verifyReceipt } from './receipts';
 import { absent, type CheckId, type Facts, Report, type Saying, say } from './reports';
@@ -88,10 +89,19 @@ async function readContainer(report: Report, raw: Bytes): Promise<Opened | undef
 
 async function readPdf(report: Report, raw: Bytes): Promise<Opened | undefined> {
   let document: SignedDocument | undefined;
+  let failure: ObjectionError | undefined;
   await report.check('container', async () => {
-    document = await readDocument(raw);
+    try {
+      document = await readDocument(raw);
+    } catch (error) {
+      // Plainly built, but not as it was signed: that is for the next check to say.
+      if (!(error instanceof ObjectionError) || error.code === 'document_malformed') throw error;
+      failure = error;
+    }
     return say('container_pdf');
   });
+  const refused = failure;
+  if (refused) await report.check('document', () => Promise.reject(refused));
   if (!document) return undefined;
   const manifest = await checkFiles(report, document.files, verifyManifest);
   return { files: document.files, manifest, document };
@@ -156,7 +166,8 @@ async function verifyBundle(
 }
 
 function sayUnreadable(report: Report, form: 'container-time' | 'document'): void {
-  report.unchecked('files', form, 'policy', 'receipt', 'evidence', 'token', 'disclosures', 'token-receipt');
+  if (!report.has(form)) report.unchecked(form);
+  report.unchecked('files', 'policy', 'receipt', 'evidence', 'token', 'disclosures', 'token-receipt');
   report.unchecked('log', 'witnesses', 'anchor', 'status');
   for (const id of ['pinned', 'later', 'mail'] as const) report.notPresent(id, say('unreadable'));
   report.notPresent('holder', say('holder_none'));
@@ -390,7 +401,8 @@ async function byUnknown(token: Bytes, data: Bytes): Promise<Timestamp | undefin
 async function verifyTokenAlone(report: Report, text: string, { pinned, nowS, status }: Verifying): Promise<void> {
   if (pinned) await sayPinned(report, pinned);
   else report.notPresent('pinned', say('pinned_token'));
-  const token = await checkToken(report, utf8(text), pinned?.policy);
+  const { presented, rawBinding } = splitPresentation(text);
+  const token = await checkToken(report, utf8(presented), pinned?.policy);
   if (token) {
     const { claims } = token;
     const { platform, right, data_categories, objected_at, receipt_sha256, log } = claims;
@@ -412,7 +424,17 @@ async function verifyTokenAlone(report: Report, text: string, { pinned, nowS, st
   report.notPresent('log', say('token_alone_log'));
   if (status) await checkStatus(report, status, { token, policy: pinned?.policy, later: nothingLater(), nowS });
   else report.notPresent('status', say('status_none'));
-  report.notPresent('holder', say('holder_none'));
+  await checkHolder(report, token, presented, rawBinding);
+}
+
+/** Only an answer to a nonce of the reader's own shows who holds the key now, and this page asks for none. */
+async function checkHolder(report: Report, token: VerifiedToken | undefined, presented: string, rawBinding: string) {
+  if (rawBinding === '') return report.notPresent('holder', say('holder_none'));
+  if (!token) return report.unchecked('holder');
+  await report.check('holder', async () => {
+    const { audience, presentedAtS } = await verifyBinding(rawBinding, token, presented);
+    return absent(say('holder_unasked', { audience, time: { time: presentedAtS } }));
+  });
 }
 
 function startsWith(raw: Bytes, prefix: Bytes): boolean {

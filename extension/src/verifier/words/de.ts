@@ -168,6 +168,8 @@ export const de: Words = {
   status: 'Er galt am {time}, vor {age}.',
   status_none: 'Hier nicht bekannt. Die Statusliste des Registers sagt es.',
   holder_none: 'Nicht gezeigt: Jeder kann diesen Beweis weitergeben.',
+  holder_unasked:
+    'Signiert für {audience} am {time}, nach der Uhr der Inhaberin oder des Inhabers. Sie haben keine eigene Nonce verlangt, es kann also kopiert sein.',
   duration_minutes: '{count} Min.',
   duration_hours: '{count} Std.',
   duration_days: '{count} Tagen',
@@ -234,9 +236,12 @@ export const de: Words = {
   document: 'Mit einem Schlüssel von {issuer}. Die Worte auf seinen Seiten sind die des Registers.',
   document_stamped:
     'Mit einem Schlüssel von {issuer}. Die Worte auf seinen Seiten sind die des Registers. Sein eigener Zeitstempel nennt {time}, von „{authority}“: Das allein beweist nichts.',
-  container_pdf: 'Ein PDF mit einer Signatur, über alles.',
+  container_pdf: 'Ein PDF, das Dateien trägt und von selbst nichts tut.',
   check_document: 'Das PDF ist so, wie das Register es signierte',
   code_document_malformed: 'Das PDF ist beschädigt oder nicht wie die des Registers gebaut.',
+  code_binding_missing: 'Wer es zeigt, hat nicht signiert: Jeder kann dieses Token weitergeben.',
+  code_binding_mismatch: 'Die Schlüsselbindung ist keine Signatur der Inhaberin oder des Inhabers über dieses Token.',
+  code_binding_stale: 'Die Schlüsselbindung ist nicht frisch.',
   code_document_altered: 'Das PDF wurde nach dem Signieren geändert.',
   code_document_signature_invalid: 'Das PDF ist nicht vom Register signiert, oder die Signatur hält nicht.',
   code_status_mismatch: 'Die Statusliste ist eine andere, als das Token nennt.',

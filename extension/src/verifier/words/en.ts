@@ -164,6 +164,8 @@ export const en = {
   status: 'It stood on {time}, {age} ago.',
   status_none: 'Not known here. The status list of the register tells.',
   holder_none: 'Not shown: anybody may hand on this proof.',
+  holder_unasked:
+    'Signed for {audience} on {time}, by the holder’s clock. You asked for it with no nonce of your own, so it may have been copied.',
   duration_minutes: '{count} min',
   duration_hours: '{count} h',
   duration_days: '{count} days',
@@ -230,9 +232,12 @@ export const en = {
   document: 'With a key of {issuer}. The words on its pages are the register’s.',
   document_stamped:
     'With a key of {issuer}. The words on its pages are the register’s. Its own time stamp says {time}, by “{authority}”: that alone proves nothing.',
-  container_pdf: 'A PDF with one signature, over all of it.',
+  container_pdf: 'A PDF that carries files, and does nothing by itself.',
   check_document: 'The PDF is as the register signed it',
   code_document_malformed: 'The PDF is damaged, or not built like those of the register.',
+  code_binding_missing: 'The presenter did not sign: anybody may hand on this token.',
+  code_binding_mismatch: 'The key binding is not the holder’s signature over this token.',
+  code_binding_stale: 'The key binding is not fresh.',
   code_document_altered: 'The PDF was changed after it was signed.',
   code_document_signature_invalid: 'The PDF is not signed by the register, or the signature does not hold.',
   code_status_mismatch: 'The status list is another one than the token names.',

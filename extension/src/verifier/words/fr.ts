@@ -166,6 +166,8 @@ export const fr: Words = {
   status: 'Elle tenait le {time}, il y a {age}.',
   status_none: 'Inconnu ici. La liste d’états du registre le dit.',
   holder_none: 'Non montré : chacun peut transmettre cette preuve.',
+  holder_unasked:
+    'Signé pour {audience} le {time}, selon l’horloge du titulaire. Vous n’avez pas demandé de nonce : cela a pu être copié.',
   duration_minutes: '{count} min',
   duration_hours: '{count} h',
   duration_days: '{count} jours',
@@ -232,9 +234,12 @@ export const fr: Words = {
   document: 'Avec une clé de {issuer}. Les mots de ses pages sont ceux du registre.',
   document_stamped:
     'Avec une clé de {issuer}. Les mots de ses pages sont ceux du registre. Son propre horodatage dit {time}, par « {authority} » : cela seul ne prouve rien.',
-  container_pdf: 'Un PDF avec une signature, sur le tout.',
+  container_pdf: 'Un PDF qui porte des fichiers, et ne fait rien de lui-même.',
   check_document: 'Le PDF est tel que le registre l’a signé',
   code_document_malformed: 'Le PDF est endommagé, ou n’est pas fait comme ceux du registre.',
+  code_binding_missing: 'La personne qui le montre n’a pas signé : chacun peut transmettre ce jeton.',
+  code_binding_mismatch: 'La preuve de possession n’est pas la signature du titulaire sur ce jeton.',
+  code_binding_stale: 'La preuve de possession n’est pas récente.',
   code_document_altered: 'Le PDF a été modifié après sa signature.',
   code_document_signature_invalid: 'Le PDF n’est pas signé par le registre, ou la signature n’est pas valable.',
   code_status_mismatch: 'La liste d’états est une autre que celle que le jeton désigne.',
