@@ -6,8 +6,8 @@ import { titleKey } from '../../src/verifier/export';
 import { chooseLanguage, LANGUAGES, printable, Speech } from '../../src/verifier/speech';
 
 const SOURCE = new URL('../../src/', import.meta.url);
-/** Signing, answering, presenting: no part of the verifier's page. */
-const NOT_VERIFYING = ['later.ts', 'answers.ts', 'presentations.ts'];
+/** Signing and answering: no part of the verifier's page. */
+const NOT_VERIFYING = ['later.ts', 'answers.ts'];
 const sources = ['core', 'verifier'].flatMap((folder) =>
   readdirSync(new URL(`${folder}/`, SOURCE))
     .filter((name) => name.endsWith('.ts') && !name.endsWith('.gen.ts') && !NOT_VERIFYING.includes(name))
