@@ -313,7 +313,7 @@ def _verify_log(
         saying.reason = f"entry {proof.index} of {checkpoint.origin}, signed at {checkpoint.size} entries"
         report.facts |= {"log_origin": checkpoint.origin, "log_index": proof.index, "log_size": checkpoint.size}
         note = proof.checkpoint_note
-    return note
+    return note  # noqa: RET504 (None where the check failed)
 
 
 def _verify_witnesses(report: Report, note: str | None, policy: TrustPolicy | None, *, anchored: bool) -> None:
