@@ -11,6 +11,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from server.settings import Settings
 from server.usecases.check_witnesses import check_witnesses
 from server.usecases.register import Register, open_storage, start_register
+from server.usecases.sweep_erased import try_to_sweep
 from server.web import log, pages, publication, receipts, verifications
 from server.web.limits import create_limiter
 from server.web.multipart import BoundedRequest
@@ -66,6 +67,7 @@ def open_register(settings: Settings) -> Register:
         anchors_file=settings.anchors,
     )
     check_witnesses(storage)
+    try_to_sweep(storage.database, storage.blobs, now=current_time())
     return start_register(
         storage,
         public_url=settings.public_url,

@@ -8,9 +8,11 @@ from server.errors import ObjectionError
 from server.settings import Settings
 from server.usecases.anchor_checkpoint import Anchoring
 from server.usecases.register import Storage, open_storage
+from server.usecases.sweep_erased import try_to_sweep
 
 _log = logging.getLogger("objection.worker")
 _PAUSE_S = 0.5  # between two looks at the log's head
+_SWEEP_S = 5  # between two looks for erased bytes that a crash, the disk or a reader kept from being overwritten
 _FOLLOW_S = 2  # between two tries to lead
 
 
@@ -42,8 +44,12 @@ def _lead(storage: Storage, stop: threading.Event) -> None:
     with storage.database.leading() as leadership:
         if leadership is None:
             return
+        sweep_at = 0.0
         anchoring = Anchoring(storage.database, storage.keyring, clock=lambda: int(time.time()))
         while not stop.is_set():
             leadership.verify()
+            if time.monotonic() >= sweep_at:
+                sweep_at = time.monotonic() + _SWEEP_S
+                try_to_sweep(storage.database, storage.blobs, now=int(time.time()))
             anchoring.run_once()
             stop.wait(_PAUSE_S)

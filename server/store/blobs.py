@@ -3,7 +3,8 @@
 import os
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from server.errors import NotFound, OperatorError, Unavailable
@@ -63,24 +64,29 @@ class LocalBlobs:
         return data
 
     def erase(self, name: str) -> None:
-        """Overwrite a blob with zeros, on disk when this returns; one that is gone is erased."""
+        """Overwrite a blob with zeros, on disk when this returns; one that is gone is erased.
+
+        Raises Unavailable ``storage_unavailable`` when the disk refuses: it must be tried again.
+        """
         segment, offset, length = _parse_name(name)
-        try:
-            file = os.open(segment, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._folder)
-        except FileNotFoundError:
-            return
-        try:
-            length = min(length, max(os.fstat(file).st_size - offset, 0))
-            os.lseek(file, offset, os.SEEK_SET)
-            _write_whole(file, bytes(length))
-            os.fsync(file)
-        finally:
-            os.close(file)
+        with _translated_erasing():
+            try:
+                file = os.open(segment, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._folder)
+            except FileNotFoundError:
+                return
+            try:
+                length = min(length, max(os.fstat(file).st_size - offset, 0))
+                os.lseek(file, offset, os.SEEK_SET)
+                _write_whole(file, bytes(length))
+                os.fsync(file)
+            finally:
+                os.close(file)
 
     def remove_segment(self, segment: str) -> None:
-        """Delete a segment that no record names any more."""
-        (self._path / segment).unlink(missing_ok=True)
-        os.fsync(self._folder)
+        """Delete a segment that no record names any more. Raises as ``erase`` does."""
+        with _translated_erasing():
+            (self._path / segment).unlink(missing_ok=True)
+            os.fsync(self._folder)
 
     def segments(self) -> set[str]:
         return {entry.name for entry in self._path.iterdir()}
@@ -95,6 +101,14 @@ def _parse_name(name: str) -> tuple[str, int, int]:
     if match is None:
         raise OperatorError("blob_name_invalid", "a stored blob name is not one of ours")
     return match[1], int(match[2]), int(match[3])
+
+
+@contextmanager
+def _translated_erasing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable("storage_unavailable", "the register cannot overwrite what was erased now") from error
 
 
 def _write_whole(file: int, data: bytes) -> None:

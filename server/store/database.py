@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from server.errors import Unavailable
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LEADER_LOCK = 4207216
+_BUSY_TIMEOUT_MS = 10_000
+_WAIT_FOR_READERS_MS = 250
 _POOL_SIZE = 40  # a connection for each of gunicorn's threads, and some
 
 
@@ -78,15 +81,24 @@ class Database:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
-    def forget_write_ahead(self) -> None:
-        """Empty SQLite's write-ahead log, which holds what was deleted; as far as no reader still needs it."""
-        if self.engine.dialect.name == "sqlite":
-            with _translated():
-                connection = self.engine.raw_connection()
-                try:
-                    connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
-                finally:
-                    connection.close()
+    def forget_write_ahead(self) -> bool:
+        """Empty SQLite's write-ahead log, which holds what was deleted; return False when a reader still needs it.
+
+        PostgreSQL has nothing that could be emptied here (docs/operating.md says what it keeps).
+        """
+        if self.engine.dialect.name != "sqlite":
+            return True
+        with self._queue.turn(), _translated():
+            connection = self.engine.raw_connection()
+            try:
+                cursor = connection.cursor()
+                # While SQLite waits for readers, it keeps every writer waiting: the log must not stand still for long.
+                cursor.execute(f"PRAGMA busy_timeout = {_WAIT_FOR_READERS_MS}")
+                (busy, _, _) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+            finally:
+                connection.close()
+        return not busy
 
     def close(self) -> None:
         self.engine.dispose()
@@ -154,7 +166,7 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver must not begin transactions on its own
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")  # what was acknowledged survives a power cut
-    connection.execute("PRAGMA busy_timeout = 10000")
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
     connection.execute("PRAGMA secure_delete = ON")  # erased rows are overwritten, not only unlinked
 
 
@@ -168,5 +180,5 @@ def _begin_sqlite(connection: Connection) -> None:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except OperationalError as error:
+    except (OperationalError, sqlite3.OperationalError) as error:
         raise Unavailable("database_unavailable", "the register's database does not answer; try again") from error

@@ -35,6 +35,7 @@ class Record:
     wrapped_share: bytes | None
     blob: str | None
     issuer_kid: str
+    evidence_bytes: int
 
 
 _FIND = select(records).where(
@@ -101,22 +102,29 @@ def read_blobs_to_erase(connection: Connection) -> Sequence[str]:
     return connection.execute(select(blobs_to_erase.c.blob)).scalars().all()
 
 
-def forget_erased_blob(connection: Connection, blob: str) -> None:
-    connection.execute(delete(blobs_to_erase).where(blobs_to_erase.c.blob == blob))
+def forget_erased_blobs(connection: Connection, blobs: Sequence[str]) -> None:
+    connection.execute(delete(blobs_to_erase).where(blobs_to_erase.c.blob.in_(blobs)))
 
 
 def names_segment(connection: Connection, segment: str) -> bool:
-    """Tell whether a record, or a blob that is still to be erased, lies in ``segment``."""
-    for column in (records.c.blob, blobs_to_erase.c.blob):
-        if connection.execute(select(column).where(column.startswith(f"{segment}.")).limit(1)).first() is not None:
-            return True
-    return False
+    """Tell whether a record lies in ``segment``. Once none does, none ever will again."""
+    theirs = (records.c.blob > f"{segment}.") & (records.c.blob < f"{segment}/")  # "/" is the next after "."
+    return connection.execute(select(records.c.blob).where(theirs).limit(1)).first() is not None
 
 
-def insert_guard(connection: Connection, guard: bytes, *, now: int, expires_at: int) -> None:
-    """Remember an erased receipt until ``expires_at``, and forget those whose time has come."""
-    connection.execute(delete(erased_receipts).where(erased_receipts.c.expires_at < now))
+def insert_guard(connection: Connection, guard: bytes, *, expires_at: int) -> None:
+    """Remember an erased receipt until ``forget_guards`` is called after ``expires_at``."""
     connection.execute(insert(erased_receipts).values(guard=guard, expires_at=expires_at))
+
+
+def has_expired_guards(connection: Connection, *, now: int) -> bool:
+    query = select(erased_receipts.c.guard).where(erased_receipts.c.expires_at < now).limit(1)
+    return connection.execute(query).first() is not None
+
+
+def forget_guards(connection: Connection, *, now: int) -> None:
+    """Forget the erased receipts that are too old by now to be recorded again."""
+    connection.execute(delete(erased_receipts).where(erased_receipts.c.expires_at < now))
 
 
 def find_guards(connection: Connection, guards: Sequence[bytes]) -> set[bytes]:

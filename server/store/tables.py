@@ -4,6 +4,9 @@ from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, Table
 
 metadata = MetaData()
 
+# Text that an index compares byte by byte, so that it finds prefixes; SQLite does so by itself.
+BYTEWISE = Text().with_variant(Text(collation="C"), "postgresql")
+
 log_head = Table(
     "log_head",
     metadata,
@@ -64,8 +67,9 @@ records = Table(
     Column("received_at", BigInteger, nullable=False),
     Column("salt", LargeBinary, nullable=False),
     Column("wrapped_share", LargeBinary),  # what is sealed under it; nothing is kept of an erasure's receipt
-    Column("blob", Text),
+    Column("blob", BYTEWISE, index=True),
     Column("issuer_kid", Text, nullable=False),  # a repeat is signed with the key of the first time
+    Column("evidence_bytes", BigInteger, nullable=False),  # of the plain files: what an objection may have is bounded
 )
 
 slot_digests = Table(

@@ -11,12 +11,13 @@ from queue import SimpleQueue
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection
 
+from schemas.vocabulary import MAX_EVIDENCE_TOTAL_BYTES
 from server.core.encoding import sha256
 from server.core.merkle import SubtreeHashes, TileTree, leaf_hash
 from server.core.notes import Checkpoint, format_checkpoint, sign_note
 from server.core.proofs import format_entry, format_proof
 from server.core.statuslists import ERASED, STATUS_LIST_SIZE, WITHDRAWN
-from server.errors import Conflict, Gone, LogInconsistent, ObjectionError, Unavailable
+from server.errors import Conflict, Gone, LogInconsistent, ObjectionError, TooLarge, Unavailable
 from server.store import log, records
 from server.store.blobs import LocalBlobs
 from server.store.database import Database
@@ -46,6 +47,7 @@ class SealedReceipt:
     wrapped_share: bytes | None
     sealed: bytes
     issuer_kid: str
+    evidence_bytes: int = 0
     objection_sha256: bytes | None = None
     guarded_until: int = 0
 
@@ -92,7 +94,8 @@ class LogWriter:
     def append(self, receipt: SealedReceipt) -> Logged:
         """Return once ``receipt`` is durably in the log, or was before.
 
-        Raises Conflict ``jti_reused`` or ``digest_reused``. Raises Unavailable when the outcome is not known: the same
+        Raises Conflict ``jti_reused``, ``digest_reused``, ``already_withdrawn`` or ``too_many_supplements``, TooLarge
+        ``evidence_too_large``, Gone ``record_erased``. Raises Unavailable when the outcome is not known: the same
         receipt may be sent again, and gets the original answer if it was stored after all.
         """
         future: Future[Logged] = Future()
@@ -186,6 +189,7 @@ class LogWriter:
                 wrapped_share=receipt.wrapped_share,
                 blob=next(blobs) if receipt.sealed else None,
                 issuer_kid=receipt.issuer_kid,
+                evidence_bytes=receipt.evidence_bytes,
             )
             for index, receipt in enumerate(new, start)
         ]
@@ -194,7 +198,7 @@ class LogWriter:
         if digests:
             records.insert_slot_digests(connection, digests)
         for receipt in new:
-            _follow_up(connection, receipt, now=received_at)
+            _follow_up(connection, receipt)
         return added
 
     def _extend(self, connection: Connection, tree: TileTree, added: Sequence[Record]) -> str:
@@ -267,7 +271,7 @@ def replay_guard(receipt_sha256: bytes) -> bytes:
     return sha256(b"erased" + receipt_sha256)
 
 
-def _follow_up(connection: Connection, receipt: SealedReceipt, *, now: int) -> None:
+def _follow_up(connection: Connection, receipt: SealedReceipt) -> None:
     """Do to an objection what a withdrawal or erasure asks for, in the transaction that logs it."""
     if receipt.kind not in {"withdrawal", "erasure"} or receipt.objection_sha256 is None:
         return
@@ -279,7 +283,7 @@ def _follow_up(connection: Connection, receipt: SealedReceipt, *, now: int) -> N
         return
     records.write_status(connection, objection.status_index, ERASED)
     guard = replay_guard(receipt.objection_sha256)
-    records.insert_guard(connection, guard, now=now, expires_at=receipt.guarded_until)
+    records.insert_guard(connection, guard, expires_at=receipt.guarded_until)
     records.delete_objection(connection, receipt.objection_sha256)
 
 
@@ -304,6 +308,8 @@ def _sort_out(
     conflicts: dict[bytes, ObjectionError] = {}
     for receipt in receipts:
         if receipt.receipt_sha256 in hashes:
+            if objections.erased_before(receipt):
+                conflicts[receipt.salt] = _gone()
             continue
         if receipt.holder_jti and receipt.holder_jti in jtis:
             conflicts[receipt.salt] = Conflict("jti_reused", "this key has signed another receipt with the same jti")
@@ -329,18 +335,25 @@ class _Objections:
         guards = [replay_guard(receipt.receipt_sha256) for receipt in receipts if receipt.kind == "objection"]
         self._guards = records.find_guards(connection, guards)
         self._kinds: dict[bytes, list[str]] = {}
+        self._bytes: dict[bytes, int] = {}
         self._erased: set[bytes] = set()
         if not named:
             return
         for objection in records.find_records(connection, hashes=list(named)):
             later = records.find_later(connection, objection.receipt_sha256)
             self._kinds[objection.receipt_sha256] = [record.kind for record in later]
+            self._bytes[objection.receipt_sha256] = sum(record.evidence_bytes for record in (objection, *later))
         self._erased = named - self._kinds.keys()
+
+    def erased_before(self, receipt: SealedReceipt) -> bool:
+        """Tell whether an erasure in this group deletes the record of ``receipt``, which is sent again behind it."""
+        theirs = {receipt.receipt_sha256, receipt.objection_sha256}
+        return receipt.kind != "erasure" and not self._erased.isdisjoint(theirs)
 
     def conflict(self, receipt: SealedReceipt) -> ObjectionError | None:
         """Return why ``receipt`` cannot be recorded any more, if so."""
         if replay_guard(receipt.receipt_sha256) in self._guards or receipt.objection_sha256 in self._erased:
-            return Gone("record_erased", "its holder had this objection erased")
+            return _gone()
         if receipt.objection_sha256 is None:
             return None
         kinds = self._kinds[receipt.objection_sha256]
@@ -348,6 +361,10 @@ class _Objections:
             return Conflict("already_withdrawn", "this objection was withdrawn before, by another receipt")
         if receipt.kind == "supplement" and kinds.count("supplement") >= MAX_SUPPLEMENTS:
             return Conflict("too_many_supplements", f"an objection takes at most {MAX_SUPPLEMENTS} supplements")
+        if self._bytes[receipt.objection_sha256] + receipt.evidence_bytes > MAX_EVIDENCE_TOTAL_BYTES:
+            return TooLarge(
+                "evidence_too_large", f"an objection holds at most {MAX_EVIDENCE_TOTAL_BYTES} bytes of evidence in all"
+            )
         return None
 
     def add(self, receipt: SealedReceipt) -> None:
@@ -355,8 +372,13 @@ class _Objections:
         if receipt.objection_sha256 is None:
             return
         self._kinds[receipt.objection_sha256].append(receipt.kind)
+        self._bytes[receipt.objection_sha256] += receipt.evidence_bytes
         if receipt.kind == "erasure":
             self._erased.add(receipt.objection_sha256)
+
+
+def _gone() -> Gone:
+    return Gone("record_erased", "its holder had this objection erased")
 
 
 def _logged(receipt: SealedReceipt, known: Mapping[bytes, Record], tree: TileTree, checkpoint: str) -> Logged:

@@ -52,13 +52,27 @@ def find_objection(connection: Connection, receipt_sha256: bytes) -> Record:
     if record is not None and record.kind == "objection":
         return record
     if records.find_guards(connection, [replay_guard(receipt_sha256)]):
-        raise Gone("record_erased", "its holder had this objection erased")
+        raise _gone()
     raise NotFound("record_not_found", "there is no such record here")
 
 
 def open_for_its_holder(register: Register, record: Record, holder_share: bytes) -> OpenedRecord:
-    """As ``open_record``, for a caller who has to show that they hold the share: Forbidden ``holder_share_wrong``."""
+    """As ``open_record``, for a caller who has to show that they hold the share.
+
+    Raises Forbidden ``holder_share_wrong``; Gone ``record_erased`` when its holder has had it erased meanwhile.
+    """
     try:
         return open_record(register, record, holder_share)
-    except VerificationError as error:
-        raise Forbidden(error.code, str(error)) from error
+    except (VerificationError, NotFound) as error:
+        # Erased since the caller found it, its bytes are zeros or gone: that is neither a wrong share nor a loss.
+        with register.database.reading() as connection:
+            erased = records.find_record(connection, record.receipt_sha256) is None
+        if erased:
+            raise _gone() from error
+        if isinstance(error, VerificationError):
+            raise Forbidden(error.code, str(error)) from error
+        raise
+
+
+def _gone() -> Gone:
+    return Gone("record_erased", "its holder had this objection erased")

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from server.core.receipts import VerifiedReceipt, verify_evidence, verify_freshness
-from server.errors import Conflict, VerificationError
+from server.errors import Conflict, Forbidden, VerificationError
 from server.store.records import Record
 from server.usecases.answer_holder import Answer, answer_objection, status_of
-from server.usecases.open_record import open_record
+from server.usecases.open_record import find_objection, open_for_its_holder
 from server.usecases.register import Register
 from server.usecases.seal_receipt import seal_receipt
 
@@ -27,7 +27,7 @@ def record_objection(
         return answer_objection(register, receipt, logged, status="stands")
     _refuse_other_share(register, logged.record, holder_share)
     with register.database.reading() as connection:
-        status = status_of(connection, logged.record)
+        status = status_of(connection, find_objection(connection, receipt.sha256))
     return answer_objection(register, receipt, logged, status=status)
 
 
@@ -39,6 +39,6 @@ def _refuse_practice(register: Register, receipt: VerifiedReceipt) -> None:
 def _refuse_other_share(register: Register, record: Record, holder_share: bytes) -> None:
     # Else the holder would keep a share that opens nothing, and learn it only when it matters.
     try:
-        open_record(register, record, holder_share)
-    except VerificationError as error:
+        open_for_its_holder(register, record, holder_share)
+    except Forbidden as error:
         raise Conflict(error.code, "this receipt was recorded with another holder share") from error

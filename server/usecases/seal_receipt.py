@@ -42,11 +42,12 @@ def seal_receipt(
         ),
         sealed=seal(parts, data_key, nonce, record_id),
         issuer_kid=register.keyring.issuer_kid,
+        evidence_bytes=sum(item.size for item in receipt.evidence),
         objection_sha256=objection_sha256,
     )
 
 
-def unsealed_erasure(register: Register, receipt: VerifiedReceipt, *, objection_sha256: bytes) -> SealedReceipt:
+def unsealed_erasure(register: Register, receipt: VerifiedReceipt, *, objection: VerifiedReceipt) -> SealedReceipt:
     """Return what the log writer takes of an erasure: nothing that could be opened, or linked with its holder."""
     return SealedReceipt(
         receipt_sha256=receipt.sha256,
@@ -57,8 +58,8 @@ def unsealed_erasure(register: Register, receipt: VerifiedReceipt, *, objection_
         wrapped_share=None,
         sealed=b"",
         issuer_kid=register.keyring.issuer_kid,
-        objection_sha256=objection_sha256,
-        guarded_until=register.clock() + register.receipt_max_age_s,
+        objection_sha256=objection.sha256,
+        guarded_until=objection.iat + register.receipt_max_age_s,  # from then on it is stale
     )
 
 

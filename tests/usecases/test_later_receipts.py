@@ -23,7 +23,6 @@ from server.core.receipts import verify_receipt
 from server.core.statuslists import ERASED, STANDS, WITHDRAWN, verify_status_list
 from server.core.tokens import verify_token
 from server.usecases.check_log import check_log
-from server.usecases.erase import sweep_erased
 from server.usecases.register import Register, Storage
 from server.usecases.verify_bundle import verify_file
 from tests.fixtures.holders import Holder, Submission, new_share
@@ -277,26 +276,6 @@ def test_many_at_once_leave_one_consistent_end(app: Flask, holder: Holder, objec
         kinds = connection.execute(text("SELECT kind FROM records")).scalars().all()
     assert kinds == ["erasure"]
     expect_consistent(register_of(app))
-
-
-def test_a_crash_before_the_bytes_are_overwritten_is_made_good(
-    app: Flask, holder: Holder, objection: Submission, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    register = register_of(app)
-    erase = register.blobs.erase
-
-    def crash(_name: str) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(register.blobs, "erase", crash)
-    with pytest.raises(KeyboardInterrupt):
-        post(app, holder.later("erasure", objection))
-    monkeypatch.setattr(register.blobs, "erase", erase)
-    assert refusal(app, objection) == (410, "record_erased")
-    assert sweep_erased(register) == 1
-    assert sweep_erased(register) == 0
-    assert register.blobs.segments() == set()
-    expect_consistent(register)
 
 
 def test_no_byte_of_an_erased_record_stays_in_the_files(tmp_path: Path, holder: Holder) -> None:

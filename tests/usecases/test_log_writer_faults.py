@@ -164,7 +164,7 @@ LATER_WRITES = {
     ],
     "withdrawal": ["INSERT statuses", "UPDATE statuses", "UPDATE log_head", "COMMIT"],
     "erasure": [
-        *("INSERT records", "UPDATE statuses", "INSERT statuses", "DELETE erased_receipts", "INSERT erased_receipts"),
+        *("INSERT records", "UPDATE statuses", "INSERT statuses", "INSERT erased_receipts"),
         *("INSERT blobs_to_erase", "DELETE slot_digests", "DELETE records", "UPDATE log_head", "COMMIT"),
         *("SELECT blobs_to_erase", "DELETE blobs_to_erase"),
     ],

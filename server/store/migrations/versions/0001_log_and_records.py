@@ -55,8 +55,9 @@ def upgrade() -> None:
         sa.Column("received_at", sa.BigInteger, nullable=False),
         sa.Column("salt", sa.LargeBinary, nullable=False),
         sa.Column("wrapped_share", sa.LargeBinary),
-        sa.Column("blob", sa.Text),
+        sa.Column("blob", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), index=True),
         sa.Column("issuer_kid", sa.Text, nullable=False),
+        sa.Column("evidence_bytes", sa.BigInteger, nullable=False),
     )
     op.create_table(
         "slot_digests",
