@@ -7,6 +7,7 @@ import time
 from server.errors import ObjectionError
 from server.settings import Settings
 from server.usecases.anchor_checkpoint import Anchoring
+from server.usecases.erase import sweep_erased
 from server.usecases.register import Storage, open_storage
 
 _log = logging.getLogger("objection.worker")
@@ -45,5 +46,6 @@ def _lead(storage: Storage, stop: threading.Event) -> None:
         anchoring = Anchoring(storage.database, storage.keyring, clock=lambda: int(time.time()))
         while not stop.is_set():
             leadership.verify()
+            sweep_erased(storage.database, storage.blobs)  # what a crash left of an erasure
             anchoring.run_once()
             stop.wait(_PAUSE_S)

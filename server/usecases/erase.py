@@ -2,7 +2,8 @@
 
 from server.core.receipts import VerifiedReceipt, verify_freshness
 from server.store import records
-from server.store.blobs import segment_of
+from server.store.blobs import LocalBlobs, segment_of
+from server.store.database import Database
 from server.usecases.answer_holder import Answer, answer_later
 from server.usecases.log_writer import find_logged
 from server.usecases.open_objection import open_objection
@@ -24,21 +25,21 @@ def erase(register: Register, receipt: VerifiedReceipt, *, holder_share: bytes) 
         objection = open_objection(register, receipt, holder_share)
         erasure = unsealed_erasure(register, receipt, objection_sha256=objection.record.receipt_sha256)
         logged = register.log_writer.append(erasure)
-    sweep_erased(register)
+    sweep_erased(register.database, register.blobs)
     return answer_later(register, receipt, logged, status="erased")
 
 
-def sweep_erased(register: Register) -> int:
+def sweep_erased(database: Database, stored: LocalBlobs) -> int:
     """Overwrite the sealed bytes of what was erased; return how many blobs. Safe at any time, also twice at once."""
-    with register.database.reading() as connection:
+    with database.reading() as connection:
         blobs = records.read_blobs_to_erase(connection)
     for blob in blobs:
-        register.blobs.erase(blob)
-        with register.database.writing() as connection:
+        stored.erase(blob)
+        with database.writing() as connection:
             records.forget_erased_blob(connection, blob)
             in_use = records.names_segment(connection, segment_of(blob))
         if not in_use:
-            register.blobs.remove_segment(segment_of(blob))
+            stored.remove_segment(segment_of(blob))
     if blobs:
-        register.database.forget_write_ahead()
+        database.forget_write_ahead()
     return len(blobs)
