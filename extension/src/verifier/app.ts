@@ -159,6 +159,12 @@ export class App {
       if (chosen) void this.take(chosen);
       file.value = ''; // so that the same file can be chosen again
     });
+    // Enter opens the chooser; a file input in a form would send the form instead.
+    file.addEventListener('keydown', (event) => {
+      if (event.key !== 'Enter') return;
+      event.preventDefault();
+      file.click();
+    });
     return h(
       'form',
       { id: 'check', onsubmit: (event) => this.submit(event) },
