@@ -302,6 +302,8 @@ def test_with_the_keyboard_alone(world: World, verifier: Verifier) -> None:
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the check"
     page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "check"
+    page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == "file"
     assert page.evaluate("getComputedStyle(document.querySelector('label[for=file]')).outlineStyle") == "solid"
     page.keyboard.press("Tab")

@@ -88,7 +88,7 @@ export class App {
   // An ordinary link to #check would put itself in the place of the receipt that the address names.
   private skip(event: Event): void {
     event.preventDefault();
-    this.element('#file').focus();
+    this.element('#check').focus(); // not the file field: the same key press would open its chooser
   }
 
   private header(): HTMLElement {
@@ -167,7 +167,7 @@ export class App {
     });
     return h(
       'form',
-      { id: 'check', onsubmit: (event) => this.submit(event) },
+      { id: 'check', tabindex: '-1', onsubmit: (event) => this.submit(event) },
       h(
         'div',
         { class: 'drop' },
