@@ -1,4 +1,4 @@
-"""The verifier in Chromium, as a file of its own and served by a register: the same findings as the command, no network."""
+"""The verifier in Chromium, as a file and served by a register: the same findings as the command, and no network."""
 
 import json
 import os
