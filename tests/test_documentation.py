@@ -35,7 +35,7 @@ OPERATORS = {
     # Between the worker, its witnesses and authorities: logged, never answered to a client of the register.
     *("consistency_mismatch", "log_unknown", "reply_malformed", "request_malformed"),
     *("witness_refused", "witness_unavailable"),
-    *("settings_invalid", "share_damaged", "storage_unusable"),
+    *("settings_invalid", "share_damaged", "storage_unusable", "verifier_unusable"),
 }
 AUDITORS = {
     *("address_malformed", "consistency_mismatch", "entries_malformed", "file_unwritable", "log_shrunk"),
