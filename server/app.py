@@ -8,6 +8,7 @@ import time
 from flask import Flask, Response, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from server.outside.mail import check_mail, resolver
 from server.settings import Settings
 from server.usecases.check_witnesses import check_witnesses
 from server.usecases.register import Register, open_storage, start_register
@@ -18,6 +19,7 @@ from server.web.multipart import BoundedRequest
 from server.web.problems import register_problem_handlers
 
 _log = logging.getLogger("objection.access")
+_DNS_TIMEOUT_S = 5.0
 _PROCESS = secrets.token_hex(6)
 _REQUESTS = itertools.count(1)
 
@@ -68,12 +70,14 @@ def open_register(settings: Settings) -> Register:
     )
     check_witnesses(storage)
     try_to_sweep(storage.database, storage.blobs, now=current_time())
+    fetch_key = resolver(settings.dns_servers, timeout_s=_DNS_TIMEOUT_S)
     return start_register(
         storage,
         public_url=settings.public_url,
         receipt_max_age_s=settings.receipt_max_age_s,
         practice=settings.practice,
         clock=current_time,
+        check_mail=lambda raw: check_mail(raw, domains=settings.mail_domains, fetch_key=fetch_key, now=current_time()),
     )
 
 

@@ -17,6 +17,8 @@ _PREFIX = "OBJECTION_"
 # No wider than what tokens may carry (schemas/proofs.py): else every verifier would refuse whatever is issued here.
 _PUBLIC_URL = re.compile(r"(?=.{1,200}$)https?://[A-Za-z0-9._:\[\]-]+(?:/[!\"$->@-~]*)?")
 _ORIGIN = re.compile(r"[!-*,-~]{1,255}")
+_DOMAIN = re.compile(r"[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63})+")
+_SERVER = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?::[0-9]{1,5})?")
 _RATE = re.compile(r"[1-9][0-9]* per (?:second|minute|hour|day)")
 
 
@@ -38,6 +40,8 @@ class Settings:
     log_requests: bool
     anchors: Path | None
     worker: bool
+    mail_domains: tuple[str, ...]
+    dns_servers: tuple[str, ...]
     bind: str
     workers: int
 
@@ -62,6 +66,11 @@ class Settings:
             log_requests=reader.read("LOG_REQUESTS", _switch, "off"),
             anchors=reader.read("ANCHORS", _optional_path, ""),
             worker=reader.read("WORKER", _switch, "on"),
+            # Not confirmed by Meta: public reports name them.
+            mail_domains=reader.read(
+                "MAIL_DOMAINS", _domains, "facebookmail.com,mail.instagram.com,support.facebook.com"
+            ),
+            dns_servers=reader.read("DNS_SERVERS", _servers, ""),
             bind=reader.read("BIND", _bind, "127.0.0.1:8000"),
             workers=reader.read("WORKERS", _positive, str(len(os.sched_getaffinity(0)))),
         )
@@ -137,6 +146,20 @@ def _rate(text: str) -> str:
     if not _RATE.fullmatch(text):
         raise ValueError("must look like '30 per minute'")
     return text
+
+
+def _domains(text: str) -> tuple[str, ...]:
+    domains = tuple(text.split(","))
+    if not all(_DOMAIN.fullmatch(domain) for domain in domains):
+        raise ValueError("must be domain names in lower case, separated by commas")
+    return domains
+
+
+def _servers(text: str) -> tuple[str, ...]:
+    servers = tuple(text.split(",")) if text else ()
+    if not all(_SERVER.fullmatch(server) for server in servers):
+        raise ValueError("must be IPv4 addresses, separated by commas, each with :port if it is not 53")
+    return servers
 
 
 def _bind(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The verifier in one HTML file, as ``npm run build:verifier`` leaves it: at ``/verify``, and in every bundle."""
+"""The verifier as one HTML file, as ``npm run build:verifier`` leaves it: served at ``/verify``, put into bundles."""
 
 from functools import cache
 from pathlib import Path

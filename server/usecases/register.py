@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Connection
 
@@ -14,6 +13,7 @@ from server.core.merkle import EMPTY_ROOT, TileTree
 from server.core.notes import Checkpoint, format_checkpoint, sign_note, verify_checkpoint
 from server.core.statuslists import STATUS_LIST_SIZE
 from server.errors import LogInconsistent, OperatorError, ParseError, VerificationError
+from server.outside.mail import MailFinding
 from server.store import log
 from server.store.blobs import LocalBlobs
 from server.store.database import Database
@@ -25,7 +25,7 @@ from server.usecases.log_writer import LogWriter
 _MAX_CACHED_BYTES = 16 * 1024 * 1024  # of certificates, in each process
 
 Clock = Callable[[], int]
-CheckMail = Callable[[bytes], Any]
+CheckMail = Callable[[bytes], MailFinding | None]
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ def start_register(
     receipt_max_age_s: int,
     practice: bool,
     clock: Clock,
-    check_mail: CheckMail = lambda _raw: None,
+    check_mail: CheckMail,
 ) -> Register:
     """Start the log writer of this process. The caller must close the register."""
     keyring = storage.keyring

@@ -88,7 +88,7 @@ export class App {
   // An ordinary link to #check would put itself in the place of the receipt that the address names.
   private skip(event: Event): void {
     event.preventDefault();
-    this.element('#file').focus();
+    this.element('#check').focus(); // not the file field: the same key press would open its chooser
   }
 
   private header(): HTMLElement {
@@ -159,9 +159,15 @@ export class App {
       if (chosen) void this.take(chosen);
       file.value = ''; // so that the same file can be chosen again
     });
+    // Enter opens the chooser; a file input in a form would send the form instead.
+    file.addEventListener('keydown', (event) => {
+      if (event.key !== 'Enter') return;
+      event.preventDefault();
+      file.click();
+    });
     return h(
       'form',
-      { id: 'check', onsubmit: (event) => this.submit(event) },
+      { id: 'check', tabindex: '-1', onsubmit: (event) => this.submit(event) },
       h(
         'div',
         { class: 'drop' },
