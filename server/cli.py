@@ -241,6 +241,10 @@ def log_check() -> None:
     click.echo(
         f"{found.entries} entries, {found.records} records, {found.tiles} tiles, {found.anchors} anchored checkpoints"
     )
+    if found.erased:
+        click.echo(f"{found.erased} entries of records that their holders had erased")
+    if found.to_overwrite:
+        click.echo(f"{found.to_overwrite} erased blob(s) that the worker has still to overwrite; nobody can open them")
     if found.orphaned_segments:
         click.echo(f"{found.orphaned_segments} segment(s) that no record names: left by a crash, sealed, harmless")
     for problem in found.problems:

@@ -34,8 +34,11 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that sees one state of the database. Raises Unavailable when there is none to be had."""
-        with _translated(), self.engine.begin() as connection:
-            yield connection
+        with _translated(), self.engine.connect() as connection:
+            if connection.dialect.name == "postgresql":  # by default, it sees a new state with each statement
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:

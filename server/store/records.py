@@ -92,10 +92,13 @@ def delete_objection(connection: Connection, objection_sha256: bytes) -> None:
     The blobs' names are kept for ``read_blobs_to_erase``: nobody can open them any more.
     """
     theirs = (records.c.receipt_sha256 == objection_sha256) | (records.c.objection_sha256 == objection_sha256)
-    for blob in connection.execute(select(records.c.blob).where(theirs)).scalars().all():
-        connection.execute(insert(blobs_to_erase).values(blob=blob))
+    insert_blobs_to_erase(connection, connection.execute(select(records.c.blob).where(theirs)).scalars().all())
     connection.execute(delete(slot_digests).where(slot_digests.c.receipt_sha256 == objection_sha256))
     connection.execute(delete(records).where(theirs))
+
+
+def insert_blobs_to_erase(connection: Connection, blobs: Sequence[str]) -> None:
+    connection.execute(insert(blobs_to_erase), [{"blob": blob} for blob in blobs])
 
 
 def read_blobs_to_erase(connection: Connection) -> Sequence[str]:
@@ -148,6 +151,10 @@ def read_statuses(connection: Connection, *, start: int, end: int) -> dict[int, 
     """Return what was noted of the status indexes from ``start`` up to, not including, ``end``."""
     query = select(statuses).where(statuses.c.status_index >= start, statuses.c.status_index < end)
     return {row.status_index: row.value for row in connection.execute(query)}
+
+
+def read_all_statuses(connection: Connection) -> dict[int, int]:
+    return {row.status_index: row.value for row in connection.execute(select(statuses))}
 
 
 def has_permutation(connection: Connection, list_number: int) -> bool:

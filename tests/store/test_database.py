@@ -104,6 +104,19 @@ def test_a_reader_sees_one_state_and_does_not_wait_for_a_writer(database: Databa
     assert head.checkpoint == "old"
 
 
+def test_a_reader_sees_the_same_state_again(database: Database) -> None:
+    """Who checks the whole log beside a running register must not see two halves of two logs."""
+    with database.writing() as connection:
+        log.create_head(connection, log.Head("origin", 0, "old"))
+    with database.reading() as reader:
+        assert log.read_head(reader) == log.Head("origin", 0, "old")
+        with database.writing() as writer:
+            log.move_head(writer, old_size=0, size=1, checkpoint="new")
+        assert log.read_head(reader) == log.Head("origin", 0, "old")
+    with database.reading() as reader:
+        assert log.read_head(reader) == log.Head("origin", 1, "new")
+
+
 def test_there_is_one_head(database: Database) -> None:
     with database.writing() as connection:
         log.create_head(connection, log.Head("origin", 0, "note"))

@@ -11,12 +11,14 @@ from server.core.encoding import format_json
 from server.core.merkle import TileTree
 from server.core.notes import Checkpoint, format_checkpoint, sign_note
 from server.errors import LogInconsistent
-from server.store import log
+from server.store import log, records
+from server.store.blobs import LocalBlobs
 from server.usecases.anchor_checkpoint import Anchoring
 from server.usecases.check_log import LogCheck, check_log
 from server.usecases.register import Storage
+from tests.fixtures.holders import Holder
 from tests.fixtures.sealed import append_many
-from tests.fixtures.servers import make_settings, register_of, running
+from tests.fixtures.servers import make_settings, post, register_of, running
 
 SIZE = 300  # more than a tile's 256 hashes: a full tile, a partial one, and one above
 Damage = Callable[[Connection, Storage], object]
@@ -176,3 +178,93 @@ def test_a_damaged_head_stops_the_next_start(seeded: Path, tmp_path: Path) -> No
     damaged(seeded, tmp_path, DAMAGES["upper tile altered"][0])
     with pytest.raises(LogInconsistent), running(make_settings(tmp_path / "data")):
         pass
+
+
+# A 0, supplement of A 1, B 2, withdrawal of B 3, C 4, erasure of A 5, supplement of C 6.
+STATUS_OF_C = "(SELECT status_index FROM records WHERE log_index = 4)"
+RESTORED = (
+    "INSERT INTO records (receipt_sha256, log_index, kind, received_at, salt, issuer_kid, evidence_bytes) "
+    "SELECT :hash, 0, kind, received_at, salt, issuer_kid, 0 FROM records WHERE log_index = 4"
+)
+LATER_DAMAGES: dict[str, tuple[Damage, str]] = {
+    "an objection lost": (sql("DELETE FROM records WHERE log_index = 4"), "1 objection(s) more have lost their record"),
+    "a withdrawal and its objection lost": (
+        sql("DELETE FROM records WHERE log_index IN (2, 3)"),
+        "1 objection(s) more have lost their record",
+    ),
+    "a supplement lost": (sql("DELETE FROM records WHERE log_index = 6"), "entry 6 has lost its record"),
+    "an erasure lost": (sql("DELETE FROM records WHERE log_index = 5"), "entry 5 has lost its record"),
+    "an erased objection restored": (sql(RESTORED, hash=bytes(32)), "erasure 5 has erased nothing"),
+    "the objection of a supplement lost": (
+        sql("UPDATE records SET objection_sha256 = :hash WHERE log_index = 6", hash=bytes(32)),
+        "supplement 6 belongs to no objection",
+    ),
+    "a withdrawal that is not listed": (sql("DELETE FROM statuses WHERE value = 2"), "does not say what"),
+    "an erasure that is not listed": (
+        sql("DELETE FROM statuses WHERE value = 1"),
+        "0 statuses say erased, after 1 erasures",
+    ),
+    "listed as withdrawn": (sql(f"INSERT INTO statuses SELECT {STATUS_OF_C}, 2"), "says withdrawn, and no withdrawal"),
+    "listed as erased": (sql(f"INSERT INTO statuses SELECT {STATUS_OF_C}, 1"), "says erased of an objection"),
+    "withdrawn and listed as erased": (
+        sql("UPDATE statuses SET value = 1 WHERE value = 2"),
+        "says erased of an objection",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def with_later(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("later")
+    first, second, third = Holder(), Holder(), Holder()
+    a, b, c = first.objection({}), second.objection({}), third.objection({})
+    with running(make_settings(folder)) as app:
+        for each in (
+            *(a, first.later("supplement", a), b, second.later("withdrawal", b), c),
+            *(first.later("erasure", a), third.later("supplement", c)),
+        ):
+            assert post(app, each).status_code == 201
+    return folder
+
+
+def test_what_was_erased_is_no_damage(with_later: Path, tmp_path: Path) -> None:
+    found = damaged(with_later, tmp_path, None)
+    assert (found.problems, found.entries, found.records, found.erased) == ([], 7, 5, 2)
+    assert (found.to_overwrite, found.orphaned_segments) == (0, 0)
+
+
+@pytest.mark.parametrize(("damage", "finding"), LATER_DAMAGES.values(), ids=LATER_DAMAGES)
+def test_damage_is_told_from_erasure(with_later: Path, tmp_path: Path, damage: Damage, finding: str) -> None:
+    found = damaged(with_later, tmp_path, damage)
+    assert [problem for problem in found.problems if finding in problem], found.problems
+
+
+def test_bytes_that_wait_to_be_overwritten_are_counted(with_later: Path, tmp_path: Path) -> None:
+    def wait(connection: Connection, storage: Storage) -> None:
+        (name,) = storage.blobs.put_all([b"x"])
+        records.insert_blobs_to_erase(connection, [name])
+
+    found = damaged(with_later, tmp_path, wait)
+    assert (found.problems, found.to_overwrite, found.orphaned_segments) == ([], 1, 0)
+
+
+def test_what_is_erased_while_it_is_checked_is_no_damage(
+    tmp_path: Path, storage_settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder = Holder()
+    objection = holder.objection({})
+    with running(make_settings(tmp_path, **storage_settings)) as app:
+        post(app, objection)
+        register = register_of(app)
+        storage = Storage(register.database, register.blobs, register.keyring)
+        get = LocalBlobs.get
+
+        def erased_before(self: LocalBlobs, name: str) -> bytes:
+            monkeypatch.setattr(LocalBlobs, "get", get)
+            assert post(app, holder.later("erasure", objection)).status_code == 201
+            return get(self, name)
+
+        monkeypatch.setattr(LocalBlobs, "get", erased_before)
+        assert check_log(storage, progress=lambda _done, _total: None).problems == []
+        assert register.blobs.segments() == set()
+        assert check_log(storage, progress=lambda _done, _total: None).problems == []
