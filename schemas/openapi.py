@@ -138,6 +138,7 @@ def _paths() -> dict[str, Any]:
                 "parameters": [_path_parameter("list_number", "(?:0|[1-9][0-9]*)")],
                 "responses": {
                     "200": _binary("A signed status list", "application/statuslist+jwt"),
+                    "304": {"description": "Still the list of that ETag"},
                     **_problems("404", "429", "503"),
                 },
             }

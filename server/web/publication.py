@@ -1,6 +1,6 @@
 """What anyone may read besides the log: keys, type metadata, health, the API's description."""
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
 from schemas.openapi import describe
 from server.core.encoding import JsonObject, format_json
@@ -35,7 +35,10 @@ def create_blueprint(register: Register) -> Blueprint:
     @blueprint.get("/v1/status-lists/<int:list_number>")
     def status_list(list_number: int) -> Response:
         status_list, _ = publish_status(register, list_number)
-        return _cached(Response(status_list, mimetype="application/statuslist+jwt"), max_age_s=_MINUTES)
+        response = _cached(Response(status_list, mimetype="application/statuslist+jwt"), max_age_s=_MINUTES)
+        response.add_etag()  # the same bytes within a minute, unless a status changed
+        response.make_conditional(request)
+        return response
 
     @blueprint.get("/healthz")
     def alive() -> Response:

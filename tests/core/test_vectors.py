@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from server.core.acknowledgements import verify_acknowledgement
 from server.core.encoding import format_base64url, format_json, parse_base64url, parse_json
 from server.core.log_policies import format_log_policy, quorum_met, verify_witnesses
 from server.core.notes import Checkpoint, format_checkpoint, verify_checkpoint
@@ -14,6 +15,7 @@ from server.core.policies import TrustPolicy, format_trust_policy, parse_trust_p
 from server.core.presentations import Challenge, verify_presentation
 from server.core.proofs import format_entry, format_proof, parse_proof, verify_proof
 from server.core.receipts import verify_freshness, verify_receipt
+from server.core.statuslists import ERASED, STANDS, WITHDRAWN, verify_status_list
 from server.core.tokens import verify_token
 from server.errors import ObjectionError
 from tests.fixtures.make_vectors import FOLDER, MAX_AGE_S, make_vectors
@@ -56,11 +58,27 @@ def _check_presentation(vector: Vector) -> None:
     verify_presentation(vector["presentation"], _policy(vector), challenge)
 
 
+def _check_acknowledgement(vector: Vector) -> None:
+    receipt = verify_receipt(vector["about"].encode())
+    verify_acknowledgement(vector["acknowledgement"], receipt, _policy(vector))
+
+
+def _check_status_list(vector: Vector) -> None:
+    listed = verify_status_list(vector["status_list"], _policy(vector))
+    names = {STANDS: "stands", ERASED: "erased", WITHDRAWN: "withdrawn"}
+    for index, said in vector.get("statuses", {}).items():
+        assert names[listed.status(int(index))] == said
+    if "index" in vector:
+        listed.status(vector["index"])
+
+
 CHECKS: dict[str, Callable[[Vector], object]] = {
     "receipts": _check_receipt,
     "tokens": _check_token,
     "presentations": _check_presentation,
     "proofs": _check_proof,
+    "acknowledgements": _check_acknowledgement,
+    "statuslists": _check_status_list,
 }
 PATHS = sorted(FOLDER.glob("*/*.json"))
 VALID = [path for path in PATHS if path.name.startswith("valid")]
@@ -91,8 +109,9 @@ def test_valid_vectors_are_named_so() -> None:
 @pytest.mark.parametrize("path", CANONICAL, ids=_name)
 def test_valid_ones_encode_to_the_same_bytes(path: Path) -> None:
     vector = json.loads(path.read_bytes())
-    if "receipt" in vector:
-        _assert_canonical_jws(vector["receipt"])
+    whole = [vector[name] for name in ("receipt", "acknowledgement", "status_list") if name in vector]
+    if whole:
+        _assert_canonical_jws(*whole)
     elif "presentation" in vector:
         token, _, binding = vector["presentation"].rpartition("~")
         _assert_canonical_jws(binding)

@@ -1,17 +1,22 @@
 """Supplements, withdrawal and erasure over HTTP, on both databases; with what they leave and what they must not."""
 
+import base64
 import io
 import json
 import time
 import zipfile
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import joserfc.jws
 import pytest
 from flask import Flask
+from joserfc.jwk import ECKey
+from joserfc.jws import JWSRegistry
 from sqlalchemy import text
 from werkzeug.test import TestResponse
 
@@ -325,6 +330,59 @@ def test_no_byte_of_an_erased_record_stays_in_the_files(tmp_path: Path, holder: 
                 assert not [secret for secret in secrets if secret in data], path
         sent(app, neighbour, 200)
         expect_consistent(register)
+
+
+def read_independently(jws: str, jwk: dict[str, str]) -> tuple[dict[str, Any], dict[str, Any], list[int]]:
+    """Return header, claims and all entries of a list, read by joserfc and by the letter of the draft (6.1, 8.3)."""
+    registry = JWSRegistry(algorithms=["ES256"], strict_check_header=False)
+    registry.max_header_length = 4096  # the certificate is longer than joserfc expects
+    found = joserfc.jws.deserialize_compact(jws, ECKey.import_key(jwk), registry=registry)
+    claims = json.loads(found.payload)
+    lst = claims["status_list"]["lst"]
+    bits = "".join(
+        f"{byte:08b}"[::-1] for byte in zlib.decompress(base64.urlsafe_b64decode(lst + "=" * (-len(lst) % 4)))
+    )
+    return found.headers(), claims, [int(bits[at + 1] + bits[at], 2) for at in range(0, len(bits), 2)]
+
+
+def test_another_reader_finds_the_same_in_the_list(app: Flask) -> None:
+    """Each holder's entry, and nobody else's."""
+    expected = {}
+    for kind, value in ((None, 0), ("withdrawal", 2), ("erasure", 1)):
+        mine = Holder()
+        submission = mine.objection({})
+        token = sent(app, submission)["token"]
+        if kind is not None:
+            sent(app, mine.later(kind, submission))
+        payload = token.split(".")[1]
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+        expected[claims["status"]["status_list"]["idx"]] = value
+        address = claims["status"]["status_list"]["uri"]
+    client = app.test_client()
+    (jwk,) = json.loads(client.get("/.well-known/jwt-vc-issuer").data)["jwks"]["keys"]
+    response = client.get(address.removeprefix(PUBLIC_URL))
+    header, claims, entries = read_independently(response.get_data(as_text=True), jwk)
+    assert (header["typ"], header["kid"], len(header["x5c"])) == ("statuslist+jwt", jwk["kid"], 1)
+    assert (claims["sub"], claims["status_list"]["bits"], len(entries)) == (address, 2, 65_536)
+    assert claims["exp"] > time.time() > claims["iat"] - 1
+    assert claims["ttl"] >= 60
+    assert {index: entries[index] for index in expected} == expected
+    assert sum(map(bool, entries)) == 2
+
+
+def test_a_list_is_sent_again_only_when_it_is_another(app: Flask, holder: Holder, objection: Submission) -> None:
+    client = app.test_client()
+    while time.time() % 60 > 55:  # the date of a list changes with the minute
+        time.sleep(0.5)
+    first = client.get("/v1/status-lists/0")
+    assert first.headers["Cache-Control"] == "public, max-age=60"
+    known = {"If-None-Match": first.headers["ETag"]}
+    again = client.get("/v1/status-lists/0", headers=known)
+    assert (again.status_code, again.data) == (304, b"")
+    sent(app, holder.later("withdrawal", objection))
+    changed = client.get("/v1/status-lists/0", headers=known)
+    assert changed.status_code == 200
+    assert changed.data != first.data
 
 
 def test_status_lists_that_do_not_exist(app: Flask, objection: Submission) -> None:

@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { verifyAcknowledgement } from '../../src/core/acknowledgements';
 import type { Json } from '../../src/core/encoding';
 import { ObjectionError } from '../../src/core/errors';
 import { quorumMet, verifyWitnesses } from '../../src/core/log-policies';
@@ -7,6 +8,7 @@ import { parseTrustPolicy } from '../../src/core/policies';
 import { verifyPresentation } from '../../src/core/presentations';
 import { parseProof, verifyProof } from '../../src/core/proofs';
 import { verifyFreshness, verifyReceipt } from '../../src/core/receipts';
+import { statusAt, verifyStatusList } from '../../src/core/statuslists';
 import { verifyToken } from '../../src/core/tokens';
 
 const FOLDER = new URL('../../../schemas/vectors/', import.meta.url);
@@ -28,6 +30,17 @@ const checks: Record<string, (vector: Vector) => Promise<unknown>> = {
       nonce: String(nonce),
       nowS: Number(now),
     }),
+  acknowledgements: async ({ acknowledgement, about, policy }) =>
+    verifyAcknowledgement(
+      String(acknowledgement),
+      await verifyReceipt(String(about)),
+      await parseTrustPolicy(policy as Json),
+    ),
+  statuslists: async ({ status_list, policy, statuses, index }) => {
+    const list = await verifyStatusList(String(status_list), await parseTrustPolicy(policy as Json));
+    for (const [at, said] of Object.entries(statuses ?? {})) expect(statusAt(list, Number(at))).toBe(said);
+    if (index !== undefined) statusAt(list, Number(index));
+  },
   proofs: async ({ proof, policy, receipt_sha256, kind, received_at, cosigned, quorum_met }) => {
     const { log } = await parseTrustPolicy(policy as Json);
     await verifyProof(
