@@ -185,6 +185,12 @@ def _paths() -> dict[str, Any]:
                 "responses": {"200": _object("Type metadata"), **_problems("429")},
             }
         },
+        "/profiles/objection/1": {
+            "get": {
+                "summary": "What the terms of objection.jsonld mean",
+                "responses": {"200": _binary("JSON-LD", "application/ld+json"), **_problems("429")},
+            }
+        },
         "/healthz": {
             "get": {"summary": "The process answers", "responses": {"200": _object("Alive"), **_problems("429")}}
         },

@@ -1,13 +1,20 @@
-"""docs/verifying.md, run as it stands on real bundles: what it promises to print is printed."""
+"""docs/verifying.md, run as it stands on real proofs: what it promises to print is printed."""
 
 import re
 import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from flask import Flask
 
+from tests.fixtures.anchoring import anchoring_of
+from tests.fixtures.holders import Holder, Submission
 from tests.fixtures.records import Record, make_record
+from tests.fixtures.servers import PUBLIC_URL, make_settings, running
 from tests.fixtures.zips import members_of, write_zip
+from tests.usecases.test_later_receipts import sent
 
 PAGE = Path(__file__).parents[1] / "docs/verifying.md"
 BLOCKS = re.findall(r"^```bash( asice| pdf)?\n(.*?)^```", PAGE.read_text(), re.S | re.M)
@@ -26,17 +33,50 @@ def record() -> Record:
     return make_record()
 
 
-def test_a_genuine_proof_passes_every_step(record: Record, tmp_path: Path) -> None:
-    (tmp_path / "proof.asice").write_bytes(record.bundle())
-    seen = run(tmp_path)
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    with running(make_settings(tmp_path_factory.mktemp("register"))) as app:
+        yield app
+
+
+def proof_of(app: Flask, holder: Holder, objection: Submission, token: str, media_type: str) -> bytes:
+    address = f"/v1/receipts/{objection.sha256}/bundle"
+    headers = {
+        "Authorization": f"DPoP {token}",
+        "DPoP": holder.dpop(token, "GET", PUBLIC_URL + address),
+        "Objection-Holder-Share": objection.holder_share,
+        "Accept": media_type,
+    }
+    response = app.test_client().get(address, headers=headers)
+    assert response.mimetype == media_type
+    return response.data
+
+
+@pytest.mark.parametrize("form", ["asice", "pdf"])
+def test_a_real_anchored_proof_passes_every_step(form: str, app: Flask, tmp_path: Path) -> None:
+    holder = Holder()
+    objection = holder.objection()
+    token = sent(app, objection)["token"]
+    sent(app, holder.later("supplement", objection))
+    anchoring_of(app, lambda: int(time.time())).run_once()
+    media_type = {"asice": "application/vnd.etsi.asic-e+zip", "pdf": "application/pdf"}[form]
+    (tmp_path / f"proof.{form}").write_bytes(proof_of(app, holder, objection, token, media_type))
+    seen = run(tmp_path, form=f" {form}")
     assert seen.count("Verified OK") == 2, seen
     assert seen.count(": OK") >= 2
-    for line in ("same receipt", "Signature Verified Successfully", "in the log"):
+    for line in ("same receipt", "Signature Verified Successfully", "in the log", "Verification: OK", "status: 0"):
         assert line in seen, seen
+    if form == "pdf":
+        assert "Signature is Valid" in seen
+        assert "Total document signed" in seen
+    sent(app, holder.later("withdrawal", objection))
+    (tmp_path / "later").mkdir()
+    (tmp_path / f"later/proof.{form}").write_bytes(proof_of(app, holder, objection, token, media_type))
+    assert "status: 2" in run(tmp_path / "later", form=f" {form}")
 
 
 def _flip(data: bytes, at: int) -> bytes:
-    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+    return data[:at] + bytes([data[at] ^ 1]) + data[at:][1:]
 
 
 @pytest.mark.parametrize(
@@ -47,11 +87,12 @@ def _flip(data: bytes, at: int) -> bytes:
         ("token.sd-jwt", -20, None),
         ("evidence/notice.txt", 0, None),
         ("checkpoint.txt", 3, "Signature Verified Successfully"),
+        ("checkpoint.txt", -10, "Verification: OK"),
         ("proof.tlog-proof", 40, "in the log"),
     ],
 )
 def test_an_altered_part_is_noticed(name: str, at: int, missing: str | None, record: Record, tmp_path: Path) -> None:
-    members = members_of(record.bundle())
+    members = members_of(record.bundle(**record.anchored()))
     for member in members:
         if member.name == name.encode():
             member.data = _flip(member.data, at)
@@ -60,4 +101,15 @@ def test_an_altered_part_is_noticed(name: str, at: int, missing: str | None, rec
     if missing:
         assert missing not in seen
     else:
-        assert "Verification failure" in seen or "FAILED" in seen, seen
+        assert any(words in seen for words in ("Verification failure", "FAILED", "Verification: FAILED")), seen
+
+
+def test_an_altered_time_stamp_is_not_ok(record: Record, tmp_path: Path) -> None:
+    changes = record.anchored()
+    stamps = changes["more"]
+    (tmp_path / "proof.asice").write_bytes(record.bundle(**changes))
+    assert run(tmp_path).count("Verification: OK") == len(stamps) == 2
+    changes["more"] = stamps | {"anchors/tsa.tst": _flip(stamps["anchors/tsa.tst"], 300)}
+    (tmp_path / "altered").mkdir()
+    (tmp_path / "altered/proof.asice").write_bytes(record.bundle(**changes))
+    assert run(tmp_path / "altered").count("Verification: OK") == 1

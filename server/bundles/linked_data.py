@@ -13,6 +13,17 @@ from server.core.jws import thumbprint
 
 PROFILE_PATH = "/profiles/objection/1"
 _CONTROLLERS = {"meta-platforms-ireland": "Meta Platforms Ireland Limited"}
+_TERMS = {
+    "contestedBasis": "The legal basis on which the controller relies, and which the objection contests.",
+    "dataCategory": "A kind of data that the objection covers; its name is that of the signed receipt.",
+    "platform": "The platform on which the person objected.",
+    "channel": "By what the person learnt of the processing, as in the signed receipt.",
+    "recordedBy": "The register that recorded the objection.",
+    "log": "The name of the transparency log that holds its entry.",
+    "logIndex": "The place of the entry in that log.",
+    "existedBefore": "A time at which an independent authority stamped a state of the log that holds the entry.",
+    "withdrawn": "When the register received the withdrawal.",
+}
 _VOCABULARIES = {
     "dpv": "https://w3id.org/dpv#",
     "eu-gdpr": "https://w3id.org/dpv/legal/eu/gdpr#",
@@ -71,6 +82,23 @@ def format_linked_data(facts: CertificateFacts) -> bytes:
     if facts.status == "withdrawn":
         description["objection:withdrawn"] = _time(facts.withdrawn_at)
     return format_json(description)
+
+
+def format_profile(register: str) -> bytes:
+    """Return what the profile's own terms mean, as JSON-LD: what stands at the profile's address."""
+    profile = register + PROFILE_PATH
+    terms = [{"@id": f"{profile}#{name}", "rdfs:comment": text} for name, text in _TERMS.items()]
+    vocabularies = {"dcterms": _VOCABULARIES["dcterms"], "rdfs": "http://www.w3.org/2000/01/rdf-schema#"}
+    return format_json(
+        {
+            "@context": vocabularies,
+            "@id": profile,
+            "dcterms:title": "Objection to AI training, profile 1",
+            "dcterms:description": "How objection.jsonld uses DPV 2.3. No conformance to ISO/IEC TS 27560 is claimed: "
+            "it is about consent.",
+            "dcterms:hasPart": terms,
+        }
+    )
 
 
 def _status(facts: CertificateFacts) -> str:

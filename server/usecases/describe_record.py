@@ -1,5 +1,7 @@
 """Gather what a certificate tells about a record, from what the register itself can verify of it."""
 
+from cryptography.x509.oid import NameOID
+
 from server.bundles.certificate import Anchor as StampedBy
 from server.bundles.certificate import CertificateFacts, LaterReceipt, Mail, Witness
 from server.core.encoding import JsonObject
@@ -47,13 +49,18 @@ def _stamps(register: Register, anchor: Anchor) -> list[StampedBy]:
         at = verify_timestamp(token, anchor.checkpoint_note.encode(), trusted=authority)
         stamps.append(
             StampedBy(
-                authority_name(authority)[:_MAX_NAME],
+                _common_name(authority)[:_MAX_NAME],
                 int(at.timestamp()),
                 listed.trusted,
                 listed.trusted and is_qualified(authority.certificate, token),
             )
         )
     return stamps
+
+
+def _common_name(authority: TrustedAuthority) -> str:
+    names = authority.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(names[0].value) if names else authority_name(authority)
 
 
 def _describe_later(number: int, later: LaterRecord) -> LaterReceipt:

@@ -3,6 +3,7 @@
 from flask import Blueprint, Response, request
 
 from schemas.openapi import describe
+from server.bundles.linked_data import PROFILE_PATH, format_profile
 from server.core.encoding import JsonObject, format_json
 from server.core.policies import format_trust_policy, jwks
 from server.core.tokens import TYPE_PATH
@@ -31,6 +32,10 @@ def create_blueprint(register: Register) -> Blueprint:
     @blueprint.get(TYPE_PATH)
     def type_metadata() -> Response:
         return _json(_type_metadata(policy.issuer), max_age_s=60 * _MINUTES)
+
+    @blueprint.get(PROFILE_PATH)
+    def profile() -> Response:
+        return _cached(Response(format_profile(policy.issuer), mimetype="application/ld+json"), max_age_s=60 * _MINUTES)
 
     @blueprint.get("/v1/status-lists/<int:list_number>")
     def status_list(list_number: int) -> Response:

@@ -29,6 +29,7 @@ const REQUIRED = [
   'policy.json',
   'status.jwt',
   'README.txt',
+  'objection.jsonld',
 ];
 const TEXT = 'text/plain; charset=utf-8';
 const JOSE = 'application/jose';
