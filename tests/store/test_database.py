@@ -13,11 +13,11 @@ import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import insert, inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from server.errors import LogInconsistent, NotFound, OperatorError, Unavailable
-from server.store import log, records
+from server.store import log, records, tables
 from server.store.blobs import LocalBlobs, segment_of
 from server.store.database import Database
 from server.store.tables import metadata
@@ -264,6 +264,26 @@ def test_postgres_that_is_not_there(tmp_path: Path) -> None:
     database = Database("postgresql+psycopg://nobody@127.0.0.1:1/none", lock_file=tmp_path / "lock")
     with pytest.raises(Unavailable), database.reading():
         pass
+
+
+def test_whether_a_segment_is_in_use_is_found_by_index(database: Database) -> None:
+    """And by the segment's whole name: an erasure must neither read all records nor delete a neighbour's bytes."""
+    names = ["a" * 32 + ".0.9", "b" * 32 + ".0.9", "b" * 32 + ".9.1000", "c" * 31 + "b.0.1"]
+    row = {"kind": "objection", "received_at": 0, "salt": b"s", "issuer_kid": "k", "evidence_bytes": 0}
+    with database.writing() as connection:
+        for number, name in enumerate(names):
+            values = row | {"receipt_sha256": bytes([number]), "log_index": number, "blob": name}
+            connection.execute(insert(tables.records).values(values))
+    with database.reading() as connection:
+        in_use = {letter: records.names_segment(connection, letter * 32) for letter in "abc"}
+        assert in_use == {"a": True, "b": True, "c": False}
+        query = "SELECT blob FROM records WHERE blob > 'b.' AND blob < 'b/' LIMIT 1"
+        if connection.dialect.name == "sqlite":
+            plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}").all())
+        else:
+            connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+            plan = str(connection.exec_driver_sql(f"EXPLAIN {query}").all())
+    assert "ix_records_blob" in plan
 
 
 def test_blobs_of_a_group_share_a_segment(tmp_path: Path) -> None:
