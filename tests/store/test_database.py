@@ -275,8 +275,8 @@ def test_whether_a_segment_is_in_use_is_found_by_index(database: Database) -> No
             values = row | {"receipt_sha256": bytes([number]), "log_index": number, "blob": name}
             connection.execute(insert(tables.records).values(values))
     with database.reading() as connection:
-        in_use = {letter: records.names_segment(connection, letter * 32) for letter in "abc"}
-        assert in_use == {"a": True, "b": True, "c": False}
+        in_use = {letter: records.names_segment(connection, letter * 32) for letter in "0abc"}
+        assert in_use == {"0": False, "a": True, "b": True, "c": False}
         query = "SELECT blob FROM records WHERE blob > 'b.' AND blob < 'b/' LIMIT 1"
         if connection.dialect.name == "sqlite":
             plan = str(connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}").all())
