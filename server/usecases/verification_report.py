@@ -127,9 +127,7 @@ class Report:
             )
         sentences.append("Whether the objection stands today: the register's status list tells.")
         if self._passed("receipt"):
-            sentences.append(
-                "Anything that only README.txt or objection.jsonld says: they explain, and prove nothing."
-            )
+            sentences.append("Anything that only README.txt or objection.jsonld says: they explain, and prove nothing.")
         else:
             sentences.append("The objection as its holder signed it, and its place in the log: the bundle shows them.")
         if self.facts.get("keys_from") == "bundle":
