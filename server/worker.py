@@ -4,9 +4,10 @@ import logging
 import threading
 import time
 
-from server.errors import ObjectionError
+from server.errors import ObjectionError, Unavailable
 from server.settings import Settings
 from server.usecases.anchor_checkpoint import Anchoring
+from server.usecases.erase import sweep_erased
 from server.usecases.register import Storage, open_storage
 
 _log = logging.getLogger("objection.worker")
@@ -37,6 +38,14 @@ def run_worker(settings: Settings, *, stop: threading.Event) -> None:
         storage.database.close()
 
 
+def _sweep(storage: Storage) -> None:
+    """Overwrite what an erasure left behind: the process that did it was killed, or the disk was full."""
+    try:
+        sweep_erased(storage.database, storage.blobs)
+    except Unavailable as error:
+        _log.warning("%s: %s", error.code, error)  # nothing else has to wait for it
+
+
 def _lead(storage: Storage, stop: threading.Event) -> None:
     """Work while this process leads; return at once when another one does."""
     with storage.database.leading() as leadership:
@@ -45,5 +54,6 @@ def _lead(storage: Storage, stop: threading.Event) -> None:
         anchoring = Anchoring(storage.database, storage.keyring, clock=lambda: int(time.time()))
         while not stop.is_set():
             leadership.verify()
+            _sweep(storage)
             anchoring.run_once()
             stop.wait(_PAUSE_S)

@@ -63,19 +63,24 @@ class LocalBlobs:
         return data
 
     def erase(self, name: str) -> None:
-        """Overwrite a blob with zeros, on disk when this returns; one that is gone is erased."""
+        """Overwrite a blob with zeros, on disk when this returns; one that is gone is erased.
+
+        Raises Unavailable ``storage_unavailable``.
+        """
         segment, offset, length = _parse_name(name)
         try:
             file = os.open(segment, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._folder)
+            try:
+                length = min(length, max(os.fstat(file).st_size - offset, 0))
+                os.lseek(file, offset, os.SEEK_SET)
+                _write_whole(file, bytes(length))
+                os.fsync(file)
+            finally:
+                os.close(file)
         except FileNotFoundError:
             return
-        try:
-            length = min(length, max(os.fstat(file).st_size - offset, 0))
-            os.lseek(file, offset, os.SEEK_SET)
-            _write_whole(file, bytes(length))
-            os.fsync(file)
-        finally:
-            os.close(file)
+        except OSError as error:
+            raise Unavailable("storage_unavailable", "the register cannot overwrite evidence now") from error
 
     def remove_segment(self, segment: str) -> None:
         """Delete a segment that no record names any more."""
@@ -88,6 +93,10 @@ class LocalBlobs:
 
 def segment_of(name: str) -> str:
     return _parse_name(name)[0]
+
+
+def size_of(name: str) -> int:
+    return _parse_name(name)[2]
 
 
 def _parse_name(name: str) -> tuple[str, int, int]:

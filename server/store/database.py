@@ -31,7 +31,13 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """A transaction that sees one state of the database. Raises Unavailable when there is none to be had."""
-        with _translated(), self.engine.begin() as connection:
+        # PostgreSQL would otherwise show each statement what was committed just before it.
+        isolation = {} if self.engine.dialect.name == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+        with (
+            _translated(),
+            self.engine.connect().execution_options(**isolation) as connection,
+            connection.begin(),
+        ):
             yield connection
 
     @contextmanager
@@ -79,14 +85,19 @@ class Database:
             command.upgrade(config, "head")
 
     def forget_write_ahead(self) -> None:
-        """Empty SQLite's write-ahead log, which holds what was deleted; as far as no reader still needs it."""
+        """Empty SQLite's write-ahead log, which holds what was deleted.
+
+        Raises Unavailable when a reader needs it so long that it cannot be emptied now.
+        """
         if self.engine.dialect.name == "sqlite":
             with _translated():
                 connection = self.engine.raw_connection()
                 try:
-                    connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                    (busy, _, _) = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 finally:
                     connection.close()
+            if busy:
+                raise Unavailable("database_unavailable", "the register's database is in use; try again")
 
     def close(self) -> None:
         self.engine.dispose()

@@ -10,7 +10,7 @@ from server.errors import TooLarge
 from server.store import records
 from server.usecases.answer_holder import Answer, answer_later, status_of
 from server.usecases.open_objection import open_objection
-from server.usecases.open_record import open_record
+from server.usecases.open_record import open_for_its_holder
 from server.usecases.register import Register
 from server.usecases.seal_receipt import seal_receipt
 
@@ -31,11 +31,11 @@ def add_supplement(
         later = records.find_later(connection, objection.record.receipt_sha256)
         status = status_of(connection, objection.record)
     if known is None:
-        kept = [objection.receipt, *(open_record(register, record, holder_share).receipt for record in later)]
+        kept = [objection.receipt, *(open_for_its_holder(register, record, holder_share).receipt for record in later)]
         _refuse_too_much([*kept, receipt])
         findings = _look_at_mails(register, receipt, evidence)
     else:
-        findings = open_record(register, known, holder_share).findings
+        findings = open_for_its_holder(register, known, holder_share).findings
     sealed = seal_receipt(
         register,
         receipt,
@@ -46,7 +46,7 @@ def add_supplement(
     )
     logged = register.log_writer.append(sealed)
     if logged.repeated:  # perhaps by the same request, sent twice at once: what was sealed first counts
-        findings = open_record(register, logged.record, holder_share).findings
+        findings = open_for_its_holder(register, logged.record, holder_share).findings
     return answer_later(register, receipt, logged, status=status, findings=findings)
 
 

@@ -11,14 +11,15 @@ from queue import SimpleQueue
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection
 
+from schemas.vocabulary import MAX_EVIDENCE_TOTAL_BYTES
 from server.core.encoding import sha256
 from server.core.merkle import SubtreeHashes, TileTree, leaf_hash
 from server.core.notes import Checkpoint, format_checkpoint, sign_note
 from server.core.proofs import format_entry, format_proof
 from server.core.statuslists import ERASED, STATUS_LIST_SIZE, WITHDRAWN
-from server.errors import Conflict, Gone, LogInconsistent, ObjectionError, Unavailable
+from server.errors import Conflict, Gone, LogInconsistent, ObjectionError, TooLarge, Unavailable
 from server.store import log, records
-from server.store.blobs import LocalBlobs
+from server.store.blobs import LocalBlobs, size_of
 from server.store.database import Database
 from server.store.records import Record
 from server.usecases.find_anchor import Anchor
@@ -27,6 +28,9 @@ _MAX_GROUP = 256
 _MAX_GROUP_BYTES = 1 << 25
 _MAX_SUBTREES = 1 << 16
 MAX_SUPPLEMENTS = 16
+# Supplements that come at once do not see each other before they are here. What the receipts themselves take is beside
+# the evidence; still no bundle gets larger than a verifier reads.
+_MAX_SEALED_BYTES = MAX_EVIDENCE_TOTAL_BYTES + (1 << 20)
 _WAIT_S = 25  # below gunicorn's timeout: a client learns that we are slow before the worker is shot
 
 
@@ -329,12 +333,15 @@ class _Objections:
         guards = [replay_guard(receipt.receipt_sha256) for receipt in receipts if receipt.kind == "objection"]
         self._guards = records.find_guards(connection, guards)
         self._kinds: dict[bytes, list[str]] = {}
+        self._sizes: dict[bytes, int] = {}
         self._erased: set[bytes] = set()
         if not named:
             return
         for objection in records.find_records(connection, hashes=list(named)):
             later = records.find_later(connection, objection.receipt_sha256)
             self._kinds[objection.receipt_sha256] = [record.kind for record in later]
+            blobs = [record.blob for record in (objection, *later) if record.blob]
+            self._sizes[objection.receipt_sha256] = sum(size_of(blob) for blob in blobs)
         self._erased = named - self._kinds.keys()
 
     def conflict(self, receipt: SealedReceipt) -> ObjectionError | None:
@@ -346,8 +353,12 @@ class _Objections:
         kinds = self._kinds[receipt.objection_sha256]
         if receipt.kind == "withdrawal" and "withdrawal" in kinds:
             return Conflict("already_withdrawn", "this objection was withdrawn before, by another receipt")
-        if receipt.kind == "supplement" and kinds.count("supplement") >= MAX_SUPPLEMENTS:
+        if receipt.kind != "supplement":
+            return None
+        if kinds.count("supplement") >= MAX_SUPPLEMENTS:
             return Conflict("too_many_supplements", f"an objection takes at most {MAX_SUPPLEMENTS} supplements")
+        if self._sizes[receipt.objection_sha256] + len(receipt.sealed) > _MAX_SEALED_BYTES:
+            return TooLarge("evidence_too_large", "others were added meanwhile: an objection holds no more evidence")
         return None
 
     def add(self, receipt: SealedReceipt) -> None:
@@ -355,6 +366,7 @@ class _Objections:
         if receipt.objection_sha256 is None:
             return
         self._kinds[receipt.objection_sha256].append(receipt.kind)
+        self._sizes[receipt.objection_sha256] += len(receipt.sealed)
         if receipt.kind == "erasure":
             self._erased.add(receipt.objection_sha256)
 

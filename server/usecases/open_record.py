@@ -57,8 +57,16 @@ def find_objection(connection: Connection, receipt_sha256: bytes) -> Record:
 
 
 def open_for_its_holder(register: Register, record: Record, holder_share: bytes) -> OpenedRecord:
-    """As ``open_record``, for a caller who has to show that they hold the share: Forbidden ``holder_share_wrong``."""
+    """As ``open_record``, for a caller who has to show that they hold the share: Forbidden ``holder_share_wrong``.
+
+    Raises Gone ``record_erased`` when it was erased after ``record`` was read: its bytes say nothing any more.
+    """
     try:
         return open_record(register, record, holder_share)
-    except VerificationError as error:
+    except (VerificationError, NotFound) as error:
+        with register.database.reading() as connection:
+            if records.find_record(connection, record.receipt_sha256) is None:
+                raise Gone("record_erased", "its holder had this record erased") from error
+        if isinstance(error, NotFound):
+            raise
         raise Forbidden(error.code, str(error)) from error

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 
 from server.core.receipts import VerifiedReceipt, verify_evidence, verify_freshness
-from server.errors import Conflict, VerificationError
+from server.errors import Conflict, Forbidden, VerificationError
 from server.store.records import Record
 from server.usecases.answer_holder import Answer, answer_objection, status_of
-from server.usecases.open_record import open_record
+from server.usecases.open_record import open_for_its_holder
 from server.usecases.register import Register
 from server.usecases.seal_receipt import seal_receipt
 
@@ -39,6 +39,6 @@ def _refuse_practice(register: Register, receipt: VerifiedReceipt) -> None:
 def _refuse_other_share(register: Register, record: Record, holder_share: bytes) -> None:
     # Else the holder would keep a share that opens nothing, and learn it only when it matters.
     try:
-        open_record(register, record, holder_share)
-    except VerificationError as error:
+        open_for_its_holder(register, record, holder_share)
+    except Forbidden as error:
         raise Conflict(error.code, "this receipt was recorded with another holder share") from error

@@ -8,7 +8,7 @@ from server.core.encoding import JsonObject, format_json, parse_base64url
 from server.core.envelopes import NONCE_SIZE, SHARE_SIZE, derive_data_key, seal, wrap_share
 from server.core.jws import thumbprint
 from server.core.proofs import SALT_SIZE
-from server.core.receipts import VerifiedReceipt
+from server.core.receipts import CLOCK_SKEW_S, VerifiedReceipt
 from server.usecases.log_writer import SealedReceipt
 from server.usecases.register import Register, holder_scoped
 
@@ -58,7 +58,8 @@ def unsealed_erasure(register: Register, receipt: VerifiedReceipt, *, objection_
         sealed=b"",
         issuer_kid=register.keyring.issuer_kid,
         objection_sha256=objection_sha256,
-        guarded_until=register.clock() + register.receipt_max_age_s,
+        # One that was dated ahead, as far as clocks may differ, stays fresh for longer.
+        guarded_until=register.clock() + register.receipt_max_age_s + CLOCK_SKEW_S,
     )
 
 

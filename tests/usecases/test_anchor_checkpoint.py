@@ -68,7 +68,8 @@ def expect_anchored_proof(register: Register, logged: Logged) -> Logged:
     """The proof of a record leads to an anchored checkpoint, and holds."""
     record = logged.record
     with register.database.reading() as connection:
-        found = find_logged(connection, record.receipt_sha256, policy=register.keyring.policy)
+        anchor = find_anchor(connection, record.log_index, register.keyring.policy)
+        found = find_logged(connection, record.receipt_sha256, anchor=anchor)
     assert found is not None
     assert found.anchor is not None
     proof = parse_proof(found.proof)
@@ -147,7 +148,7 @@ def test_what_is_only_recorded_is_said_to_be(tmp_path: Path, storage_settings: d
         (logged,) = append(register)
         with register.database.reading() as connection:
             assert find_anchor(connection, 0, register.keyring.policy) is None
-            found = find_logged(connection, logged.record.receipt_sha256, policy=register.keyring.policy)
+            found = find_logged(connection, logged.record.receipt_sha256)
         assert found is not None
         assert found.anchor is None
         assert found.proof == logged.proof
