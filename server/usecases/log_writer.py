@@ -350,14 +350,16 @@ class _Objections:
             return Gone("record_erased", "its holder had this objection erased")
         if receipt.objection_sha256 is None:
             return None
-        kinds = self._kinds[receipt.objection_sha256]
-        if receipt.kind == "withdrawal" and "withdrawal" in kinds:
+        if receipt.kind == "supplement":
+            return self._refuse_supplement(receipt, receipt.objection_sha256)
+        if receipt.kind == "withdrawal" and "withdrawal" in self._kinds[receipt.objection_sha256]:
             return Conflict("already_withdrawn", "this objection was withdrawn before, by another receipt")
-        if receipt.kind != "supplement":
-            return None
-        if kinds.count("supplement") >= MAX_SUPPLEMENTS:
+        return None
+
+    def _refuse_supplement(self, receipt: SealedReceipt, objection: bytes) -> ObjectionError | None:
+        if self._kinds[objection].count("supplement") >= MAX_SUPPLEMENTS:
             return Conflict("too_many_supplements", f"an objection takes at most {MAX_SUPPLEMENTS} supplements")
-        if self._sizes[receipt.objection_sha256] + len(receipt.sealed) > _MAX_SEALED_BYTES:
+        if self._sizes[objection] + len(receipt.sealed) > _MAX_SEALED_BYTES:
             return TooLarge("evidence_too_large", "others were added meanwhile: an objection holds no more evidence")
         return None
 
