@@ -23,6 +23,7 @@ from tests.fixtures.servers import (
     bare_environment,
     free_port,
     make_settings,
+    post,
     register_of,
     running,
     serving,
@@ -237,3 +238,23 @@ def _listens(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def test_the_worker_overwrites_what_an_erasure_left(
+    tmp_path: Path, storage_settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(make_settings(tmp_path, **storage_settings)) as app:
+        holder = Holder()
+        objection = holder.objection()
+        assert post(app, objection).status_code == 201
+        with monkeypatch.context() as patch:
+            patch.setattr("server.store.blobs._write_whole", _disk_full)
+            assert post(app, holder.later("erasure", objection)).status_code == 201
+        assert register_of(app).blobs.segments()
+        with worker(tmp_path, **storage_settings):
+            until(lambda: not register_of(app).blobs.segments())
+        assert query(tmp_path, storage_settings, "SELECT count(*) FROM blobs_to_erase") == [(0,)]
+
+
+def _disk_full(_file: int, _data: bytes) -> None:
+    raise OSError(28, "No space left on device")

@@ -15,7 +15,7 @@ from server.core.policies import TimeAuthority, TrustPolicy, format_trust_policy
 from server.core.presentations import Challenge, split_presentation, verify_binding, verify_challenge
 from server.core.proofs import format_entry, parse_proof, verify_proof
 from server.core.receipts import CLOCK_SKEW_S, VerifiedReceipt, verify_evidence, verify_receipt
-from server.core.statuslists import STANDS, WITHDRAWN, verify_status_list
+from server.core.statuslists import ERASED, WITHDRAWN, StatusList, verify_status_list
 from server.core.tokens import VerifiedToken, verify_token, verify_token_of_receipt
 from server.errors import ObjectionError, ParseError, VerificationError
 from server.outside.timestamps import (
@@ -392,24 +392,30 @@ def _verify_status(
         report.unchecked("status")
         return
     with report.check("status") as saying:
-        raw_list = given.status or bundled
-        if raw_list is None:
+        raw_lists = [raw for raw in (given.status, bundled) if raw is not None]
+        if not raw_lists:
             raise VerificationError("bundle_file_missing", "status.jwt is not in the bundle")
-        listed = verify_status_list(_text(raw_list, "ascii", "jws_malformed"), policy)
         reference = token.claims["status"]["status_list"]
-        if listed.uri != reference["uri"]:
-            raise VerificationError("status_mismatch", "status.jwt is another list than the token names")
+        # The newest counts, whoever brought it: an older one, given beside the bundle, must not raise the withdrawn.
+        listed = max((_verify_list(raw, reference["uri"], policy) for raw in raw_lists), key=lambda each: each.iat)
         value = listed.status(reference["idx"])
         report.facts |= {"status": "stands", "status_at": listed.iat}
-        if later.withdrawn_at is not None or value == WITHDRAWN:
-            report.facts["status"] = "withdrawn"
-            raise VerificationError("objection_withdrawn", _withdrawal(later, listed.iat))
-        if value != STANDS:
+        if value == ERASED:
             report.facts["status"] = "erased"
             raise VerificationError(
                 "objection_erased", f"erased by its holder, as the register's list of {format_time(listed.iat)} says"
             )
+        if later.withdrawn_at is not None or value == WITHDRAWN:
+            report.facts["status"] = "withdrawn"
+            raise VerificationError("objection_withdrawn", _withdrawal(later, listed.iat))
         saying.reason = f"it stood on {format_time(listed.iat)}, {_age(given.now - listed.iat)}; today may differ"
+
+
+def _verify_list(raw: bytes, uri: str, policy: TrustPolicy) -> StatusList:
+    listed = verify_status_list(_text(raw, "ascii", "jws_malformed"), policy)
+    if listed.uri != uri:
+        raise VerificationError("status_mismatch", "status.jwt is another list than the token names")
+    return listed
 
 
 def _withdrawal(later: Later, list_iat: int) -> str:

@@ -322,3 +322,15 @@ def test_a_segment_is_synced_before_its_name_is_returned(tmp_path: Path, monkeyp
     monkeypatch.setattr(os, "fsync", watched)
     (name,) = blobs.put_all([b"x"])
     assert synced == [str(tmp_path / "blobs" / segment_of(name)), str(tmp_path / "blobs")]
+
+
+def test_a_reader_sees_one_state(tmp_path: Path, storage_settings: dict[str, str]) -> None:
+    with running(make_settings(tmp_path, **storage_settings)) as app:
+        database = register_of(app).database
+        with database.reading() as before:
+            assert records.read_status(before, 5) == 0
+            with database.writing() as connection:
+                records.write_status(connection, 5, 2)
+            assert records.read_status(before, 5) == 0
+        with database.reading() as after:
+            assert records.read_status(after, 5) == 2

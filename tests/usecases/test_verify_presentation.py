@@ -4,7 +4,8 @@ import pytest
 
 from server.core.policies import TrustPolicy
 from server.core.presentations import Challenge, sign_presentation
-from server.usecases.verify_bundle import Check, verify_file
+from server.usecases.verification_report import Check
+from server.usecases.verify_bundle import verify_file
 from tests.fixtures.holders import Holder
 from tests.fixtures.records import Record, make_record
 

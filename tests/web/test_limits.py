@@ -108,6 +108,16 @@ def test_a_chunked_body_too_large_is_refused(server: Gunicorn) -> None:
     assert size_of_log(server) == before
 
 
+def test_a_chunked_proof_too_large_is_not_judged_by_its_beginning(server: Gunicorn) -> None:
+    lines = ["POST /v1/verifications HTTP/1.1", "Host: register.example", "Transfer-Encoding: chunked"]
+    start = "\r\n".join([*lines, "Connection: close", "", ""]).encode()
+    filler = b"100000\r\n" + bytes(0x100000) + b"\r\n"
+    status, problem = talk(server, start, *[filler] * 16, b"1\r\nx\r\n0\r\n\r\n")
+    assert (status, problem["code"]) == (413, "body_too_large")
+    status, problem = talk(server, start, *[filler] * 16, b"0\r\n\r\n")
+    assert (status, problem["code"]) == (400, "file_unrecognised")
+
+
 def test_a_chunked_body_within_bounds_is_recorded(server: Gunicorn) -> None:
     body = format_multipart(parts_of(Holder().objection({})))
     half = len(body) // 2
