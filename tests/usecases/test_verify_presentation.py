@@ -34,7 +34,7 @@ def presentation(record: Record, *, holder: Holder | None = None, asked: Challen
 
 
 def holder_check(text: str, policy: TrustPolicy | None, asked: Challenge | None) -> Check:
-    report = verify_file(text.encode(), policy=policy, asked=asked)
+    report = verify_file(text.encode(), policy=policy, now=NOW, asked=asked)
     (check,) = [check for check in report.checks if check.id == "holder"]
     assert report.valid is all(check.outcome != "failed" for check in report.checks)
     return check
@@ -86,7 +86,7 @@ def test_without_the_issuers_keys_the_holder_is_unknown(record: Record) -> None:
 
 
 def test_a_bundle_answers_no_nonce(record: Record, policy: TrustPolicy) -> None:
-    report = verify_file(record.bundle(), policy=policy, asked=ASKED)
+    report = verify_file(record.bundle(), policy=policy, now=NOW, asked=ASKED)
     assert [(check.id, check.code) for check in report.checks if check.outcome == "failed"] == [
         ("holder", "binding_missing")
     ]
