@@ -31,6 +31,7 @@ _MAX_BYTES = 1_048_576
 _MAX_HEAD_BYTES = 131_072
 _MAX_HEADER_LINES = 2_000
 _MAX_SIGNATURES = 8
+_MAX_SIGNATURE_BYTES = 8_192
 _MAX_SUBJECT = 998
 _MAX_TIME = 253402300799
 _HEAD_END = re.compile(rb"\r?\n\r?\n")
@@ -177,6 +178,8 @@ def _parse(raw: bytes) -> _Mail:
 
 def _parse_signature(header: tuple[bytes, bytes]) -> _Signature | None:
     """Return a signature that covers the whole mail; None for one that means less, or cannot be read."""
+    if len(header[1]) > _MAX_SIGNATURE_BYTES:  # dkimpy looks for b= in quadratic time
+        return None
     try:
         tags = parse_tag_value(header[1])
         domain, selector = tags[b"d"].decode("ascii").lower(), tags[b"s"].decode("ascii")

@@ -3,6 +3,7 @@ import { verifyAcknowledgement } from './acknowledgements';
 import type { DkimFinding } from './contract.gen';
 import { type Bytes, formatJson, parseUtf8, sha256Hex } from './encoding';
 import { ObjectionError } from './errors';
+import { recheckMail } from './mail';
 import { fileNamed, filesUnder, type Manifest } from './manifest';
 import type { TrustPolicy } from './policies';
 import { verifyProof } from './proofs';
@@ -145,11 +146,11 @@ async function checkMails(report: Report, { mails }: Later): Promise<void> {
     return;
   }
   await report.check('mail', async () => {
-    for (const { keyRecord, dkim } of mails) {
+    for (const { raw, keyRecord, dkim } of mails) {
       if ((await sha256Hex(keyRecord)) !== dkim.key_sha256) {
         throw new ObjectionError('dkim_mismatch', 'the key record is not the one that the register saw');
       }
-      throw new ObjectionError('dkim_mismatch', 'this verifier cannot check the signature of a mail');
+      await recheckMail(raw, { keyRecord, domain: dkim.domain, selector: dkim.selector });
     }
     report.facts.mails = mails.map(({ name, dkim }) => ({ ...dkim, name }));
     return say('list', { list: { list: mails.map(mailSaying) } });
