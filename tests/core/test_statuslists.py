@@ -49,3 +49,9 @@ def test_a_list_of_another_size_is_refused(packed: bytes, register: TestRegister
     with pytest.raises(ParseError) as caught:
         verify_status_list(text, register.policy)
     assert caught.value.code == "status_malformed"
+
+
+def test_a_list_too_long_is_not_even_read(register: TestRegister) -> None:
+    with pytest.raises(ParseError) as caught:
+        verify_status_list("." * 65_537, register.policy)
+    assert caught.value.code == "status_malformed"
