@@ -25,7 +25,7 @@ from server.usecases import verify_bundle
 from server.usecases.verification_report import FAILED, NOT_PRESENT, PASSED, Check, Report
 from tests.fixtures.anchoring import TestAuthority, anchoring_of, http_server, witnessing, write_anchors
 from tests.fixtures.holders import Holder, Submission
-from tests.fixtures.lasting import Lasting, LaterPart, bundle_of, finding, key_record, signed_mail
+from tests.fixtures.lasting import Lasting, LaterPart, bundle_of, bundled, finding, key_record, signed_mail
 from tests.fixtures.records import SIGNED_AT, STATUS_INDEX, WITNESS, TestRegister
 from tests.fixtures.servers import PUBLIC_URL, make_settings, post, register_of, running
 from tests.fixtures.zips import Member, members_of, write_zip
