@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from server.bundles.asice import write_container
 from server.bundles.contents import MANIFEST
 from server.bundles.documents import read_document
 from server.core.log_policies import LogPolicy
@@ -23,7 +25,7 @@ from server.usecases import verify_bundle
 from server.usecases.verification_report import FAILED, NOT_PRESENT, PASSED, Check, Report
 from tests.fixtures.anchoring import TestAuthority, anchoring_of, http_server, witnessing, write_anchors
 from tests.fixtures.holders import Holder, Submission
-from tests.fixtures.lasting import Lasting, LaterPart, bundle_of, finding, key_record, signed_mail
+from tests.fixtures.lasting import Lasting, LaterPart, bundle_of, bundled, finding, key_record, signed_mail
 from tests.fixtures.records import SIGNED_AT, STATUS_INDEX, WITNESS, TestRegister
 from tests.fixtures.servers import PUBLIC_URL, make_settings, post, register_of, running
 from tests.fixtures.zips import Member, members_of, write_zip
@@ -432,6 +434,13 @@ def test_received_long_before_it_was_signed_is_refused() -> None:
     files["later/03-supplement.ack"] = part.acknowledgement(lasting.register, received_at=at, iat=at)
     report = verify_file(bundle_of(files, lasting.register), policy=lasting.register.policy)
     assert roots(report) == {"later": "token_receipt_mismatch"}
+
+
+def test_a_media_type_other_than_the_supplements_is_noticed(lasting: Lasting, files: Files) -> None:
+    listed = bundled(files)
+    listed["later/01/reply.txt"] = replace(listed["later/01/reply.txt"], media_type="image/png")
+    raw = write_container(listed, recorded_at=SIGNED_AT, timestamp=lasting.register.stamp)
+    assert roots(verify_file(raw, policy=lasting.register.policy)) == {"later": "evidence_mismatch"}
 
 
 def test_two_withdrawals_are_one_too_many() -> None:
