@@ -127,7 +127,9 @@ class Report:
             )
         sentences.append("Whether the objection stands today: the register's status list tells.")
         if self._passed("receipt"):
-            sentences.append("Anything that only README.txt or objection.jsonld says: they explain, and prove nothing.")
+            sentences.append(
+                "What only README.txt, objection.jsonld or verify.html say: take a verifier from elsewhere."
+            )
         else:
             sentences.append("The objection as its holder signed it, and its place in the log: the bundle shows them.")
         if self.facts.get("keys_from") == "bundle":

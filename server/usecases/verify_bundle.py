@@ -165,7 +165,8 @@ def _verify_proof(
     stamps = _anchors(files)
     _verify_witnesses(report, note, policy, anchored=bool(stamps))
     _verify_anchors(report, stamps, note, policy)
-    later = verify_later(report, files, media_types, receipt, policy)
+    place = -1 if token is None else token.claims["log"]["index"]
+    later = verify_later(report, files, media_types, receipt, policy, after=place)
     _verify_status(report, files.get("status.jwt"), token, policy, later, given=given)
 
 
@@ -425,6 +426,8 @@ def _withdrawal(later: Later, list_iat: int) -> str:
 
 
 def _age(seconds: int) -> str:
+    if seconds < 0:
+        return "by a clock that is ahead of this one"
     days = seconds // _DAY_S
     return "less than a day ago" if days < 1 else "one day ago" if days == 1 else f"{days} days ago"
 

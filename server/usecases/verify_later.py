@@ -42,8 +42,12 @@ def verify_later(
     media_types: Mapping[str, str] | None,
     objection: VerifiedReceipt | None,
     policy: TrustPolicy | None,
+    *,
+    after: int,
 ) -> Later:
-    """Add the checks ``later`` and ``mail``. ``files``: those of the whole bundle, by name."""
+    """Add the checks ``later`` and ``mail``. ``files``: those of the whole bundle, by name; ``after``: the objection's
+    place in the log, behind which all of them must stand.
+    """
     later = Later()
     names = [name for name in files if name.startswith(("later/", "dkim/"))]
     if not names:
@@ -58,7 +62,7 @@ def verify_later(
             raise VerificationError("policy_malformed", "without a policy there is no register to trust")
         receipts = sorted(name for name in names if _RECEIPT.fullmatch(name))
         known: set[str] = set()
-        index = -1
+        index = after
         for number, name in enumerate(receipts, 1):
             added = _Added(files, media_types, name, number)
             index = _verify_one(added, objection, policy, later, after=index)
@@ -149,6 +153,7 @@ def _verify_mails(report: Report, later: Later) -> None:
             )
         domains = sorted({mail.dkim["domain"] for mail in later.mails})
         saying.reason = f"{len(later.mails)} mail(s) signed by {', '.join(domains)}, by the key that the register saw"
+        report.facts["meta_confirmed"] = any(mail.dkim["known"].startswith("confirmation") for mail in later.mails)
         report.facts["mails"] = [{"name": mail.name, **mail.dkim} for mail in later.mails]
 
 

@@ -1,5 +1,7 @@
 """What anyone may read besides the log: keys, type metadata, health, the API's description."""
 
+import re
+
 from flask import Blueprint, Response, request
 
 from schemas.openapi import describe
@@ -7,7 +9,7 @@ from server.bundles.linked_data import PROFILE_PATH, format_profile
 from server.core.encoding import JsonObject, format_json
 from server.core.policies import format_trust_policy, jwks
 from server.core.tokens import TYPE_PATH
-from server.errors import Unavailable
+from server.errors import NotFound, Unavailable
 from server.store import log
 from server.usecases.publish_status import publish_status
 from server.usecases.register import Register
@@ -37,9 +39,11 @@ def create_blueprint(register: Register) -> Blueprint:
     def profile() -> Response:
         return _cached(Response(format_profile(policy.issuer), mimetype="application/ld+json"), max_age_s=60 * _MINUTES)
 
-    @blueprint.get("/v1/status-lists/<int:list_number>")
-    def status_list(list_number: int) -> Response:
-        status_list, _ = publish_status(register, list_number)
+    @blueprint.get("/v1/status-lists/<list_number>")
+    def status_list(list_number: str) -> Response:
+        if not re.fullmatch("0|[1-9][0-9]{0,9}", list_number):
+            raise NotFound("not_found", "a status list's number is decimal, without zeros before it")
+        status_list, _ = publish_status(register, int(list_number))
         response = _cached(Response(status_list, mimetype="application/statuslist+jwt"), max_age_s=_MINUTES)
         response.add_etag()  # the same bytes within a minute, unless a status changed
         response.make_conditional(request)

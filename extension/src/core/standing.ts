@@ -34,6 +34,8 @@ interface Bundle {
   manifest: Manifest | undefined;
   receipt: VerifiedReceipt | undefined;
   policy: TrustPolicy | undefined;
+  /** Where in the log the objection stands, as its token says. */
+  place: bigint;
 }
 
 export function nothingLater(): Later {
@@ -57,7 +59,7 @@ export async function checkLater(report: Report, bundle: Bundle): Promise<Later>
   await report.check('later', async () => {
     if (!policy) throw new ObjectionError('policy_malformed', 'without a policy there is no register to trust');
     const known = new Set<string>();
-    let index = -1n;
+    let index = bundle.place; // all of them stand behind the objection
     for (const [i, name] of names
       .filter((one) => RECEIPT.test(one))
       .sort()
@@ -184,10 +186,12 @@ export async function checkStatus(
     const { uri, idx } = token.claims.status.status_list;
     if (list.uri !== uri) throw new ObjectionError('status_mismatch', 'another list than the token names');
     const listed = statusAt(list, idx);
-    const status = later.withdrawnAtS === undefined ? listed : 'withdrawn';
+    const status = listed !== 'erased' && later.withdrawnAtS !== undefined ? 'withdrawn' : listed;
     Object.assign(report.facts, { status, status_at: list.iatS });
-    if (status !== 'stands')
-      throw new ObjectionError(`objection_${status}`, `as of ${later.withdrawnAtS ?? list.iatS}`);
+    if (status !== 'stands') {
+      const since = status === 'withdrawn' ? (later.withdrawnAtS ?? list.iatS) : list.iatS;
+      throw new ObjectionError(`objection_${status}`, `as of ${since}`);
+    }
     return say('status', { time: { time: list.iatS }, age: { duration: nowS - list.iatS } });
   });
 }

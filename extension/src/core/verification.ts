@@ -161,7 +161,8 @@ async function verifyBundle(
   const anchors = filesUnder(files, ANCHORS);
   await checkWitnesses(report, note, policy, anchors.size > 0);
   await checkAnchors(report, anchors, note, policy);
-  const later = await checkLater(report, { files, manifest, receipt, policy });
+  const place = BigInt(token?.claims.log.index ?? -1);
+  const later = await checkLater(report, { files, manifest, receipt, policy, place });
   await checkStatus(report, status ?? files.get('status.jwt'), { token, policy, later, nowS });
 }
 
