@@ -24,10 +24,13 @@ format: .venv/ready extension/node_modules/ready
 	$(BIN)/python -m schemas.openapi > schemas/openapi.json.new && mv schemas/openapi.json.new schemas/openapi.json
 	$(EXTENSION) npm run --silent format
 
-bench: .venv/ready extension/node_modules/ready
+bench: .venv/ready extension/node_modules/ready extension/.output/verifier/verify.html
 	@command -v wrk >/dev/null || { echo "make bench needs wrk (Debian: apt-get install wrk)" >&2; exit 1; }
 	$(BIN)/python -m tests.bench.recording
 	$(BIN)/python -m tests.bench.proofs
+	$(BIN)/python -m tests.bench.anchoring
+	folder=$$(mktemp -d) && $(BIN)/python -m tests.bench.documents $$folder && \
+	  (cd extension && node bench/verification.mjs $$folder); rm -rf $$folder
 	$(EXTENSION) npm run --silent bench
 
 extension: extension/.output/production/ready

@@ -20,7 +20,7 @@ threads = 32
 # A request may wait 25 s for the log (usecases/log_writer.py) and must then still get its answer.
 timeout = 60
 graceful_timeout = 30
-# Below the 60 s at which common load balancers drop idle connections: we never close one they are about to reuse.
+# Above the 60 s at which common load balancers drop idle connections: we never close one they are about to reuse.
 keepalive = 75
 # The longest legal header is a token (16 kB of it) with its DPoP proof.
 limit_request_field_size = 32_768
