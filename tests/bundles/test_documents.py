@@ -376,7 +376,7 @@ def test_what_the_register_does_not_write_is_refused_in_bounded_time(defect: str
     raw = rewrite(unsigned, MALFORMED[defect])
     start = time.perf_counter()
     assert code_of(raw) == "document_malformed"
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 60
 
 
 def test_bytes_between_objects_are_refused(unsigned: bytes) -> None:
