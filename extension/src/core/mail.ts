@@ -8,7 +8,7 @@ import { ObjectionError } from './errors';
 const MAX_BYTES = 1_048_576;
 const MAX_HEAD_BYTES = 131_072;
 const MAX_HEADER_LINES = 2_000;
-const MAX_SIGNATURE_BYTES = 8_192;
+const MAX_SIGNATURE_BYTES = 4_096;
 const MIN_KEY_BITS = 1_024;
 const SIGNED = ['from', 'subject', 'date'];
 const REQUIRED_TAGS = ['v', 'a', 'b', 'bh', 'd', 'h', 's'];
