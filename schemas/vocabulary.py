@@ -4,6 +4,8 @@ CONTROLLER = "meta-platforms-ireland"
 PLATFORMS = ("facebook", "instagram", "threads", "messenger", "whatsapp")
 SEEN_CHANNELS = ("in-app", "notification-list", "form")
 UNSEEN_CHANNELS = ("email", "none")
+CHANNELS = (*SEEN_CHANNELS, *UNSEEN_CHANNELS)
+OUTCOMES = ("recorded", "acknowledged", "withdrawn")
 RIGHT = "eu-gdpr:A21"
 CONTESTED_BASIS = "eu-gdpr:A6-1-f"
 DATA_CATEGORIES = (
@@ -28,7 +30,7 @@ MEDIA_TYPES = ("text/plain", "image/png", "image/jpeg", "image/webp", "message/r
 SLOTS = ("account", "contact", "person")
 KINDS = ("objection", "supplement", "withdrawal", "erasure")
 # What is left of an objection that its holder erased.
-REMAINS = ("log-commitment", "published-counts", "status-bit", "replay-guard")
+REMAINS = ("log-commitment", "published-counts", "counting-mark", "status-bit", "replay-guard")
 BUNDLE_ROLES = (
     *("receipt", "token", "proof", "checkpoint", "evidence", "policy", "readme", "status", "description", "verifier"),
     *("anchor", "later-receipt", "acknowledgement", "later-proof", "dkim-key"),

@@ -6,13 +6,16 @@ import time
 
 from server.errors import ObjectionError
 from server.settings import Settings
+from server.store.release_files import ReleaseFiles
 from server.usecases.anchor_checkpoint import Anchoring
 from server.usecases.register import Storage, open_storage
+from server.usecases.release_counts import Releasing
 from server.usecases.sweep_erased import try_to_sweep
 
 _log = logging.getLogger("objection.worker")
 _PAUSE_S = 0.5  # between two looks at the log's head
 _SWEEP_S = 5  # between two looks for erased bytes that a crash, the disk or a reader kept from being overwritten
+_RELEASE_S = 60  # between two looks for epochs to close
 _FOLLOW_S = 2  # between two tries to lead
 
 
@@ -26,10 +29,11 @@ def run_worker(settings: Settings, *, stop: threading.Event) -> None:
         create=True,
         anchors_file=settings.anchors,
     )
+    files = ReleaseFiles(settings.data_dir / "releases")
     try:
         while not stop.is_set():
             try:
-                _lead(storage, stop)
+                _lead(storage, files, stop)
             except ObjectionError as error:
                 _log.warning("%s: %s", error.code, error)
             except Exception:  # noqa: BLE001 (what broke once may work again; else nothing would be anchored any more)
@@ -39,17 +43,21 @@ def run_worker(settings: Settings, *, stop: threading.Event) -> None:
         storage.database.close()
 
 
-def _lead(storage: Storage, stop: threading.Event) -> None:
+def _lead(storage: Storage, files: ReleaseFiles, stop: threading.Event) -> None:
     """Work while this process leads; return at once when another one does."""
     with storage.database.leading() as leadership:
         if leadership is None:
             return
-        sweep_at = 0.0
+        sweep_at = release_at = 0.0
         anchoring = Anchoring(storage.database, storage.keyring, clock=lambda: int(time.time()))
+        releasing = Releasing(storage, files, clock=lambda: int(time.time()))
         while not stop.is_set():
             leadership.verify()
             if time.monotonic() >= sweep_at:
                 sweep_at = time.monotonic() + _SWEEP_S
                 try_to_sweep(storage.database, storage.blobs, now=int(time.time()))
             anchoring.run_once()
+            if time.monotonic() >= release_at:  # after anchoring, which halts the log when its database was set back
+                release_at = time.monotonic() + _RELEASE_S
+                releasing.run_once()
             stop.wait(_PAUSE_S)

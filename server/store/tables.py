@@ -1,6 +1,6 @@
 """The tables, as the migrations leave them. Bytes are raw; times are whole seconds since 1970."""
 
-from sqlalchemy import BigInteger, Column, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text
 
 metadata = MetaData()
 
@@ -113,4 +113,89 @@ dpop_proofs = Table(
     metadata,
     Column("proof_id", LargeBinary, primary_key=True),  # SHA-256 of holder key thumbprint and jti
     Column("expires_at", BigInteger, nullable=False, index=True),
+)
+
+counting = Table(
+    "counting",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),  # always 1
+    Column("since", BigInteger, nullable=False),  # the first epochs are those that this lies in
+    Column("closed_until", BigInteger, nullable=False),  # what is counted from now on lies here or later
+)
+
+# Who was counted already: for ever, whatever is erased. Ordered by the mark, so that it does not tell who came when.
+counted_holders = Table(
+    "counted_holders",
+    metadata,
+    Column("mark", LargeBinary, primary_key=True),  # keyed hash of holder key thumbprint and what it was counted for
+    sqlite_with_rowid=False,
+)
+
+contributions = Table(
+    "contributions",
+    metadata,
+    Column("receipt_sha256", LargeBinary, primary_key=True),
+    Column("hour", BigInteger, nullable=False, index=True),  # the start of the hour that it counts for
+    Column("country", Text, nullable=False),
+    Column("platform", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("in_general", Boolean, nullable=False),  # counted in the tables of everybody
+    Column("campaign", Text),  # counted in this campaign's table
+)
+
+admitted_bursts = Table(
+    "admitted_bursts",
+    metadata,
+    Column("hour", BigInteger, primary_key=True, autoincrement=False),
+    Column("country", Text, primary_key=True),
+    Column("platform", Text, primary_key=True),
+    Column("channel", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("admitted_at", BigInteger, nullable=False),
+)
+
+campaigns = Table(
+    "campaigns",
+    metadata,
+    Column("slug", Text, primary_key=True),
+    Column("description", Text, nullable=False),  # canonical JSON: names by language, countries, link, contact
+    Column("logo", LargeBinary),
+    Column("open_figures", Boolean, nullable=False),  # else only the group's API keys see its table
+    Column("since", BigInteger, nullable=False),
+    Column("until", BigInteger),  # when it ended
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("key_sha256", LargeBinary, primary_key=True),
+    Column("campaign", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
+)
+
+releases = Table(
+    "releases",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("table_name", Text, nullable=False),
+    Column("epoch", Text, nullable=False),
+    Column("starts_at", BigInteger, nullable=False),
+    Column("ends_at", BigInteger, nullable=False),
+    Column("drawn_at", BigInteger, nullable=False),
+    Column("signed", Text, nullable=False),
+    Column("published", Boolean, nullable=False),  # not before its file is on disk
+    Index("releases_in_order", "table_name", "starts_at", unique=True),
+)
+
+# One draw, for ever: the key is table, epoch and cell.
+released_cells = Table(
+    "released_cells",
+    metadata,
+    Column("table_name", Text, primary_key=True),
+    Column("starts_at", BigInteger, primary_key=True, autoincrement=False),
+    *(Column(name, Text, primary_key=True) for name in ("geo", "platform", "channel", "outcome")),  # _T: all together
+    Column("value", BigInteger, nullable=False),
 )

@@ -36,6 +36,7 @@ def add_supplement(
         evidence,
         findings=findings,
         objection_sha256=objection.record.receipt_sha256,
+        acknowledged=any(mail["finding"]["known"] == "none" for mail in findings.get("dkim", {}).values()),
     )
     logged = register.log_writer.append(sealed)
     if logged.repeated:  # what was seen and sealed the first time counts

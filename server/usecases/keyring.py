@@ -23,6 +23,7 @@ from server.store.keys import KeyFolder
 from server.usecases.anchors import LOCAL_AUTHORITY, Anchors, load_anchors
 
 _KEK_SIZE = 32
+_COUNTING_KEY_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Keyring:
     log_name: str
     log_key: Ed25519PrivateKey
     key_encryption_keys: Mapping[int, bytes]
+    counting_key: bytes
     time_authority: LocalAuthority
     anchors: Anchors
 
@@ -55,6 +57,10 @@ class Keyring:
     def rate_limit_secret(self) -> bytes:
         """What keys the hashes of callers' networks: the same in every process and replica, and nowhere but in them."""
         return hmac.digest(self.key_encryption_keys[max(self.key_encryption_keys)], b"rate limits", "sha256")
+
+    def counting_mark(self, holder_jwk: Mapping[str, str], counted_for: str) -> bytes:
+        """Return the 32 bytes by which a holder is counted once: they lead to no key without this register's own."""
+        return hmac.digest(self.counting_key, f"{counted_for} {thumbprint(holder_jwk)}".encode(), "sha256")
 
     @property
     def policy(self) -> TrustPolicy:
@@ -73,6 +79,8 @@ def create_keys(folder: KeyFolder, *, issuer: str, now: datetime) -> None:
         folder.create("log-1.key", _private_pem(Ed25519PrivateKey.generate()))
     if folder.read("kek-1.key") is None:
         folder.create("kek-1.key", secrets.token_bytes(_KEK_SIZE))
+    if folder.read("counts-1.key") is None:
+        folder.create("counts-1.key", secrets.token_bytes(_COUNTING_KEY_SIZE))
     if folder.read("time-authority.pem") is None:
         folder.create("time-authority.pem", create_local_authority(now=now).to_pem())
 
@@ -107,6 +115,9 @@ def _load_keys(folder: KeyFolder, *, issuer: str, log_name: str, anchors_file: P
         raise OperatorError("keys_missing", "the key-encryption key is missing from the key folder")
     if damaged := [version for version, key in keks.items() if len(key) != _KEK_SIZE]:
         raise OperatorError("keys_invalid", f"kek-{damaged[0]}.key has not {_KEK_SIZE} bytes")
+    counting_key = _required(folder, "counts-1.key")
+    if len(counting_key) != _COUNTING_KEY_SIZE:
+        raise OperatorError("keys_invalid", f"counts-1.key has not {_COUNTING_KEY_SIZE} bytes")
     return Keyring(
         issuer=issuer,
         issuer_keys=issuer_keys,
@@ -114,6 +125,7 @@ def _load_keys(folder: KeyFolder, *, issuer: str, log_name: str, anchors_file: P
         log_name=log_name,
         log_key=log_key,
         key_encryption_keys=keks,
+        counting_key=counting_key,
         time_authority=LocalAuthority.from_pem(_required(folder, "time-authority.pem")),
         anchors=load_anchors(anchors_file, log=VerifierKey(log_name, log_key.public_key())),
     )

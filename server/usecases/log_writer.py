@@ -18,11 +18,12 @@ from server.core.notes import Checkpoint, format_checkpoint, sign_note
 from server.core.proofs import format_entry, format_proof
 from server.core.statuslists import ERASED, STATUS_LIST_SIZE, WITHDRAWN
 from server.errors import Conflict, Gone, LogInconsistent, ObjectionError, TooLarge, Unavailable
-from server.store import log, records
+from server.store import log, records, tallies
 from server.store.blobs import LocalBlobs
 from server.store.database import Database
 from server.store.records import Record
 from server.usecases.find_anchor import Anchor
+from server.usecases.tally import Countable, count_recorded
 
 _MAX_GROUP = 256
 _MAX_GROUP_BYTES = 1 << 25
@@ -37,6 +38,7 @@ class SealedReceipt:
 
     ``objection_sha256``: what a later receipt is about. ``guarded_until``: until when the receipt of an objection that
     this one erases would still be fresh, seconds. Of an erasure nothing is sealed, and no ``holder_jti`` kept.
+    ``countable``: of an objection that is to be counted. ``acknowledged``: a supplement with Meta's signed reply.
     """
 
     receipt_sha256: bytes
@@ -50,6 +52,8 @@ class SealedReceipt:
     evidence_bytes: int = 0
     objection_sha256: bytes | None = None
     guarded_until: int = 0
+    countable: Countable | None = None
+    acknowledged: bool = False
 
 
 @dataclass(frozen=True)
@@ -197,6 +201,8 @@ class LogWriter:
         digests = [(digest, receipt.receipt_sha256) for receipt in new for digest in receipt.slot_digests]
         if digests:
             records.insert_slot_digests(connection, digests)
+        if recorded := [receipt.countable for receipt in new if receipt.countable]:
+            count_recorded(connection, recorded, received_at=received_at)
         for receipt in new:
             _follow_up(connection, receipt)
         return added
@@ -272,19 +278,25 @@ def replay_guard(receipt_sha256: bytes) -> bytes:
 
 
 def _follow_up(connection: Connection, receipt: SealedReceipt) -> None:
-    """Do to an objection what a withdrawal or erasure asks for, in the transaction that logs it."""
-    if receipt.kind not in {"withdrawal", "erasure"} or receipt.objection_sha256 is None:
+    """Do to an objection what a later receipt asks for, in the transaction that logs it."""
+    if receipt.kind == "objection" or receipt.objection_sha256 is None:
+        return
+    if receipt.kind == "supplement":
+        if receipt.acknowledged:
+            tallies.write_outcome(connection, receipt.objection_sha256, "acknowledged")
         return
     objection = records.find_record(connection, receipt.objection_sha256)
     if objection is None or objection.status_index is None:
         raise LogInconsistent("log_inconsistent", "the objection vanished under the writer")
     if receipt.kind == "withdrawal":
         records.write_status(connection, objection.status_index, WITHDRAWN)
+        tallies.write_outcome(connection, receipt.objection_sha256, "withdrawn")
         return
     records.write_status(connection, objection.status_index, ERASED)
     guard = replay_guard(receipt.objection_sha256)
     records.insert_guard(connection, guard, expires_at=receipt.guarded_until)
     records.delete_objection(connection, receipt.objection_sha256)
+    tallies.delete_contribution(connection, receipt.objection_sha256)
 
 
 def _sort_out(

@@ -1,6 +1,7 @@
 """The running register: its parts wired together, once, at the start."""
 
 import hashlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,11 +15,12 @@ from server.core.notes import Checkpoint, format_checkpoint, sign_note, verify_c
 from server.core.statuslists import STATUS_LIST_SIZE
 from server.errors import LogInconsistent, OperatorError, ParseError, VerificationError
 from server.outside.mail import MailFinding
-from server.store import log
+from server.store import log, tallies
 from server.store.blobs import LocalBlobs
 from server.store.database import Database
 from server.store.keys import KeyFolder
 from server.store.log import Head
+from server.store.tallies import hour_of
 from server.usecases.keyring import Keyring, create_keys, load_keys
 from server.usecases.log_writer import LogWriter
 
@@ -99,6 +101,7 @@ def open_storage(
         keyring = load_keys(keys, issuer=public_url, log_name=log_origin, anchors_file=anchors_file)
         if head is None:
             log.create_head(connection, _first_head(keyring))
+            tallies.create_counting(connection, since=hour_of(int(time.time())))
         else:
             check_head(connection, head, keyring)
     return Storage(database, blobs, keyring)

@@ -11,6 +11,7 @@ from server.core.proofs import SALT_SIZE
 from server.core.receipts import VerifiedReceipt
 from server.usecases.log_writer import SealedReceipt
 from server.usecases.register import Register, holder_scoped
+from server.usecases.tally import countable
 
 
 def seal_receipt(
@@ -21,10 +22,12 @@ def seal_receipt(
     *,
     findings: JsonObject | None = None,
     objection_sha256: bytes | None = None,
+    acknowledged: bool = False,
 ) -> SealedReceipt:
     """Return what the log writer takes. The server share leaves this function only wrapped.
 
-    ``findings``: what the register itself saw in the evidence; it is sealed with it.
+    ``findings``: what the register itself saw in the evidence; it is sealed with it. ``acknowledged``: Meta's signed
+    reply is among it.
     """
     record_id = receipt.sha256
     server_share, salt, nonce, wrapping_nonce = _random_bytes(SHARE_SIZE, SALT_SIZE, NONCE_SIZE, NONCE_SIZE)
@@ -44,6 +47,8 @@ def seal_receipt(
         issuer_kid=register.keyring.issuer_kid,
         evidence_bytes=sum(item.size for item in receipt.evidence),
         objection_sha256=objection_sha256,
+        countable=countable(register.keyring, receipt) if receipt.kind == "objection" else None,
+        acknowledged=acknowledged,
     )
 
 

@@ -28,6 +28,8 @@ WRITES = [
     "INSERT status_lists",
     "INSERT records",
     "INSERT slot_digests",
+    "INSERT counted_holders",
+    "INSERT contributions",
     "INSERT log_entries",
     "UPDATE log_tiles",
     "INSERT log_tiles",
@@ -36,7 +38,7 @@ WRITES = [
 ]
 READS = [
     *("SELECT log_head", "SELECT records", "SELECT slot_digests", "SELECT erased_receipts", "SELECT status_lists"),
-    "SELECT log_tiles",
+    *("SELECT log_tiles", "SELECT counting", "SELECT counted_holders"),
 ]
 
 
@@ -162,7 +164,7 @@ LATER_WRITES = {
         "UPDATE log_head",
         "COMMIT",
     ],
-    "withdrawal": ["INSERT statuses", "UPDATE statuses", "UPDATE log_head", "COMMIT"],
+    "withdrawal": ["INSERT statuses", "UPDATE statuses", "UPDATE contributions", "UPDATE log_head", "COMMIT"],
     "erasure": [
         *("INSERT records", "UPDATE statuses", "INSERT statuses", "INSERT erased_receipts"),
         *("INSERT blobs_to_erase", "DELETE slot_digests", "DELETE records", "UPDATE log_head", "COMMIT"),

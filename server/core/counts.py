@@ -1,0 +1,152 @@
+"""What is counted, at which price in privacy: the declaration in ``schemas/counts.toml``, read and checked."""
+
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+from importlib.resources import files
+from itertools import product
+from typing import Any
+
+from schemas import vocabulary as words
+from server.core.encoding import sha256
+
+TOTAL = "_T"  # SDMX: not broken down by this dimension
+DIMENSIONS: Mapping[str, tuple[str, ...]] = {
+    "geo": words.COUNTRIES,
+    "platform": words.PLATFORMS,
+    "channel": words.CHANNELS,
+    "outcome": words.OUTCOMES,
+}
+EPOCHS = ("week", "month", "quarter")
+CAMPAIGN_PREFIX = "campaign-"
+_MAX_CONVOLVED = 32
+_NORMAL_95 = 1.959963984540054
+
+Cell = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A table: for each of its epochs one number a cell. ``domain``: for each dimension its closed list of values."""
+
+    name: str
+    title: str
+    epoch: str
+    dimensions: tuple[str, ...]
+    domain: tuple[tuple[str, ...], ...]
+    epsilon: Fraction
+
+    @property
+    def campaign(self) -> str | None:
+        """The campaign whose table this is."""
+        return self.name.removeprefix(CAMPAIGN_PREFIX) if self.name.startswith(CAMPAIGN_PREFIX) else None
+
+    def cells(self) -> list[Cell]:
+        """Return every cell, in the order in which a release lists them."""
+        return list(product(*self.domain))
+
+
+@dataclass(frozen=True)
+class Country:
+    name: str
+    inhabitants: int | None
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """All that is ever released. ``sha256``: of the file, hex. ``burst_caps``: registrations an hour, by country."""
+
+    tables: Mapping[str, Declared]
+    countries: Mapping[str, Country]
+    lifetime_epsilon: Fraction
+    campaign_epsilon: Fraction
+    grace_s: int
+    licence: str
+    burst_caps: Mapping[str, int]
+    sha256: str
+
+    def campaign_table(self, slug: str, *, title: str, countries: Sequence[str]) -> Declared:
+        """Return the table of a campaign: week by country, those of the campaign and all others together."""
+        geo = (*sorted({*countries} - {words.ELSEWHERE}), words.ELSEWHERE)
+        return Declared(f"{CAMPAIGN_PREFIX}{slug}", title, "week", ("geo",), (geo,), self.campaign_epsilon)
+
+
+@cache
+def declaration() -> Declaration:
+    """Return what this register publishes."""
+    return parse_declaration(files("schemas").joinpath("counts.toml").read_bytes())
+
+
+def parse_declaration(raw: bytes) -> Declaration:
+    """Read a declaration. Raises ValueError when its budget does not add up, or a list in it is not closed."""
+    data = tomllib.loads(raw.decode())
+    tables = {name: _table(name, fields) for name, fields in data["tables"].items()}
+    lifetime = Fraction(data["lifetime_epsilon"])
+    spent = sum((table.epsilon for table in tables.values()), Fraction())
+    if spent != lifetime:
+        raise ValueError(f"the tables cost {spent} a person; lifetime_epsilon says {lifetime}")
+    countries = {code: Country(fields["name"], fields.get("inhabitants")) for code, fields in data["countries"].items()}
+    if set(countries) != set(words.COUNTRIES):
+        raise ValueError("the countries must be those of the receipts")
+    bursts = data["bursts"]
+    return Declaration(
+        tables=tables,
+        countries=countries,
+        lifetime_epsilon=lifetime,
+        campaign_epsilon=Fraction(data["campaign_epsilon"]),
+        grace_s=data["grace_hours"] * 3600,
+        licence=data["licence"],
+        burst_caps={
+            code: max(bursts["least"], bursts["per_million"] * (country.inhabitants or 0) // 1_000_000)
+            for code, country in countries.items()
+        },
+        sha256=sha256(raw).hex(),
+    )
+
+
+def _table(name: str, fields: Mapping[str, Any]) -> Declared:
+    dimensions = tuple(fields["dimensions"])
+    epsilon = Fraction(fields["epsilon"])
+    if fields["epoch"] not in EPOCHS or not set(dimensions) <= DIMENSIONS.keys() or epsilon <= 0:
+        raise ValueError(f"table {name}: no such epoch or dimension, or epsilon is not positive")
+    domain = tuple(DIMENSIONS[dimension] for dimension in dimensions)
+    return Declared(name, fields["title"], fields["epoch"], dimensions, domain, epsilon)
+
+
+@cache
+def half_width(epsilon: Fraction, cells: int = 1) -> int:
+    """Return the smallest w such that the noise in a sum of ``cells`` cells is within ±w in at least 95 % of draws.
+
+    Exact for up to 32 cells, by convolution; for more by the normal distribution with the same variance.
+    """
+    alpha = math.exp(-epsilon)
+    if cells > _MAX_CONVOLVED:
+        variance = 2 * alpha / (1 - alpha) ** 2  # of the discrete Laplace distribution
+        return math.ceil(_NORMAL_95 * math.sqrt(cells * variance) - 0.5)
+    mass = _sum_mass(alpha, cells)
+    middle = len(mass) // 2
+    inside = mass[middle]
+    width = 0
+    while inside < 0.95:
+        width += 1
+        inside += mass[middle - width] + mass[middle + width]
+    return width
+
+
+def _sum_mass(alpha: float, cells: int) -> list[float]:
+    """Return the probabilities of a sum of discrete Laplace draws, from the smallest value to the largest.
+
+    A sum of differences of geometric draws is a difference of negative binomial ones; what is cut off of their tails is
+    far below what a width could show.
+    """
+    reach = math.ceil(cells * alpha / (1 - alpha) + 40 * math.sqrt(cells) / (1 - alpha))
+    one_sided = [(1 - alpha) ** cells]
+    for k in range(1, reach + 1):
+        one_sided.append(one_sided[-1] * alpha * (cells + k - 1) / k)
+    half = [
+        sum(one_sided[k] * one_sided[k + shift] for k in range(reach + 1 - shift)) for shift in range(reach // 2 + 1)
+    ]
+    return half[:0:-1] + half

@@ -1,0 +1,195 @@
+"""Close epochs, and release each declared table of each of them: one draw, for ever."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from schemas.vocabulary import ELSEWHERE
+from server.core.counts import Cell, Declared, declaration
+from server.core.releases import VerifiedRelease, release_claims, release_id, sign_release, verify_release
+from server.errors import Conflict
+from server.outside.noise import add_noise
+from server.store import log, releases, tallies
+from server.store.release_files import ReleaseFiles
+from server.store.releases import Release
+from server.usecases.campaigns import read_all_campaigns
+from server.usecases.epochs import Epoch, epoch_at, epochs
+from server.usecases.register import Storage
+
+_log = logging.getLogger("objection.worker")
+
+
+@dataclass(frozen=True)
+class Due:
+    """A table whose epoch is over, grace included, and not released."""
+
+    table: Declared
+    epoch: Epoch
+
+
+class Releasing:
+    """What the leading worker does for the counts. A crash anywhere leaves what the next round completes."""
+
+    def __init__(self, storage: Storage, files: ReleaseFiles, *, clock: Callable[[], int]) -> None:
+        self._storage = storage
+        self._files = files
+        self._clock = clock
+
+    def run_once(self) -> int:
+        """Release all that is due; return how many releases that were.
+
+        Does nothing for a log that halted: its database may be older than what was published.
+        """
+        with self._storage.database.reading() as connection:
+            head = log.read_head(connection)
+            drawn = releases.find_unpublished(connection)
+            due = find_due(connection, now=self._clock())
+        if head is None or head.halted is not None:
+            return 0
+        for release in drawn:
+            self._publish(release)
+        for each in due:
+            self._release(each)
+        if due:
+            self._forget()
+        return len(drawn) + len(due)
+
+    def _release(self, due: Due) -> None:
+        published = self._files.get(release_id(due.table.name, due.epoch.name))
+        if published is not None:  # the database is an older one than the file
+            import_release(self._storage, self._files, published)
+            return
+        with self._storage.database.writing() as connection:
+            tallies.close_until(connection, due.epoch.end)
+        with self._storage.database.reading() as connection:
+            true = count(connection, due.table, due.epoch)
+        cells = due.table.cells()
+        noisy = add_noise([true.get(cell, 0) for cell in cells], due.table.epsilon)
+        release = self._sign(due, dict(zip(cells, noisy, strict=True)))
+        try:
+            with self._storage.database.writing() as connection:
+                releases.insert_release(connection, stored_form(release), release.cells)
+        except IntegrityError:
+            _log.warning("%s was drawn by another worker; this draw is forgotten unseen", release.id)
+            return
+        self._publish(stored_form(release))
+
+    def _sign(self, due: Due, values: Mapping[Cell, int]) -> VerifiedRelease:
+        keyring = self._storage.keyring
+        claims = release_claims(
+            due.table,
+            values,
+            epoch=due.epoch.name,
+            starts_at=due.epoch.start,
+            ends_at=due.epoch.end,
+            issuer=keyring.issuer,
+            drawn_at=self._clock(),
+            declaration_sha256=declaration().sha256,
+        )
+        issuer = keyring.issuer_keys[keyring.issuer_kid]
+        return VerifiedRelease(sign_release(claims, key=issuer.key, certificate=issuer.certificate), claims)
+
+    def _publish(self, release: Release) -> None:
+        # The file first: once anybody may have seen the figures, a restored database finds them there.
+        self._files.put(release.id, release.signed)
+        with self._storage.database.writing() as connection:
+            releases.mark_published(connection, release.id)
+
+    def _forget(self) -> None:
+        """Delete the contributions that no table wants any more."""
+        with self._storage.database.writing() as connection:
+            wanted = [start for scheduled in _schedule(connection) if (start := _next_start(connection, scheduled))]
+            tallies.forget_before(connection, min(wanted))
+
+
+@dataclass(frozen=True)
+class _Scheduled:
+    """A table, and the time whose epochs it has: from ``since`` until ``until``, where it ended."""
+
+    table: Declared
+    since: int
+    until: int | None
+
+
+def find_due(connection: Connection, *, now: int) -> list[Due]:
+    """Return what is over by ``now``, grace included, and has no draw; the earliest first."""
+    closed = now - declaration().grace_s
+    due = []
+    for scheduled in _schedule(connection):
+        done = releases.released_starts(connection, scheduled.table.name)
+        for epoch in epochs(scheduled.table.epoch, since=scheduled.since, until=closed):
+            if epoch.start not in done and (scheduled.until is None or epoch.start < scheduled.until):
+                due.append(Due(scheduled.table, epoch))
+    return sorted(due, key=lambda each: each.epoch.end)
+
+
+def count(connection: Connection, table: Declared, epoch: Epoch) -> dict[Cell, int]:
+    """Return the true counts of the cells that have any. They must not leave the register without noise."""
+    counted = tallies.count_cells(
+        connection,
+        table.dimensions,
+        start=epoch.start,
+        end=epoch.end,
+        campaign=table.campaign,
+        caps=declaration().burst_caps,
+    )
+    cells = set(table.cells())
+    inside: dict[Cell, int] = {}
+    for cell, value in counted.items():
+        # A campaign counts the countries it is not for together.
+        named = cell if cell in cells else (ELSEWHERE,)
+        inside[named] = inside.get(named, 0) + value
+    return inside
+
+
+def import_release(storage: Storage, files: ReleaseFiles, signed: str) -> VerifiedRelease:
+    """Take in a release that this register published and its database does not know; known ones change nothing.
+
+    Raises what ``verify_release`` raises, Conflict ``release_conflict`` when other figures were drawn for it.
+    """
+    release = verify_release(signed, storage.keyring.policy)
+    with storage.database.reading() as connection:
+        known = releases.find_release(connection, release.id)
+    if known is not None and known.signed != signed:
+        raise Conflict("release_conflict", f"this register has other figures for {release.id}")
+    files.put(release.id, signed)
+    with storage.database.writing() as connection:
+        if known is None:
+            tallies.close_until(connection, release.claims["ends_at"])
+            releases.insert_release(connection, stored_form(release), release.cells)
+        releases.mark_published(connection, release.id)
+    return release
+
+
+def stored_form(release: VerifiedRelease) -> Release:
+    """Return the row of a release that is not yet published."""
+    claims = release.claims
+    return Release(
+        id=release.id,
+        table_name=claims["table"],
+        epoch=claims["epoch"],
+        starts_at=claims["starts_at"],
+        ends_at=claims["ends_at"],
+        drawn_at=claims["iat"],
+        signed=release.raw,
+        published=False,
+    )
+
+
+def _schedule(connection: Connection) -> list[_Scheduled]:
+    since = tallies.read_counting(connection).since
+    general = [_Scheduled(table, since, None) for table in declaration().tables.values()]
+    ours = [_Scheduled(campaign.table, campaign.since, campaign.until) for campaign in read_all_campaigns(connection)]
+    return general + ours
+
+
+def _next_start(connection: Connection, scheduled: _Scheduled) -> int | None:
+    """Return the start of the first epoch without a draw; None where the table ended before it."""
+    done = releases.released_starts(connection, scheduled.table.name)
+    epoch = epoch_at(scheduled.table.epoch, scheduled.since)
+    while epoch.start in done:
+        epoch = epoch_at(scheduled.table.epoch, epoch.end)
+    return epoch.start if scheduled.until is None or epoch.start < scheduled.until else None

@@ -1,0 +1,73 @@
+"""Count what is recorded: in the log's own transaction, each holder once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from server.core.receipts import VerifiedReceipt
+from server.store import campaigns, tallies
+from server.store.tallies import Contribution
+from server.usecases.keyring import Keyring
+
+
+@dataclass(frozen=True)
+class Countable:
+    """What an objection would count for, and the marks by which its holder is counted once: keyed hashes, 32 bytes."""
+
+    receipt_sha256: bytes
+    country: str
+    platform: str
+    channel: str
+    campaign: str | None
+    mark: bytes
+    campaign_mark: bytes
+
+
+def countable(keyring: Keyring, receipt: VerifiedReceipt) -> Countable:
+    """Return what ``receipt``, an objection, would count for."""
+    payload = receipt.payload
+    return Countable(
+        receipt_sha256=receipt.sha256,
+        country=payload["country"],
+        platform=payload["platform"],
+        channel=payload["notice"]["channel"],
+        campaign=payload.get("campaign"),
+        mark=keyring.counting_mark(receipt.holder_jwk, "general"),
+        campaign_mark=keyring.counting_mark(receipt.holder_jwk, "campaign"),
+    )
+
+
+def count_recorded(connection: Connection, recorded: Sequence[Countable], *, received_at: int) -> None:
+    """Count ``recorded`` objections of holders that were not counted before; once generally, once for a campaign.
+
+    A campaign that does not exist, or has ended, is as none. What comes after its epoch was closed counts for the next.
+    """
+    named = [each.campaign for each in recorded if each.campaign]
+    running = campaigns.running_campaigns(connection, named) if named else set()
+    spent = tallies.find_marks(connection, [mark for each in recorded for mark in (each.mark, each.campaign_mark)])
+    hour = max(tallies.hour_of(received_at), tallies.read_counting(connection).closed_until)
+    counted = []
+    marks = set()
+    for each in recorded:
+        in_general = each.mark not in spent
+        campaign = each.campaign if each.campaign in running and each.campaign_mark not in spent else None
+        if not in_general and campaign is None:
+            continue
+        new = ({each.mark} if in_general else set()) | ({each.campaign_mark} if campaign else set())
+        spent |= new
+        marks |= new
+        counted.append(
+            Contribution(
+                receipt_sha256=each.receipt_sha256,
+                hour=hour,
+                country=each.country,
+                platform=each.platform,
+                channel=each.channel,
+                outcome="recorded",
+                in_general=in_general,
+                campaign=campaign,
+            )
+        )
+    if counted:
+        tallies.insert_contributions(connection, marks, counted)
