@@ -44,7 +44,11 @@ def test_every_cell_is_declared_before_anyone_is_counted() -> None:
         "europe": 1,
         "outcomes": len(words.OUTCOMES),
     }
-    assert declaration().campaign_table("group", title="", countries=["FR", "DE"]).cells() == [("DE",), ("FR",), ("ZZ",)]
+    assert declaration().campaign_table("group", title="", countries=["FR", "DE"]).cells() == [
+        ("DE",),
+        ("FR",),
+        ("ZZ",),
+    ]
 
 
 @pytest.mark.parametrize(("epsilon", "width"), [(Fraction(1), 3), (Fraction(1, 2), 6), (Fraction(1, 4), 12)])

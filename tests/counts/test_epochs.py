@@ -34,7 +34,8 @@ def test_only_what_is_over_is_listed() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "2026", "2026-W00", "2026-W54", "2025-W53", "2026-13", "2026-00", "2026-Q5", "2026-W1", "26-W10", "0000-01"]
+    "name",
+    ["", "2026", "2026-W00", "2026-W54", "2025-W53", "2026-13", "2026-00", "2026-Q5", "2026-W1", "26-W10", "0000-01"],
 )
 def test_what_is_no_epoch_is_refused(name: str) -> None:
     with pytest.raises(ParseError) as caught:

@@ -1,0 +1,326 @@
+"""Releases: one draw for ever, whatever is repeated, restarted, restored or erased."""
+
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from sqlalchemy import delete, select, text, update
+from sqlalchemy.exc import IntegrityError
+
+from server.core.counts import declaration
+from server.core.releases import verify_release
+from server.errors import Conflict, OperatorError, VerificationError
+from server.store import campaigns, log, releases, tallies
+from server.store.campaigns import StoredCampaign
+from server.store.tables import contributions, log_head, released_cells
+from server.store.tables import releases as releases_table
+from server.usecases.epochs import epoch_at, parse_epoch
+from server.usecases.register import Register
+from server.usecases.release_counts import Releasing, find_due, import_release
+from tests.fixtures.counting import (
+    BEGAN,
+    GRACE_S,
+    contribute,
+    counting_since,
+    files_of,
+    release_until,
+    storage_of,
+)
+from tests.fixtures.servers import make_settings, register_of
+
+WEEK_S = 7 * 86_400
+FIRST_WEEK_OVER = BEGAN + WEEK_S + GRACE_S
+
+
+@pytest.fixture
+def app(tmp_path: Path, storage_settings: dict[str, str]) -> Iterator[Flask]:
+    with counting_since(make_settings(tmp_path, **storage_settings)) as app:
+        yield app
+
+
+@pytest.fixture
+def register(app: Flask) -> Register:
+    return register_of(app)
+
+
+def drawn(register: Register) -> dict[str, str]:
+    with register.database.reading() as connection:
+        return {row.id: row.signed for row in connection.execute(select(releases_table))}
+
+
+def cells_of(register: Register, release_id: str) -> dict[tuple[str, ...], int]:
+    with register.database.reading() as connection:
+        release = releases.find_release(connection, release_id)
+    assert release is not None
+    return verify_release(release.signed, register.keyring.policy).cells
+
+
+def test_nothing_is_released_before_its_grace_is_over(register: Register, tmp_path: Path) -> None:
+    assert release_until(register, tmp_path, FIRST_WEEK_OVER - 1) == 0
+    assert release_until(register, tmp_path, FIRST_WEEK_OVER) == 2
+    assert set(drawn(register)) == {"countries-2026-W02", "europe-2026-W02"}
+
+
+def test_every_cell_is_released_zeros_included(register: Register, tmp_path: Path) -> None:
+    quarter_over = parse_epoch("2026-Q1").end + GRACE_S
+    release_until(register, tmp_path, quarter_over)
+    for name, table in declaration().tables.items():
+        with register.database.reading() as connection:
+            stored = connection.execute(
+                select(released_cells.c.starts_at, released_cells.c.value).where(released_cells.c.table_name == name)
+            ).all()
+        epochs = {row.starts_at for row in stored}
+        assert len(stored) == len(epochs) * len(table.cells())
+    assert any(cells_of(register, "countries-2026-W05").values()), "31 zeros at once would be one chance in 10^10"
+
+
+def test_the_figures_are_the_true_ones_plus_noise(register: Register, tmp_path: Path) -> None:
+    contribute(register, 3000, country="MT", hour=BEGAN, platform="threads", channel="email")
+    contribute(register, 10, country="FR", hour=BEGAN + WEEK_S)
+    with register.database.writing() as connection:
+        tallies.admit_burst(
+            connection, hour=BEGAN, country="MT", platform="threads", channel="email", reason="television", now=BEGAN
+        )
+    release_until(register, tmp_path, FIRST_WEEK_OVER)
+    figures = cells_of(register, "countries-2026-W02")
+    assert abs(figures["MT", "_T", "_T", "_T"] - 3000) < 40
+    assert abs(figures["FR", "_T", "_T", "_T"]) < 40
+    assert abs(cells_of(register, "europe-2026-W02")["_T", "_T", "_T", "_T"] - 3000) < 160
+
+
+def test_a_second_round_draws_nothing(register: Register, tmp_path: Path) -> None:
+    release_until(register, tmp_path, FIRST_WEEK_OVER)
+    before = drawn(register)
+    assert release_until(register, tmp_path, FIRST_WEEK_OVER + 3600) == 0
+    assert drawn(register) == before
+
+
+def test_erasing_after_a_release_changes_no_figure(register: Register, tmp_path: Path) -> None:
+    receipts = contribute(register, 30, hour=BEGAN)
+    release_until(register, tmp_path, FIRST_WEEK_OVER)
+    before = drawn(register)
+    with register.database.writing() as connection:
+        for receipt in receipts:
+            tallies.delete_contribution(connection, receipt)
+    assert release_until(register, tmp_path, FIRST_WEEK_OVER + 60) == 0
+    assert drawn(register) == before
+
+
+def test_two_workers_at_once_draw_once(register: Register, tmp_path: Path) -> None:
+    """Each looks what is due before the other stores it, as after a lost leadership."""
+    with register.database.reading() as connection:
+        due = find_due(connection, now=FIRST_WEEK_OVER)
+    workers = [
+        Releasing(storage_of(register), files_of(tmp_path / name), clock=lambda: FIRST_WEEK_OVER) for name in "ab"
+    ]
+    for each in due:
+        for worker in workers:
+            worker._release(each)
+    stored = drawn(register)
+    assert len(stored) == len(due)
+    assert {name: files_of(tmp_path / "a").get(name) for name in stored} == stored
+    assert [files_of(tmp_path / "b").get(name) for name in stored] == [None] * len(stored)
+
+
+def test_the_database_refuses_a_second_draw(register: Register, tmp_path: Path) -> None:
+    release_until(register, tmp_path, FIRST_WEEK_OVER)
+    with register.database.reading() as connection:
+        release = releases.find_release(connection, "europe-2026-W02")
+    assert release is not None
+    with pytest.raises(IntegrityError), register.database.writing() as connection:
+        releases.insert_release(connection, release, {("_T",) * 4: 5})
+    with register.database.writing() as connection:
+        connection.execute(delete(releases_table).where(releases_table.c.id == release.id))
+    with pytest.raises(IntegrityError), register.database.writing() as connection:
+        releases.insert_release(connection, release, {("_T",) * 4: 5})
+
+
+@pytest.mark.parametrize("crash_at", ["INSERT INTO releases", "INSERT INTO released_cells", "put", "UPDATE releases"])
+def test_a_crash_anywhere_leaves_one_draw(register: Register, tmp_path: Path, crash_at: str) -> None:
+    from sqlalchemy import event
+
+    class Crash(BaseException):
+        pass
+
+    def crash(_c: object, _cursor: object, statement: str, *_: object) -> None:
+        if statement.startswith(crash_at):
+            raise Crash
+
+    files = files_of(tmp_path)
+    if crash_at == "put":
+        files.put = lambda *_: (_ for _ in ()).throw(Crash)  # type: ignore[method-assign]
+    event.listen(register.database.engine, "before_cursor_execute", crash)
+    worker = Releasing(storage_of(register), files, clock=lambda: FIRST_WEEK_OVER)
+    with pytest.raises(Crash):
+        worker.run_once()
+    event.remove(register.database.engine, "before_cursor_execute", crash)
+    before = drawn(register)
+    assert release_until(register, tmp_path, FIRST_WEEK_OVER) == 2
+    after = drawn(register)
+    assert len(after) == 2
+    assert before.items() <= after.items(), "what was drawn stays as it was drawn"
+    assert {name: files_of(tmp_path).get(name) for name in after} == after
+    with register.database.reading() as connection:
+        assert releases.find_unpublished(connection) == []
+
+
+def test_a_restored_database_takes_what_was_published(register: Register, tmp_path: Path) -> None:
+    contribute(register, 5, hour=BEGAN)
+    release_until(register, tmp_path, FIRST_WEEK_OVER)
+    before = drawn(register)
+    with register.database.writing() as connection:  # as it was in a backup of the week before
+        connection.execute(delete(released_cells))
+        connection.execute(delete(releases_table))
+    release_until(register, tmp_path, FIRST_WEEK_OVER + 60)
+    assert drawn(register) == before
+
+
+def test_where_the_files_are_lost_too_a_subscribers_copy_is_taken_in(register: Register, tmp_path: Path) -> None:
+    release_until(register, tmp_path, FIRST_WEEK_OVER)
+    copy = drawn(register)["europe-2026-W02"]
+    with register.database.writing() as connection:
+        connection.execute(delete(released_cells))
+        connection.execute(delete(releases_table))
+    shutil.rmtree(tmp_path / "releases")
+    import_release(storage_of(register), files_of(tmp_path), copy)
+    release_until(register, tmp_path, FIRST_WEEK_OVER + 60)
+    assert drawn(register)["europe-2026-W02"] == copy
+    import_release(storage_of(register), files_of(tmp_path), copy)
+
+
+def test_other_figures_for_a_known_release_are_refused(register: Register, tmp_path: Path) -> None:
+    release_until(register, tmp_path, FIRST_WEEK_OVER)
+    copy = drawn(register)["europe-2026-W02"]
+    with register.database.writing() as connection:
+        connection.execute(delete(released_cells))
+        connection.execute(delete(releases_table))
+    shutil.rmtree(tmp_path / "releases")
+    release_until(register, tmp_path, FIRST_WEEK_OVER + 60)  # nobody imported anything: a second draw, which is named
+    with pytest.raises(Conflict) as caught:
+        import_release(storage_of(register), files_of(tmp_path), copy)
+    assert caught.value.code == "release_conflict"
+    with pytest.raises(OperatorError) as refused:
+        files_of(tmp_path).put("europe-2026-W02", copy)
+    assert refused.value.code == "release_conflict"
+
+
+def test_a_halted_log_releases_nothing(register: Register, tmp_path: Path) -> None:
+    with register.database.writing() as connection:
+        connection.execute(update(log_head).values(halted="set back"))
+    assert release_until(register, tmp_path, FIRST_WEEK_OVER) == 0
+    with register.database.reading() as connection:
+        assert log.read_head(connection).halted  # type: ignore[union-attr]
+    assert drawn(register) == {}
+
+
+def test_what_every_table_released_is_forgotten(register: Register, tmp_path: Path) -> None:
+    quarter = parse_epoch("2026-Q1")
+    early = contribute(register, 4, hour=BEGAN)
+    late = contribute(register, 4, hour=quarter.end - 3600)
+    release_until(register, tmp_path, quarter.end + GRACE_S - 1)
+    assert left(register) == {*early, *late}, "the quarter is still open"
+    release_until(register, tmp_path, quarter.end + GRACE_S)
+    assert left(register) == set(late), "its week goes on in the next quarter"
+    release_until(register, tmp_path, epoch_at("week", quarter.end).end + GRACE_S)
+    assert left(register) == set()
+
+
+def left(register: Register) -> set[bytes]:
+    with register.database.reading() as connection:
+        return set(connection.execute(select(contributions.c.receipt_sha256)).scalars())
+
+
+def test_a_burst_counts_up_to_its_cap_until_somebody_has_looked(register: Register, tmp_path: Path) -> None:
+    cap = declaration().burst_caps["MT"]
+    contribute(register, 10 * cap, country="MT", hour=BEGAN)
+    contribute(register, 10 * cap, country="MT", hour=BEGAN + 3600)
+    contribute(register, 7, country="MT", hour=BEGAN + 7200)
+    with register.database.writing() as connection:
+        bursts = tallies.find_bursts(connection, caps=declaration().burst_caps)
+        assert [(burst.hour, burst.registrations, burst.cap, burst.admitted) for burst in bursts] == [
+            (BEGAN, 10 * cap, cap, None),
+            (BEGAN + 3600, 10 * cap, cap, None),
+        ]
+        tallies.admit_burst(
+            connection,
+            hour=BEGAN,
+            country="MT",
+            platform="facebook",
+            channel="in-app",
+            reason="a call on television",
+            now=BEGAN,
+        )
+        assert [burst.admitted for burst in tallies.find_bursts(connection, caps=declaration().burst_caps)] == [
+            "a call on television",
+            None,
+        ]
+    release_until(register, tmp_path, FIRST_WEEK_OVER)
+    assert abs(cells_of(register, "countries-2026-W02")["MT", "_T", "_T", "_T"] - (10 * cap + cap + 7)) < 40
+
+
+def test_one_registration_more_changes_one_cell_by_one_at_most(register: Register) -> None:
+    """The cap must not make a person's weight larger: under it, at it and over it."""
+    cap = declaration().burst_caps["LI"]
+    start, end = BEGAN, BEGAN + WEEK_S
+    previous = dict.fromkeys(declaration().tables, 0)
+    for number in range(1, cap + 4):
+        contribute(register, 1, country="LI", hour=BEGAN)
+        with register.database.reading() as connection:
+            for name, table in declaration().tables.items():
+                counted = tallies.count_cells(
+                    connection, table.dimensions, start=start, end=end, campaign=None, caps=declaration().burst_caps
+                )
+                total = sum(counted.values())
+                assert total - previous[name] == (1 if number <= cap else 0)
+                previous[name] = total
+
+
+def test_a_campaigns_table_has_its_countries_and_the_rest(register: Register, tmp_path: Path) -> None:
+    description = '{"contact":"a@b.example","countries":["FR","DE"],"link":"https://b.example","names":{"en":"B"}}'
+    with register.database.writing() as connection:
+        campaigns.insert_campaign(connection, StoredCampaign("b", description, None, True, BEGAN, None))
+    for country, number in {"DE": 200, "FR": 100, "ES": 90, "ZZ": 20}.items():
+        contribute(register, number, country=country, hour=BEGAN, campaign="b")
+    contribute(register, 300, country="DE", hour=BEGAN)
+    release_until(register, tmp_path, FIRST_WEEK_OVER)
+    figures = {cell[0]: value for cell, value in cells_of(register, "campaign-b-2026-W02").items()}
+    assert set(figures) == {"DE", "FR", "ZZ"}
+    for country, true in {"DE": 200, "FR": 100, "ZZ": 110}.items():
+        assert abs(figures[country] - true) < 40
+
+
+def test_an_ended_campaign_gets_its_last_week_and_no_more(register: Register, tmp_path: Path) -> None:
+    description = '{"contact":"a@b.example","countries":["FR"],"link":"https://b.example","names":{"en":"B"}}'
+    with register.database.writing() as connection:
+        stored = StoredCampaign("b", description, None, True, BEGAN + WEEK_S, BEGAN + WEEK_S + 5)
+        campaigns.insert_campaign(connection, stored)
+    release_until(register, tmp_path, BEGAN + 6 * WEEK_S)
+    ours = [name for name in drawn(register) if name.startswith("campaign-b-")]
+    assert ours == ["campaign-b-2026-W03"]
+
+
+def test_a_tampered_release_does_not_verify(register: Register, tmp_path: Path) -> None:
+    release_until(register, tmp_path, FIRST_WEEK_OVER)
+    header, payload, signature = drawn(register)["europe-2026-W02"].split(".")
+    with pytest.raises(VerificationError) as caught:
+        verify_release(f"{header}.{payload[:-2]}fQ.{signature}", register.keyring.policy)
+    assert caught.value.code == "signature_invalid"
+
+
+def test_the_noise_of_many_releases_has_the_declared_variance(register: Register, tmp_path: Path) -> None:
+    """As released, not as drawn: through aggregation, store and signature."""
+    release_until(register, tmp_path, BEGAN + 40 * WEEK_S + GRACE_S)
+    with register.database.reading() as connection:
+        rows = connection.execute(text("SELECT table_name, value FROM released_cells")).all()
+    for name, table in declaration().tables.items():
+        values = [row.value for row in rows if row.table_name == name]
+        if len(values) < 200:
+            continue
+        alpha = math.exp(-table.epsilon)
+        variance = 2 * alpha / (1 - alpha) ** 2
+        seen = sum(value**2 for value in values) / len(values)
+        # The fourth moment of the noise is about 6 variances squared: five standard deviations.
+        assert abs(seen - variance) < 5 * variance * math.sqrt(5 / len(values)) + 0.1, name
