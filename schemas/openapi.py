@@ -7,7 +7,7 @@ from typing import Any
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 
-from schemas import proofs, receipts
+from schemas import proofs, receipts, releases
 from schemas import vocabulary as words
 from schemas.receipts import no_repeats
 from schemas.strict import Variant
@@ -24,6 +24,7 @@ _COMPONENTS = {
     "Policy": proofs.Policy,
     "BundleManifest": proofs.BundleManifest,
     "VerificationReport": proofs.VerificationReport,
+    "ReleaseClaims": releases.ReleaseClaims,
     "Problem": proofs.Problem,
 }
 
@@ -50,6 +51,10 @@ def describe() -> dict[str, Any]:
             "scheme": "DPoP",
             "description": "The proof-of-objection token, with a DPoP proof (RFC 9449) by the key in its cnf claim.",
         },
+    )
+    spec.components.security_scheme(
+        "campaign",
+        {"type": "http", "scheme": "bearer", "description": "A consumer group's API key, for its campaign's figures."},
     )
     for path, operations in _paths().items():
         spec.path(path=path, operations=operations)
@@ -105,6 +110,18 @@ def _paths() -> dict[str, Any]:
                 },
             }
         },
+        "/v1/receipts/{receipt_sha256}/campaign": {
+            "delete": {
+                "summary": "Leave the campaign that the objection counts for, while that week is open; for the holder",
+                "parameters": record,
+                "security": [{"holder": []}],
+                "responses": {
+                    "204": {"description": "It counts for no campaign any more"},
+                    **_problems("400", "401", "403", "404", "429", "503"),
+                },
+            }
+        },
+        **_count_paths(),
         "/v1/verifications": {
             "post": {
                 "summary": "Check a proof against this register's keys; nothing of it is kept",
@@ -206,6 +223,131 @@ def _paths() -> dict[str, Any]:
     }
 
 
+def _count_paths() -> dict[str, Any]:
+    """What consumer groups read. A campaign's own figures need its API key, unless the group opened them."""
+    keyed: dict[str, Any] = {"security": [{}, {"campaign": []}]}
+    table = _query("table", releases.TABLE, "A table of /v1/tables, or campaign-<slug>", "countries")
+    paging = [
+        _query("limit", "[1-9][0-9]{0,4}", "Rows at most; the next ones are in Link, and in next", "1000"),
+        _query("offset", "[0-9]{1,10}", "Rows to pass over", "0"),
+    ]
+    figures = {
+        "table": "countries",
+        "by": ["epoch", "geo"],
+        "licence": "CC-BY-4.0",
+        "rows": [
+            {
+                "epoch": "2026-W47",
+                "geo": "DE",
+                "platform": "_T",
+                "channel": "_T",
+                "outcome": "_T",
+                "value_noisy": 412,
+                "ci95_low": 409,
+                "ci95_high": 415,
+                "obs_status": "A",
+                "release_id": "countries-2026-W47",
+                "cells": 1,
+            }
+        ],
+    }
+    release = {"id": "countries-2026-W47", "table": "countries", "epoch": "2026-W47", "released_at": 1795564800}
+    return {
+        "/v1/counts": {
+            "get": {
+                "summary": "Released figures: sums of cells that were drawn once; _T is all together",
+                "parameters": [
+                    table,
+                    _query(
+                        "by", "[a-z,]{0,64}", "What to break down by: epoch and the table's dimensions", "epoch,geo"
+                    ),
+                    _query("from", releases.EPOCH, "The first epoch", "2026-W40"),
+                    _query("to", releases.EPOCH, "The last epoch", "2026-W47"),
+                    *paging,
+                    _query("format", "json|csv|parquet", "Instead of Accept", "csv"),
+                ],
+                **keyed,
+                "responses": {
+                    "200": _figures("The figures", figures, "text/csv", "application/vnd.apache.parquet"),
+                    "304": {"description": "Still the figures of that ETag"},
+                    **_problems("400", "401", "403", "404", "429", "503"),
+                },
+            }
+        },
+        "/v1/tables": {
+            "get": {
+                "summary": "What is counted, and what it costs each person in privacy",
+                "responses": {"200": _object("The declaration"), **_problems("429")},
+            }
+        },
+        "/v1/tables/{name}/{file}": {
+            "get": {
+                "summary": "A whole table as a Frictionless data package, CSV with its CSVW, or Parquet",
+                "parameters": [
+                    _path_parameter("name", releases.TABLE),
+                    _path_parameter(
+                        "file",
+                        r"(counts\.csv|counts\.parquet|countries\.csv|datapackage\.json|counts\.csv-metadata\.json)",
+                    ),
+                ],
+                **keyed,
+                "responses": {
+                    "200": _binary(
+                        "The file",
+                        *("text/csv", "application/vnd.apache.parquet", "application/json", "application/csvm+json"),
+                    ),
+                    "304": {"description": "Still the file of that ETag"},
+                    **_problems("401", "403", "404", "429", "503"),
+                },
+            }
+        },
+        "/v1/releases": {
+            "get": {
+                "summary": "The releases, the newest first",
+                "parameters": [table, *paging],
+                **keyed,
+                "responses": {
+                    "200": _figures("The list", {"releases": [release | {"href": "/v1/releases/countries-2026-W47"}]}),
+                    **_problems("400", "401", "403", "404", "429", "503"),
+                },
+            }
+        },
+        "/v1/releases.atom": {
+            "get": {
+                "summary": "The releases as an Atom feed",
+                "responses": {"200": _binary("Atom", "application/atom+xml"), **_problems("429", "503")},
+            }
+        },
+        "/v1/releases/{release_id}": {
+            "get": {
+                "summary": "A release, for ever the same: read out, or as it was signed",
+                "parameters": [
+                    _path_parameter("release_id", f"{releases.TABLE}-{releases.EPOCH}"),
+                    _query("format", "json|jws", "Instead of Accept", "jws"),
+                ],
+                **keyed,
+                "responses": {
+                    "200": {
+                        "description": "ReleaseClaims, with the JWS in signed; or the JWS alone",
+                        "content": {
+                            "application/json": {"schema": {"$ref": "#/components/schemas/ReleaseClaims"}},
+                            "application/objection-release+jwt": {"schema": {"type": "string"}},
+                        },
+                    },
+                    "304": {"description": "Still that release"},
+                    **_problems("400", "401", "403", "404", "429", "503"),
+                },
+            }
+        },
+        "/v1/campaigns": {
+            "get": {
+                "summary": "The campaigns that an objection may count for",
+                "responses": {"200": _object("Campaigns by slug"), **_problems("429", "503")},
+            }
+        },
+    }
+
+
 _TILE_NUMBER = r"(x[0-9]{3}/){0,5}[0-9]{3}(\.p/[1-9][0-9]{0,2})?"
 _SUBMISSION = {
     "type": "object",
@@ -234,6 +376,17 @@ _SUBMISSION = {
 
 def _path_parameter(name: str, pattern: str) -> dict[str, Any]:
     return {"name": name, "in": "path", "required": True, "schema": {"type": "string", "pattern": f"^{pattern}$"}}
+
+
+def _query(name: str, pattern: str, description: str, example: str) -> dict[str, Any]:
+    schema = {"type": "string", "pattern": f"^(?:{pattern})$"}
+    return {"name": name, "in": "query", "description": description, "schema": schema, "example": example}
+
+
+def _figures(description: str, example: object, *media_types: str) -> dict[str, Any]:
+    described = _binary(description, *media_types)
+    described["content"] |= {"application/json": {"schema": {"type": "object"}, "example": example}}
+    return described
 
 
 def _header(name: str) -> dict[str, Any]:

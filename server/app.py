@@ -13,7 +13,7 @@ from server.settings import Settings
 from server.usecases.check_witnesses import check_witnesses
 from server.usecases.register import Register, open_storage, start_register
 from server.usecases.sweep_erased import try_to_sweep
-from server.web import log, pages, publication, receipts, verifications
+from server.web import counts, log, pages, publication, receipts, releases, verifications
 from server.web.limits import create_limiter
 from server.web.multipart import BoundedRequest
 from server.web.problems import register_problem_handlers
@@ -55,6 +55,8 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(verifications.create_blueprint(register))
     app.register_blueprint(publication.create_blueprint(register))
     app.register_blueprint(log.create_blueprint(register))
+    app.register_blueprint(counts.create_blueprint(register))
+    app.register_blueprint(releases.create_blueprint(register))
     app.register_blueprint(pages.create_blueprint(register))
     return app
 
@@ -97,7 +99,7 @@ def _finish(response: Response) -> Response:
     # No cookies and no ambient authority here: any page may ask, and only a key holder gets more than the public does.
     response.headers["Access-Control-Allow-Origin"] = "*"
     if request.method == "OPTIONS":
-        response.headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
+        response.headers["Access-Control-Allow-Methods"] = "GET, POST, DELETE, OPTIONS"
         response.headers["Access-Control-Allow-Headers"] = "Authorization, DPoP, Objection-Holder-Share"
         response.headers["Access-Control-Max-Age"] = "7200"
     if _log.isEnabledFor(logging.INFO):

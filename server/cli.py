@@ -5,33 +5,33 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable
-from functools import wraps
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from server.cli_common import (
+    INVALID,
+    MAX_FILE_BYTES,
+    MAX_NAME,
+    bounded,
+    one_line,
+    open_stored_register,
+    printable,
+    read_file,
+    read_policy,
+)
+from server.cli_counts import campaigns, releases
 from server.errors import Equivocation, ObjectionError, VerificationError
 
 if TYPE_CHECKING:
     import threading
 
     from server.core.log_policies import LogPolicy
-    from server.core.policies import TrustPolicy
     from server.usecases.audit_log import Audit
-    from server.usecases.register import Storage
     from server.usecases.verification_report import Report
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
-_UNUSABLE = 2
-_INVALID = 1
-_MAX_FILE_BYTES = 32 * 1024 * 1024
-_MAX_LINE = 1000
-_MAX_NAME = 255  # bytes in a file's name; every token is longer
 _VERDICTS = {
     "valid": "VALID",
     "invalid": "NOT VALID: do not rely on anything above",
@@ -39,20 +39,6 @@ _VERDICTS = {
     "erased": "GENUINE, BUT ERASED: its holder had the register delete it",
 }
 _MARKS = {"passed": "✓ passed     ", "failed": "✗ FAILED     ", "not-present": "– not present"}
-
-
-def _one_line(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn our errors into one line on standard error."""
-
-    @wraps(command)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return command(*args, **kwargs)
-        except ObjectionError as error:
-            click.echo(_printable(f"objection: {error.code}: {error}"), err=True)
-            sys.exit(_UNUSABLE)
-
-    return guarded
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -73,7 +59,7 @@ def main() -> None:
 @click.option("--nonce", help="The nonce with which you asked the holder to present the token.")
 @click.option("--audience", help="The name under which you asked; with --nonce.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
-@_one_line
+@one_line
 def verify(
     *,
     proof: str,
@@ -106,20 +92,20 @@ def verify(
     from server.usecases.verify_bundle import verify_file
 
     warnings.simplefilter("ignore")  # libraries remark on hostile files to standard error; the report is what counts
-    policy = _read_policy(policy_file) if policy_file else None
-    status = _read_file(Path(status_file)) if status_file else None
+    policy = read_policy(policy_file) if policy_file else None
+    status = read_file(Path(status_file)) if status_file else None
     if (nonce is None) != (audience is None):
         raise click.UsageError("--nonce and --audience go together")
     now = int(time.time())
     asked = None if nonce is None or audience is None else Challenge(audience, nonce, now)
     report = verify_file(_read_proof(proof), policy=policy, now=now, status=status, asked=asked)
     click.echo(json.dumps(report.as_json(), indent=2) if as_json else _report_as_text(report))
-    sys.exit(0 if report.valid else _INVALID)
+    sys.exit(0 if report.valid else INVALID)
 
 
 @main.command()
 @click.option("--practice", is_flag=True, help="Serve the practice page, and take objections from it.")
-@_one_line
+@one_line
 def serve(practice: bool) -> None:
     """Run the register with gunicorn, until stopped.
 
@@ -143,7 +129,7 @@ def serve(practice: bool) -> None:
 
 @main.command()
 @click.option("--until-eof", is_flag=True, hidden=True, help="Stop when standard input ends: gunicorn's conf wants it.")
-@_one_line
+@one_line
 def worker(until_eof: bool) -> None:
     """Anchor the log, until stopped: witnesses cosign it, time authorities stamp it.
 
@@ -171,7 +157,7 @@ def worker(until_eof: bool) -> None:
 @click.option("--log", "logs", required=True, multiple=True, metavar="VKEY", help="A log to witness, by its key.")
 @click.option("--state", required=True, metavar="FILE", help="Where to remember what was cosigned. Never to be lost.")
 @click.option("--listen", default="127.0.0.1:8100", show_default=True, metavar="HOST:PORT")
-@_one_line
+@one_line
 def witness(key_file: str, name: str, logs: tuple[str, ...], state: str, listen: str) -> None:
     """Run a witness for the logs of registers that somebody else runs, until stopped.
 
@@ -188,18 +174,22 @@ def witness(key_file: str, name: str, logs: tuple[str, ...], state: str, listen:
     serve_witness(service, listen=listen)
 
 
+main.add_command(campaigns)
+main.add_command(releases)
+
+
 @main.group()
 def keys() -> None:
     """Show this register's public keys."""
 
 
 @keys.command("show")
-@_one_line
+@one_line
 def keys_show() -> None:
     """Print the fingerprints that the register should publish elsewhere, too."""
     from server.core.notes import format_verifier_key
 
-    keyring = _open_storage().keyring
+    keyring = open_stored_register().keyring
     for kid in keyring.issuer_keys:
         click.echo(f"issuer key  {kid}{'  (signs now)' if kid == keyring.issuer_kid else ''}")
     click.echo(f"log key     {format_verifier_key(keyring.log_verifier)}")
@@ -207,12 +197,12 @@ def keys_show() -> None:
 
 
 @keys.command("policy")
-@_one_line
+@one_line
 def keys_policy() -> None:
     """Print the policy by which others verify this register's proofs (for `objection verify --policy`)."""
     from server.core.policies import format_trust_policy
 
-    click.echo(format_trust_policy(_open_storage().keyring.policy).decode())
+    click.echo(format_trust_policy(open_stored_register().keyring.policy).decode())
 
 
 @main.group()
@@ -221,7 +211,7 @@ def log() -> None:
 
 
 @log.command("check")
-@_one_line
+@one_line
 def log_check() -> None:
     """Derive every hash, tile and checkpoint anew from what is stored, and compare.
 
@@ -230,7 +220,7 @@ def log_check() -> None:
     """
     from server.usecases.check_log import check_log
 
-    storage = _open_storage()
+    storage = open_stored_register()
     with click.progressbar(length=1, label="entries", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
 
         def progress(done: int, total: int) -> None:
@@ -250,7 +240,7 @@ def log_check() -> None:
     for problem in found.problems:
         click.echo(f"✗ {problem}", err=True)
     if found.problems:
-        sys.exit(_INVALID)
+        sys.exit(INVALID)
     click.echo("✓ the log is consistent")
 
 
@@ -260,7 +250,7 @@ def log_check() -> None:
 @click.option("--policy", "policy_file", metavar="FILE", help="The register's policy, or a C2SP log policy.")
 @click.option("--state", "state_file", metavar="FILE", help="Keeps the checkpoint; the next audit goes on there.")
 @click.option("--timeout", "timeout_s", type=click.IntRange(1, 86_400), default=3600, show_default=True, metavar="S")
-@_one_line
+@one_line
 def log_audit(url: str, key: str | None, policy_file: str | None, state_file: str | None, timeout_s: int) -> None:
     """Audit a log from outside, as anybody can: needs nothing but its address and key.
 
@@ -293,11 +283,11 @@ def log_audit(url: str, key: str | None, policy_file: str | None, state_file: st
         try:
             found = audit_log(reader.read, policy=policy, last_note=last_note, progress=progress)
         except VerificationError as error:
-            click.echo(_printable(f"\n✗ {error.code}: {error}"), err=True)
+            click.echo(printable(f"\n✗ {error.code}: {error}"), err=True)
             if isinstance(error, Equivocation):
                 click.echo("The log signed both of these. Keep them: together they are the evidence.\n", err=True)
                 click.echo("\n".join(error.notes), err=True)
-            sys.exit(_INVALID)
+            sys.exit(INVALID)
     if state:
         _replace_file(state, found.note)
     click.echo(_audit_as_text(found))
@@ -308,33 +298,12 @@ def _stop_at_eof(stop: "threading.Event") -> None:
     stop.set()
 
 
-def _open_storage() -> "Storage":
-    from server.settings import Settings
-    from server.usecases.register import open_storage
-
-    settings = Settings.from_env(os.environ)
-    return open_storage(
-        settings.data_dir,
-        database_url=settings.database_url,
-        public_url=settings.public_url,
-        log_origin=settings.log_origin,
-        create=False,
-        anchors_file=settings.anchors,
-    )
-
-
 def _read_proof(proof: str) -> bytes:
     if proof == "-":
-        return _bounded(sys.stdin.buffer.read(_MAX_FILE_BYTES + 1))
-    if proof.isascii() and proof.startswith("ey") and "/" not in proof and len(proof) > _MAX_NAME:
+        return bounded(sys.stdin.buffer.read(MAX_FILE_BYTES + 1))
+    if proof.isascii() and proof.startswith("ey") and "/" not in proof and len(proof) > MAX_NAME:
         return proof.encode()
-    return _read_file(Path(proof))
-
-
-def _read_policy(name: str) -> "TrustPolicy":
-    from server.core.policies import parse_trust_policy
-
-    return parse_trust_policy(_read_file(Path(name)))
+    return read_file(Path(proof))
 
 
 def _read_log_policy(key: str | None, policy_file: str | None) -> "LogPolicy":
@@ -344,7 +313,7 @@ def _read_log_policy(key: str | None, policy_file: str | None) -> "LogPolicy":
 
     if policy_file is None:
         return LogPolicy(parse_verifier_key(key or ""))
-    raw = _read_file(Path(policy_file))
+    raw = read_file(Path(policy_file))
     if raw.lstrip().startswith(b"{"):
         return parse_trust_policy(raw).log
     return parse_log_policy(_read_text(Path(policy_file)))
@@ -352,9 +321,9 @@ def _read_log_policy(key: str | None, policy_file: str | None) -> "LogPolicy":
 
 def _read_text(path: Path) -> str:
     try:
-        return _read_file(path).decode()
+        return read_file(path).decode()
     except UnicodeDecodeError as error:
-        raise ObjectionError("file_unreadable", f"{str(path)[:_MAX_NAME]}: not text in UTF-8") from error
+        raise ObjectionError("file_unreadable", f"{str(path)[:MAX_NAME]}: not text in UTF-8") from error
 
 
 def _replace_file(path: Path, text: str) -> None:
@@ -367,7 +336,7 @@ def _replace_file(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         new.replace(path)
     except OSError as error:
-        raise ObjectionError("file_unwritable", f"{str(path)[:_MAX_NAME]}: {error.strerror}") from error
+        raise ObjectionError("file_unwritable", f"{str(path)[:MAX_NAME]}: {error.strerror}") from error
 
 
 def _audit_as_text(found: "Audit") -> str:
@@ -381,23 +350,7 @@ def _audit_as_text(found: "Audit") -> str:
     if found.last_seen:
         lines.append(f"it begins with the {found.last_seen.size} entries of the last audit")
     lines += [f"{name} cosigned {found.witnessed_size} entries at {format_time(at)}" for name, at in found.cosigned]
-    return "\n".join(_printable(line) for line in [*lines, "✓ the log is consistent"])
-
-
-def _read_file(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return _bounded(file.read(_MAX_FILE_BYTES + 1))
-    except OSError as error:
-        raise ObjectionError("file_unreadable", f"{str(path)[:_MAX_NAME]}: {error.strerror}") from error
-
-
-def _bounded(data: bytes) -> bytes:
-    if not data:
-        raise ObjectionError("file_unreadable", "there is nothing in it")
-    if len(data) > _MAX_FILE_BYTES:
-        raise ObjectionError("file_unreadable", f"larger than {_MAX_FILE_BYTES} bytes: no proof of ours is")
-    return data
+    return "\n".join(printable(line) for line in [*lines, "✓ the log is consistent"])
 
 
 def _report_as_text(report: "Report") -> str:
@@ -412,13 +365,7 @@ def _report_as_text(report: "Report") -> str:
     if report.genuine:
         lines += ["", "It shows:", *(f"  - {sentence}" for sentence in report.shows)]
         lines += ["It does not show:", *(f"  - {sentence}" for sentence in report.does_not_show)]
-    return "\n".join(_printable(line) for line in lines)
-
-
-def _printable(line: str) -> str:
-    """Escape what could move the cursor, hide text or turn its direction: lines quote files that strangers made."""
-    shown = line if len(line) <= _MAX_LINE else line[:_MAX_LINE] + "…"
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in shown)
+    return "\n".join(printable(line) for line in lines)
 
 
 def _facts_as_text(facts: dict[str, Any]) -> list[str]:

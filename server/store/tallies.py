@@ -4,7 +4,21 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, delete, exists, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    case,
+    delete,
+    distinct,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from server.store.tables import admitted_bursts, contributions, counted_holders, counting
@@ -39,7 +53,10 @@ class Contribution:
 
 @dataclass(frozen=True)
 class Burst:
-    """More registrations of one hour, country, platform and channel than are counted unseen."""
+    """More registrations of one hour, country, platform and channel than are counted unseen.
+
+    ``usual``: the mean of that country, platform and channel over its other hours with any. ``admitted``: why.
+    """
 
     hour: int
     country: str
@@ -48,6 +65,7 @@ class Burst:
     registrations: int
     cap: int
     admitted: str | None
+    usual: int
 
 
 def hour_of(time: int) -> int:
@@ -86,7 +104,11 @@ def write_outcome(connection: Connection, receipt_sha256: bytes, outcome: str) -
 
 def leave_campaign(connection: Connection, receipt_sha256: bytes) -> bool:
     """Take an objection out of its campaign's count; return False when it was in none that is still open."""
-    theirs = (contributions.c.receipt_sha256 == receipt_sha256) & contributions.c.campaign.is_not(None)
+    theirs = and_(
+        contributions.c.receipt_sha256 == receipt_sha256,
+        contributions.c.campaign.is_not(None),
+        contributions.c.hour >= select(counting.c.closed_until).scalar_subquery(),
+    )
     return connection.execute(update(contributions).where(theirs).values(campaign=None)).rowcount > 0
 
 
@@ -151,8 +173,21 @@ def find_bursts(connection: Connection, *, caps: Mapping[str, int]) -> list[Burs
     """Return what is over its cap among all that is still to be released, in order of time."""
     cap = case(dict(caps), value=contributions.c.country)
     reason = select(admitted_bursts.c.reason).where(_same_bucket(contributions.c)).scalar_subquery()
-    query = select(*_BUCKET, func.count(), cap, reason).group_by(*_BUCKET).having(func.count() > cap)
-    return [Burst(*row) for row in connection.execute(query.order_by(*_BUCKET))]
+    columns = (func.count().label("registrations"), cap.label("cap"), reason.label("admitted"))
+    query = select(*_BUCKET, *columns).group_by(*_BUCKET).having(func.count() > cap)
+    bursts = connection.execute(query.order_by(*_BUCKET)).all()
+    return [Burst(**row._mapping, usual=_usual(connection, row)) for row in bursts]
+
+
+def _usual(connection: Connection, burst: Row[Any]) -> int:
+    others = select(func.count(), func.count(distinct(contributions.c.hour))).where(
+        contributions.c.hour != burst.hour,
+        contributions.c.country == burst.country,
+        contributions.c.platform == burst.platform,
+        contributions.c.channel == burst.channel,
+    )
+    registrations, hours = connection.execute(others).one()
+    return round(registrations / hours) if hours else 0
 
 
 def admit_burst(

@@ -59,7 +59,7 @@ def read_record(register: Register, receipt_sha256: bytes, request: HolderReques
     Raises Unauthorised unless the caller holds the key of the token; Forbidden when the token is of another record, or
     the share does not open this one; NotFound when there is none, Gone when its holder had it erased.
     """
-    _verify_holder(register, receipt_sha256, request)
+    verify_holder(register, receipt_sha256, request)
     with register.database.reading() as connection:
         objection = find_objection(connection, receipt_sha256)
         status = status_of(connection, objection)
@@ -86,7 +86,8 @@ def _common_anchor(connection: Connection, indexes: Sequence[int], register: Reg
     return find_anchor(connection, max(indexes), policy) or find_anchor(connection, indexes[0], policy)
 
 
-def _verify_holder(register: Register, receipt_sha256: bytes, request: HolderRequest) -> None:
+def verify_holder(register: Register, receipt_sha256: bytes, request: HolderRequest) -> None:
+    """Spend the caller's DPoP proof. Raises Unauthorised, Forbidden: only the holder of this record gets past here."""
     now = register.clock()
     try:
         token = verify_token(request.raw_token, register.keyring.policy)

@@ -35,16 +35,24 @@ _RETRY_AFTER_S = 5
 TITLES = {
     "algorithm_refused": "Another signature algorithm than ES256",
     "already_withdrawn": "The objection was withdrawn before, by another receipt",
+    "api_key_of_another": "The API key is another campaign's",
+    "api_key_refused": "The API key is not known, or was revoked",
+    "api_key_required": "These figures need an API key",
+    "argument_refused": "An argument in the address is not understood",
     "bad_request": "Not a request this register understands",
     "base64url_malformed": "Not canonical base64url",
     "blob_missing": "The sealed evidence is gone",
     "body_too_large": "The request is too large",
+    "campaign_not_found": "There is no such campaign",
+    "campaign_not_joined": "The objection counts for no campaign that could be left",
     "checkpoint_not_anchored": "No checkpoint was anchored yet",
     "database_unavailable": "The register's database does not answer",
     "digest_reused": "A self-asserted digest stands in another record",
+    "dimension_unknown": "The table is not broken down by that",
     "dns_unavailable": "The DNS does not answer",
     "dpop_refused": "The proof of possession does not hold",
     "dpop_replayed": "The proof of possession was used before",
+    "epoch_malformed": "Not a week, month or quarter of this table",
     "evidence_mismatch": "An evidence file is not the one the receipt names",
     "evidence_missing": "Evidence that the receipt names was not sent",
     "evidence_too_large": "An objection holds no more evidence than that",
@@ -79,8 +87,10 @@ TITLES = {
     "receipt_too_large": "The receipt is over 16 KiB",
     "record_erased": "Its holder had the record erased",
     "record_not_found": "There is no such record",
+    "release_not_found": "There is no such release",
     "signature_invalid": "The signature does not hold",
     "storage_unavailable": "The register cannot store evidence now",
+    "table_not_found": "There is no such table",
     "tile_not_found": "The log has no such tile",
     "token_refused": "The token does not hold",
     "too_many_supplements": "An objection takes no more supplements than that",
@@ -111,7 +121,7 @@ def problem(status: int, code: str, detail: str, fields: tuple[tuple[str, str], 
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = str(_RETRY_AFTER_S)
     if status == HTTPStatus.UNAUTHORIZED:
-        response.headers["WWW-Authenticate"] = 'DPoP algs="ES256"'
+        response.headers["WWW-Authenticate"] = "Bearer" if code.startswith("api_key_") else 'DPoP algs="ES256"'
     return response
 
 

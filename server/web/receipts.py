@@ -11,6 +11,7 @@ from server.core.envelopes import SHARE_SIZE
 from server.errors import NotFound, ParseError, Unauthorised
 from server.usecases.answer_holder import Answer
 from server.usecases.build_bundle import build_certificate, build_container
+from server.usecases.leave_campaign import leave_campaign
 from server.usecases.read_record import HolderRequest, read_record
 from server.usecases.register import Register
 from server.usecases.submit_receipt import submit_receipt
@@ -49,6 +50,11 @@ def create_blueprint(register: Register) -> Blueprint:
         response.headers["Vary"] = "Accept, Accept-Language"
         response.headers["Cache-Control"] = "no-store"
         return response
+
+    @blueprint.delete("/<receipt_sha256>/campaign")
+    def leave(receipt_sha256: str) -> Response:
+        leave_campaign(register, _parse_id(receipt_sha256), _holder_request())
+        return Response(status=HTTPStatus.NO_CONTENT)
 
     return blueprint
 

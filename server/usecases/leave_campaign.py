@@ -1,0 +1,21 @@
+"""Take an objection out of a campaign's count again, while the week that it counts for is open."""
+
+from server.errors import NotFound
+from server.store import tallies
+from server.usecases.read_record import HolderRequest, verify_holder
+from server.usecases.register import Register
+
+
+def leave_campaign(register: Register, receipt_sha256: bytes, request: HolderRequest) -> None:
+    """Return once the objection counts for no campaign any more. What was released stays as it was released.
+
+    Its holder does not count for another campaign by another objection: that would tell more than was promised.
+    Raises Unauthorised, Forbidden; NotFound ``campaign_not_joined`` when it counts for none, or its week is released.
+    """
+    verify_holder(register, receipt_sha256, request)
+    with register.database.writing() as connection:
+        left = tallies.leave_campaign(connection, receipt_sha256)
+    if not left:
+        raise NotFound(
+            "campaign_not_joined", "this objection counts for no campaign, or what it counts for is released"
+        )

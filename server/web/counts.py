@@ -1,0 +1,157 @@
+"""``/v1/counts``, ``/v1/tables``, ``/v1/campaigns``: released figures, and what they are about."""
+
+from dataclasses import asdict
+
+from flask import Blueprint, Response
+from sqlalchemy import Connection
+
+from server.bundles import count_files
+from server.core.counts import Declared, declaration, half_width
+from server.core.encoding import JsonObject
+from server.errors import NotFound
+from server.store import releases
+from server.store.releases import Release
+from server.usecases.campaigns import read_all_campaigns
+from server.usecases.read_counts import CountRow, Query, find_table, make_query, read_counts
+from server.usecases.register import Register
+from server.web.figures import (
+    CSV,
+    JSON,
+    PARQUET,
+    Arguments,
+    following_page,
+    json_response,
+    negotiate,
+    published,
+    refuse_strangers,
+)
+
+_ROWS = 1000
+_MOST_ROWS = 100_000  # more than any table has in fifty years
+
+
+def create_blueprint(register: Register) -> Blueprint:
+    blueprint = Blueprint("counts", __name__, url_prefix="/v1")
+
+    @blueprint.get("/counts")
+    def counts() -> Response:
+        arguments = Arguments("table", "by", "from", "to", "limit", "offset", "format")
+        limit, offset = arguments.number("limit", _ROWS, least=1, most=10 * _ROWS), arguments.number("offset", 0)
+        form = negotiate(arguments, JSON, CSV, PARQUET)
+        with register.database.reading() as connection:
+            query = _query(connection, arguments)
+            found = read_counts(connection, query, limit=limit + 1, offset=offset)
+        rows, more = found[:limit], len(found) > limit
+        following = following_page("/v1/counts", limit, offset) if more else None
+        response = _figures(rows, form, query, following)
+        if following:
+            response.headers["Link"] = f'<{following}>; rel="next"'
+        return published(response, query.table)
+
+    @blueprint.get("/tables")
+    def tables() -> Response:
+        return published(json_response(_describe_declaration()))
+
+    @blueprint.get("/tables/<name>/<file>")
+    def file(name: str, file: str) -> Response:
+        with register.database.reading() as connection:
+            table = find_table(connection, name)
+            refuse_strangers(connection, table)
+            query = make_query(table, by=None, start=None, end=None)
+            rows = [asdict(row) for row in read_counts(connection, query, limit=_MOST_ROWS)]
+            newest = releases.list_releases(connection, [name], limit=1)
+        address = f"{register.public_url}/v1/tables/{name}"
+        body, media_type = _file(file, table, rows, newest=newest[0] if newest else None, address=address)
+        response = Response(body, mimetype=media_type)
+        if media_type in {CSV, PARQUET}:
+            response.headers["Content-Disposition"] = f'attachment; filename="{name}-{file}"'
+        return published(response, table)
+
+    @blueprint.get("/campaigns")
+    def campaigns() -> Response:
+        with register.database.reading() as connection:
+            running = [campaign for campaign in read_all_campaigns(connection) if campaign.until is None]
+        listed = [
+            {
+                "slug": campaign.slug,
+                "names": dict(campaign.names),
+                "countries": list(campaign.countries),
+                "link": campaign.link,
+                "contact": campaign.contact,
+                "open_figures": campaign.open_figures,
+            }
+            for campaign in running
+        ]
+        return published(json_response({"campaigns": listed, "epsilon": str(declaration().campaign_epsilon)}))
+
+    return blueprint
+
+
+def _figures(rows: list[CountRow], form: str, query: Query, following: str | None) -> Response:
+    plain = [asdict(row) for row in rows]
+    if form == CSV:
+        return Response(count_files.format_csv(plain), mimetype=CSV)
+    if form == PARQUET:
+        return Response(count_files.format_parquet(plain, licence=declaration().licence), mimetype=PARQUET)
+    figures = {"table": query.table.name, "by": list(query.by), "rows": plain, "licence": declaration().licence}
+    return json_response(figures | ({"next": following} if following else {}))
+
+
+def _file(
+    name: str, table: Declared, rows: list[JsonObject], *, newest: Release | None, address: str
+) -> tuple[bytes, str]:
+    """Return a file of a table's folder, and its media type. Raises NotFound."""
+    if name == "counts.csv":
+        return count_files.format_csv(rows), CSV
+    if name == "counts.parquet":
+        return count_files.format_parquet(rows, licence=declaration().licence), PARQUET
+    if name == "countries.csv":
+        return count_files.format_countries(declaration()), CSV
+    if name == "counts.csv-metadata.json":
+        return count_files.describe_csv(table, declaration()), "application/csvm+json"
+    if name == "datapackage.json":
+        package = count_files.describe_package(
+            table,
+            declaration(),
+            counts=count_files.format_csv(rows),
+            address=address,
+            version=newest.id if newest else "none",
+            created_at=newest.drawn_at if newest else 0,
+        )
+        return package, JSON
+    raise NotFound("not_found", "a table has counts.csv, counts.parquet, datapackage.json and what these name")
+
+
+def _query(connection: Connection, arguments: Arguments) -> Query:
+    table = find_table(connection, arguments.get("table") or "countries")
+    refuse_strangers(connection, table)
+    by = arguments.get("by")
+    return make_query(
+        table,
+        by=None if by is None else [name for name in by.split(",") if name],
+        start=arguments.get("from"),
+        end=arguments.get("to"),
+    )
+
+
+def _describe_declaration() -> JsonObject:
+    declared = declaration()
+    return {
+        "lifetime_epsilon": str(declared.lifetime_epsilon),
+        "campaign_epsilon": str(declared.campaign_epsilon),
+        "grace_s": declared.grace_s,
+        "licence": declared.licence,
+        "sha256": declared.sha256,
+        "tables": [
+            {
+                "name": table.name,
+                "title": table.title,
+                "epoch": table.epoch,
+                "dimensions": dict(zip(table.dimensions, map(list, table.domain), strict=True)),
+                "epsilon": str(table.epsilon),
+                "ci95": half_width(table.epsilon),
+                "files": f"/v1/tables/{table.name}/datapackage.json",
+            }
+            for table in declared.tables.values()
+        ],
+    }
