@@ -4,7 +4,7 @@ from marshmallow import fields, validate
 
 from schemas import vocabulary as words
 from schemas.receipts import no_repeats
-from schemas.strict import Pattern, StrictSchema, choice
+from schemas.strict import Flag, Pattern, StrictSchema, choice, text
 
 SLUG = "[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?"
 _LINK = 'https://[!"$->@-~]{1,255}'
@@ -24,3 +24,24 @@ class CampaignDescription(StrictSchema):
     )
     link = fields.String(required=True, validate=Pattern(_LINK))
     contact = fields.String(required=True, validate=[validate.Length(1, 254), Pattern(r"[^\s@]+@[^\s@]+")])
+
+
+class CampaignName(StrictSchema):
+    language = text("[a-z]{2}")
+    name = fields.String(required=True, validate=validate.Length(1, 80))
+
+
+class JoinableCampaign(StrictSchema):
+    slug = text(SLUG)
+    names = fields.List(fields.Nested(CampaignName), required=True, validate=validate.Length(1, 24))
+    countries = fields.List(choice(*words.COUNTRIES), required=True, validate=[validate.Length(1, 30), no_repeats])
+    link = text(_LINK)
+    contact = fields.String(required=True, validate=validate.Length(1, 254))
+    open_figures = Flag(required=True)
+
+
+class Campaigns(StrictSchema):
+    """What an objection may count for besides the general counts. ``epsilon``: what joining adds to a person's budget."""
+
+    campaigns = fields.List(fields.Nested(JoinableCampaign), required=True, validate=validate.Length(0, 1000))
+    epsilon = text("[1-9][0-9]{0,3}(?:/[1-9][0-9]{0,3})?")

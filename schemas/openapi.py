@@ -7,7 +7,7 @@ from typing import Any
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 
-from schemas import proofs, receipts, releases
+from schemas import campaigns, proofs, receipts, releases
 from schemas import vocabulary as words
 from schemas.receipts import no_repeats
 from schemas.strict import Variant
@@ -24,6 +24,7 @@ _COMPONENTS = {
     "Policy": proofs.Policy,
     "BundleManifest": proofs.BundleManifest,
     "VerificationReport": proofs.VerificationReport,
+    "Campaigns": campaigns.Campaigns,
     "ReleaseClaims": releases.ReleaseClaims,
     "Problem": proofs.Problem,
 }
@@ -342,7 +343,7 @@ def _count_paths() -> dict[str, Any]:
         "/v1/campaigns": {
             "get": {
                 "summary": "The campaigns that an objection may count for",
-                "responses": {"200": _object("Campaigns by slug"), **_problems("429", "503")},
+                "responses": {"200": _json("Those that run", "Campaigns"), **_problems("429", "503")},
             }
         },
     }

@@ -74,7 +74,7 @@ def create_blueprint(register: Register) -> Blueprint:
         listed = [
             {
                 "slug": campaign.slug,
-                "names": dict(campaign.names),
+                "names": [{"language": language, "name": name} for language, name in sorted(campaign.names.items())],
                 "countries": list(campaign.countries),
                 "link": campaign.link,
                 "contact": campaign.contact,

@@ -35,6 +35,8 @@ export interface Choices {
   statementLanguage: string;
   dataCategories: DataCategory[];
   country: Country;
+  /** The slug of the one campaign that the person joins with this objection, or nothing. */
+  campaign: string;
   sendNoticeText: boolean;
   sendScreenshot: boolean;
   declared: Partial<Record<Slot, string>>;
@@ -71,6 +73,7 @@ export async function buildObjection(facts: Facts, choices: Choices, nowS: numbe
       statement: { template: STATEMENT_TEMPLATE, language: choices.statementLanguage },
     },
     country: choices.country,
+    ...(choices.campaign ? { campaign: choices.campaign } : {}),
     evidence: await Promise.all(
       evidence.map(async ({ name, mediaType, bytes }) => ({
         name,

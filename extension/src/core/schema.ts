@@ -17,6 +17,7 @@ type Contract = {
   TokenClaims: contract.TokenClaims;
   StatusListClaims: contract.StatusListClaims;
   Policy: contract.Policy;
+  Campaigns: contract.Campaigns;
   Problem: contract.Problem;
 };
 

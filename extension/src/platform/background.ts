@@ -11,13 +11,14 @@ import { captureTab, showCard } from './capture';
 import { announceChange } from './changes';
 import { inTransaction, read } from './database';
 import { closeDraft, type Draft, findDraft, openDraft, openDraftOf, saveDraft } from './drafts';
-import { forget, lookAgain, recorded, saveAcknowledgement, saveAgain, saveCertificate } from './keeping';
+import { forget, leave, lookAgain, recorded, saveAcknowledgement, saveAgain, saveCertificate } from './keeping';
 import { holderKey } from './keystore';
 import { type Answer, type Message, type TabMessage, verifyMessage } from './messages';
 import { acceptShownKeys } from './pins';
 import { presentation, saveKit } from './presenting';
 import { ALARM, attemptNow, discard, flush, releaseHeld } from './queue';
 import { confirmDraft } from './recording';
+import { getCampaigns } from './register';
 import {
   type DetailView,
   type DraftView,
@@ -102,6 +103,10 @@ async function handle(message: Message, sender: Browser.runtime.MessageSender): 
       return presentation(await recorded(message.receipt), message.slots, message.challenge);
     case 'ui/acknowledgement':
       return saveAcknowledgement(message.receipt);
+    case 'ui/campaigns':
+      return getCampaigns();
+    case 'ui/leave':
+      return leave(message.receipt);
     case 'ui/kit':
       return saveKit();
     case 'ui/forget':

@@ -8,7 +8,7 @@ import { changed } from './badge';
 import { type RecordedObjection, read, write } from './database';
 import { saveFile } from './downloads';
 import { verifyByPinned } from './pins';
-import { getAnswer, getBundle, getCertificate, Refused } from './register';
+import { getAnswer, getBundle, getCertificate, leaveCampaign, Refused } from './register';
 
 const MINUTE_MS = 60_000;
 const DAY_MS = 24 * 60 * MINUTE_MS;
@@ -87,6 +87,16 @@ export async function forget(receipt: string): Promise<void> {
     const { status } = await recorded(receipt);
     if (status !== 'erased') throw new ObjectionError('not_erased', 'only an erased objection may be forgotten');
     await write('objections', (objections) => objections.delete(receipt));
+    await changed();
+  });
+}
+
+/** Has the objection count for its campaign no more; what was published with it stays published. */
+export async function leave(receipt: string): Promise<void> {
+  await navigator.locks.request('flush', async () => {
+    const objection = await recorded(receipt);
+    await leaveCampaign(objection);
+    await write('objections', (objections) => objections.put({ ...objection, left_campaign: true }));
     await changed();
   });
 }

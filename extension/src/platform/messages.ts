@@ -34,6 +34,8 @@ export type UiMessage =
   | { kind: 'ui/later'; payload: string; files: Record<string, string> }
   | { kind: 'ui/present'; receipt: string; slots: Slot[]; challenge: Challenge | null }
   | { kind: 'ui/acknowledgement'; receipt: string }
+  | { kind: 'ui/campaigns' }
+  | { kind: 'ui/leave'; receipt: string }
   | { kind: 'ui/kit' }
   | { kind: 'ui/forget'; receipt: string }
   | { kind: 'ui/accept-keys' };
@@ -85,6 +87,8 @@ const UI_FIELDS: Record<UiMessage['kind'], Record<string, (value: unknown) => bo
   'ui/later': { payload: isText, files: isFiles },
   'ui/present': { receipt: isHash, slots: isSlots, challenge: (value) => value === null || isChallenge(value) },
   'ui/acknowledgement': { receipt: isHash },
+  'ui/campaigns': {},
+  'ui/leave': { receipt: isHash },
   'ui/kit': {},
   'ui/forget': { receipt: isHash },
   'ui/accept-keys': {},

@@ -1,5 +1,5 @@
 /** The register over HTTP. Nothing it says is believed here: callers verify. */
-import type { Policy } from '../core/contract.gen';
+import type { Campaigns, Policy } from '../core/contract.gen';
 import { signDpop } from '../core/dpop';
 import { type Bytes, parseJson } from '../core/encoding';
 import { ObjectionError } from '../core/errors';
@@ -47,6 +47,16 @@ export async function getPolicy(): Promise<{ raw: Bytes; policy: Policy }> {
   return { raw, policy: verifyFields('Policy', parseJson(raw)) };
 }
 
+/** Returns the campaigns that an objection may count for. */
+export async function getCampaigns(): Promise<Campaigns['campaigns']> {
+  return verifyFields('Campaigns', parseJson(await request('/v1/campaigns', {}, MAX_ANSWER_BYTES))).campaigns;
+}
+
+/** Has the register count an objection for no campaign any more. Throws `campaign_not_joined` when it is too late. */
+export async function leaveCampaign(objection: RecordedObjection): Promise<void> {
+  await holderRequest(objection, '/campaign', { method: 'DELETE' }, MAX_ANSWER_BYTES);
+}
+
 /** Returns the raw answer to an objection as it stands now. */
 export function getAnswer(objection: RecordedObjection): Promise<Bytes> {
   return holderRequest(objection, '', {}, MAX_ANSWER_BYTES);
@@ -54,7 +64,7 @@ export function getAnswer(objection: RecordedObjection): Promise<Bytes> {
 
 /** Returns the bundle. Throws `bundle_malformed` when what came is not an ASiC-E container at all. */
 export async function getBundle(objection: RecordedObjection): Promise<Blob> {
-  const raw = await holderRequest(objection, '/bundle', { Accept: BUNDLE_TYPE }, MAX_BUNDLE_BYTES);
+  const raw = await holderRequest(objection, '/bundle', { headers: { Accept: BUNDLE_TYPE } }, MAX_BUNDLE_BYTES);
   // An ASiC-E container starts with the stored file "mimetype" (ETSI EN 319 162-1, A.1), at fixed places.
   if (new TextDecoder().decode(raw.slice(30, 38 + BUNDLE_TYPE.length)) !== `mimetype${BUNDLE_TYPE}`) {
     throw new ObjectionError('bundle_malformed', 'the register sent something that is not a bundle');
@@ -65,7 +75,7 @@ export async function getBundle(objection: RecordedObjection): Promise<Blob> {
 /** Returns the certificate with the proof inside it. Throws `bundle_malformed` when what came is not a PDF at all. */
 export async function getCertificate(objection: RecordedObjection, language: string): Promise<Blob> {
   const headers = { Accept: PDF_TYPE, 'Accept-Language': language };
-  const raw = await holderRequest(objection, '/bundle', headers, MAX_BUNDLE_BYTES);
+  const raw = await holderRequest(objection, '/bundle', { headers }, MAX_BUNDLE_BYTES);
   if (new TextDecoder().decode(raw.slice(0, 5)) !== '%PDF-') {
     throw new ObjectionError('bundle_malformed', 'the register sent something that is not a PDF');
   }
@@ -75,17 +85,17 @@ export async function getCertificate(objection: RecordedObjection, language: str
 /** Asks for something that only the holder of the key gets. */
 async function holderRequest(
   { receipt_sha256, token, holder_share }: RecordedObjection,
-  below: '' | '/bundle',
-  asked: Record<string, string>,
+  below: '' | '/bundle' | '/campaign',
+  { method = 'GET', headers: asked = {} }: { method?: 'GET' | 'DELETE'; headers?: Record<string, string> },
   maxBytes: number,
 ): Promise<Bytes> {
   const path = `/v1/receipts/${receipt_sha256}${below}`;
-  const proof = await signDpop({ method: 'GET', url: `${__REGISTER_URL__}${path}`, token }, await holderKey(), {
+  const proof = await signDpop({ method, url: `${__REGISTER_URL__}${path}`, token }, await holderKey(), {
     jti: randomBase64url(16),
     nowS: Math.floor(Date.now() / 1000),
   });
   const headers = { ...asked, Authorization: `DPoP ${token}`, DPoP: proof, 'Objection-Holder-Share': holder_share };
-  return request(path, { headers }, maxBytes);
+  return request(path, { method, headers }, maxBytes);
 }
 
 async function request(path: string, init: RequestInit, maxBytes: number): Promise<Bytes> {

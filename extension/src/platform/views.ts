@@ -57,6 +57,7 @@ export interface DetailView {
   queue: QueuedView[];
   declared: Partial<Record<Slot, string>>;
   evidenceBytes: number;
+  leftCampaign: boolean;
   checkProblem: StoredProblem | undefined;
   /** How many objections the recovery kit of this browser holds. */
   kept: number;
@@ -134,6 +135,7 @@ export async function viewDetail(
     queue: queued.map(viewQueued),
     declared: Object.fromEntries(await openSlots(payload.self_asserted, Object.values(objection.disclosures))),
     evidenceBytes: evidenceOf(objection, queued).reduce((sum, { size }) => sum + size, 0),
+    leftCampaign: objection.left_campaign ?? false,
     checkProblem: objection.check_problem,
     kept,
   };

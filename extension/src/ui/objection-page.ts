@@ -121,10 +121,24 @@ export function objectionPage(first: DetailView): ObjectionPage {
           payload.objection.data_categories.map((category) => tName('category', category)).join(', '),
         ],
         [t('country_label'), countryName(payload.country)],
+        ...campaignFact(),
         [t('evidence_title'), evidenceList(payload.evidence)],
         [t('receipt_hash'), h('code', {}, receipt)],
       ]),
     );
+  }
+
+  function campaignFact(): [string, Child][] {
+    const { payload, leftCampaign } = view;
+    if (!payload.campaign) return [];
+    const leave = button(t('campaign_leave'), 'leave', async () => {
+      await send<void>({ kind: 'ui/leave', receipt });
+      say(t('campaign_left'));
+    });
+    const mayLeave = !leftCampaign && !ended();
+    const text = t(leftCampaign ? 'campaign_was' : 'campaign_is', payload.campaign);
+    const note = mayLeave && h('p', { class: 'soft small' }, t('campaign_leave_text'));
+    return [[t('campaign_title'), h('div', {}, text, note, mayLeave && h('div', { class: 'actions' }, leave))]];
   }
 
   function historySection(): Child & HTMLElement {
@@ -212,6 +226,7 @@ const HISTORY = {
 const REMAINS: Record<string, Parameters<typeof t>[0]> = {
   'log-commitment': 'remains_log_commitment',
   'published-counts': 'remains_published_counts',
+  'counting-mark': 'remains_counting_mark',
   'status-bit': 'remains_status_bit',
   'replay-guard': 'remains_replay_guard',
 };

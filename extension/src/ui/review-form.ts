@@ -21,6 +21,7 @@ import type { Slot } from '../core/tokens';
 import type { Screenshot } from '../platform/capture';
 import { formatTime, t, textLanguage, tName } from '../platform/text';
 import type { DraftView } from '../platform/views';
+import { campaignChoice, campaignName } from './campaign-choice';
 import { actionButton, checkbox, countryName, facts, field, fileSize, h, languageName, section, select } from './dom';
 import { proves } from './outcome';
 import { errorText } from './problems';
@@ -69,6 +70,8 @@ export function reviewForm(
     contact: textField('contact', 'email'),
     person: textField('person', 'name'),
   };
+
+  const campaign = campaignChoice(country, rebuild);
 
   const confirm = actionButton(t('confirm_and_record'), {
     primary: true,
@@ -119,6 +122,7 @@ export function reviewForm(
         field(t('person_label'), declared.person),
       ),
     ),
+    campaign.element,
     section(
       t('sent_title', register),
       h('p', {}, t('sent_text')),
@@ -194,6 +198,7 @@ export function reviewForm(
       statementLanguage: language.value,
       dataCategories: DATA_CATEGORIES.filter((_, i) => categories[i]?.box.checked),
       country: country.value as Country,
+      campaign: campaign.chosen()?.slug ?? '',
       sendNoticeText: noticeText.box.checked,
       sendScreenshot: includePicture.box.checked,
       declared: {
@@ -244,11 +249,13 @@ export function reviewForm(
   }
 
   function showSent({ evidence: files, disclosures }: BuiltObjection): void {
+    const joined = campaign.chosen();
     const declaredCount = Object.keys(disclosures).length;
     sent.replaceChildren(
       h('li', {}, t('sent_statement')),
       h('li', {}, t('sent_time'), ' ', clock),
       h('li', {}, t('sent_country', countryName(country.value))),
+      ...(joined ? [h('li', {}, t('sent_campaign', campaignName(joined)))] : []),
       h('li', {}, files.length === 0 ? t('sent_no_evidence') : t('sent_evidence', files.map(fileText).join(', '))),
       h('li', {}, declaredCount === 0 ? t('sent_decoys') : t('sent_digests', String(declaredCount))),
       h('li', {}, t('sent_number', draft.jti)),

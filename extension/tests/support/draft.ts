@@ -18,6 +18,7 @@ export const CHOICES: Choices = {
   statementLanguage: 'en',
   dataCategories: DATA_CATEGORIES,
   country: 'DE',
+  campaign: '',
   sendNoticeText: true,
   sendScreenshot: true,
   declared: {},

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { browser } from 'wxt/browser';
 import { type RecordedObjection, read, write } from '../../src/platform/database';
-import { forget, lookAgain, saveAcknowledgement, saveAgain, saveCertificate } from '../../src/platform/keeping';
+import { forget, leave, lookAgain, saveAcknowledgement, saveAgain, saveCertificate } from '../../src/platform/keeping';
 import { ALARM, flush } from '../../src/platform/queue';
 import { type Downloads, freshBrowser } from '../support/browser';
 import { makeDue, objectionOf, recordObjection, signed } from '../support/recorded';
@@ -36,6 +36,22 @@ function forge(change: (answer: Record<string, unknown>) => Record<string, unkno
     return Response.json(change({ ...(await register.record(receipt)) }));
   };
 }
+
+describe('leaving a campaign', () => {
+  it('asks the register as the holder, and remembers', async () => {
+    register.intercept = async (request) =>
+      request.method === 'DELETE' && request.headers.get('DPoP') ? new Response(null, { status: 204 }) : undefined;
+    await leave(objection);
+    expect(register.seen).toContain(`DELETE /v1/receipts/${objection}/campaign`);
+    expect((await objectionOf(objection)).left_campaign).toBe(true);
+  });
+
+  it('remembers nothing when the register refuses', async () => {
+    register.intercept = async ({ method }) => (method === 'DELETE' ? problem(404, 'campaign_not_joined') : undefined);
+    await expect(leave(objection)).rejects.toThrow(withCode('campaign_not_joined'));
+    expect((await objectionOf(objection)).left_campaign).toBeUndefined();
+  });
+});
 
 describe('a recorded proof', () => {
   it('is asked about after half a minute, two, ten, an hour, and then daily for a week', async () => {

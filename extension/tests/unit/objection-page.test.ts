@@ -59,6 +59,7 @@ beforeEach(async () => {
     queue: [],
     declared: { account: '@ada', person: 'Ada' },
     evidenceBytes: 0,
+    leftCampaign: false,
     checkProblem: undefined,
     kept: 1,
   };
@@ -134,6 +135,32 @@ describe.each([
     browser.runtime.sendMessage = answer;
     await click(sign);
     await settled(() => expect(signedNow()[0]?.payload).toBe(shown));
+  });
+});
+
+describe('a campaign that was joined', () => {
+  const joined = () => ({ payload: { ...view.payload, campaign: 'fair-ai' } });
+
+  it('is named, and can be left', async () => {
+    show(joined());
+    expect(text()).toContain('Counts for “fair-ai”');
+    await click('Leave the campaign');
+    await settled(() => expect(sent).toEqual([{ kind: 'ui/leave', receipt: RECEIPT }]));
+    expect(text()).toContain('counts for no campaign any more');
+    page.update({ ...view, ...joined(), leftCampaign: true });
+    expect(text()).toContain('you left it');
+    expect(find('Leave the campaign')).toBeUndefined();
+  });
+
+  it('says when it is too late', async () => {
+    browser.runtime.sendMessage = (async () => ({ error: { code: 'campaign_not_joined', message: '' } })) as never;
+    show(joined());
+    await click('Leave the campaign');
+    await settled(() => expect(text()).toContain('published already'));
+  });
+
+  it('is not mentioned when none was', () => {
+    expect(text()).not.toContain('campaign');
   });
 });
 

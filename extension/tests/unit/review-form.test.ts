@@ -20,6 +20,7 @@ beforeEach(async () => {
   browser.i18n.getMessage = ((key: string, values: string[] = []) =>
     (messages[key]?.message ?? '').replace(/\$(\d)/g, (_, n) => values[Number(n) - 1] ?? '')) as never;
   browser.i18n.getUILanguage = () => 'en-IE';
+  browser.runtime.sendMessage = (async () => ({ ok: CAMPAIGNS })) as never;
   draft = await draftWithScreenshot();
   form = reviewForm({ draft, header: '{"alg":"ES256"}' }, on);
   document.body.replaceChildren(...form.elements);
@@ -31,6 +32,17 @@ const shown = (): ObjectionReceipt => JSON.parse(shownText());
 const settled = (check: () => void) => vi.waitFor(check, { timeout: 1000 });
 const confirm = () =>
   [...document.querySelectorAll('button')].find(({ textContent }) => textContent === 'Confirm and record');
+const campaignSection = () => document.querySelector('#campaign-none')?.closest('section') ?? emptyCampaigns();
+const emptyCampaigns = () =>
+  [...document.querySelectorAll('section')].find(({ textContent }) =>
+    textContent?.includes('consumer group’s campaign'),
+  );
+const field = (id: string) => document.querySelector(`#${id}`) as HTMLSelectElement;
+const CAMPAIGN = { link: 'https://group.example/', contact: 'a@group.example', open_figures: true };
+const CAMPAIGNS = [
+  { ...CAMPAIGN, slug: 'fair-ai', names: [{ language: 'en', name: 'Fair AI' }], countries: ['DE', 'AT'] },
+  { ...CAMPAIGN, slug: 'only-fr', names: [{ language: 'fr', name: 'IA juste' }], countries: ['FR'] },
+];
 const input = (id: string) => document.querySelector(`#${id}`) as HTMLInputElement;
 
 function choose(id: string, change: (control: HTMLInputElement) => void): void {
@@ -56,6 +68,31 @@ describe('the review', () => {
     expect(shown().self_asserted.account._sd[0]).not.toBe(draft.slots.account.decoy);
     expect(disclosures.account).toBeTruthy();
     expect(document.body.textContent).toContain('1 of three values is a salted digest');
+  });
+
+  it('offers the campaigns of the chosen country, joins none by itself, and shows what is joined', async () => {
+    expect(document.body.textContent).not.toContain('undefined');
+    await settled(() => expect(campaignSection()?.hidden).toBe(true));
+    choose('country', (field) => {
+      field.value = 'DE';
+    });
+    field('country').dispatchEvent(new Event('change', { bubbles: true }));
+    expect(campaignSection()?.hidden).toBe(false);
+    await settled(() => expect(shown().country).toBe('DE'));
+    expect(shown().campaign).toBeUndefined();
+    expect(input('campaign-none').checked).toBe(true);
+    expect(input('campaign-only-fr')).toBeNull();
+    choose('campaign-fair-ai', (box) => {
+      box.checked = true;
+    });
+    await settled(() => expect(shown().campaign).toBe('fair-ai'));
+    expect(document.body.textContent).toContain('counts for the campaign “Fair AI”');
+    choose('country', (field) => {
+      field.value = 'FR';
+    });
+    field('country').dispatchEvent(new Event('change', { bubbles: true }));
+    await settled(() => expect(shown().country).toBe('FR'));
+    expect(shown().campaign).toBeUndefined();
   });
 
   it('drops evidence that is unticked, from the list and from the bytes', async () => {
