@@ -294,7 +294,9 @@ def log_audit(url: str, key: str | None, policy_file: str | None, state_file: st
 
 
 def _stop_at_eof(stop: "threading.Event") -> None:
-    sys.stdin.buffer.read()
+    # Not sys.stdin: a thread that waits in its buffer makes Python abort when the process ends before.
+    while os.read(0, 1024):
+        pass
     stop.set()
 
 

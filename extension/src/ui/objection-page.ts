@@ -138,7 +138,7 @@ export function objectionPage(first: DetailView): ObjectionPage {
     const mayLeave = !leftCampaign && !ended();
     const text = t(leftCampaign ? 'campaign_was' : 'campaign_is', payload.campaign);
     const note = mayLeave && h('p', { class: 'soft small' }, t('campaign_leave_text'));
-    return [[t('campaign_title'), h('div', {}, text, note, mayLeave && h('div', { class: 'actions' }, leave))]];
+    return [[t('campaign_label'), h('div', {}, text, note, mayLeave && h('div', { class: 'actions' }, leave))]];
   }
 
   function historySection(): Child & HTMLElement {
