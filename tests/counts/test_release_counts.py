@@ -305,8 +305,9 @@ def test_an_ended_campaign_gets_its_last_week_and_no_more(register: Register, tm
 def test_a_tampered_release_does_not_verify(register: Register, tmp_path: Path) -> None:
     release_until(register, tmp_path, FIRST_WEEK_OVER)
     header, payload, signature = drawn(register)["europe-2026-W02"].split(".")
+    other = "A" if payload[40] != "A" else "B"
     with pytest.raises(VerificationError) as caught:
-        verify_release(f"{header}.{payload[:-2]}fQ.{signature}", register.keyring.policy)
+        verify_release(f"{header}.{payload[:40]}{other}{payload[41:]}.{signature}", register.keyring.policy)
     assert caught.value.code == "signature_invalid"
 
 

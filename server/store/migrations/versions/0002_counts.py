@@ -22,13 +22,18 @@ def upgrade() -> None:
     op.create_table(
         "contributions",
         sa.Column("receipt_sha256", sa.LargeBinary, primary_key=True),
-        sa.Column("hour", sa.BigInteger, nullable=False, index=True),
+        sa.Column("hour", sa.BigInteger, nullable=False),
         sa.Column("country", sa.Text, nullable=False),
         sa.Column("platform", sa.Text, nullable=False),
         sa.Column("channel", sa.Text, nullable=False),
         sa.Column("outcome", sa.Text, nullable=False),
         sa.Column("in_general", sa.Boolean, nullable=False),
         sa.Column("campaign", sa.Text),
+    )
+    op.create_index(
+        "contributions_by_bucket",
+        "contributions",
+        ["hour", "country", "platform", "channel", "outcome", "in_general", "campaign"],
     )
     op.create_table(
         "admitted_bursts",
