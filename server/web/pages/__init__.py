@@ -1,4 +1,4 @@
-"""Pages for people: home, the verifier, API description, error list, and the practice notice."""
+"""Pages for people: home, counts, the verifier, API description, error list, and the practice notice."""
 
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from server.bundles.verifier import verifier_page
 from server.core.policies import format_trust_policy
 from server.errors import NotFound
 from server.usecases.register import Register
+from server.web.pages.counts import add_counts_pages
 from server.web.pages.verifier import serve_verifier
 from server.web.problems import TITLES
 
@@ -45,6 +46,8 @@ def create_blueprint(register: Register) -> Blueprint:
     @blueprint.get("/errors")
     def errors() -> str:
         return render_template("errors.html", titles=TITLES)
+
+    add_counts_pages(blueprint, register)
 
     if register.practice:
 

@@ -1,0 +1,4 @@
+declare module 'virtual:europe' {
+  const topology: object;
+  export default topology;
+}
