@@ -5,10 +5,11 @@ EXTENSION := cd extension &&
 
 .PHONY: run test lint format bench extension lock clean
 
-run: .venv/ready extension/.output/practice/ready extension/.output/verifier/verify.html
+run: .venv/ready extension/.output/practice/ready extension/.output/verifier/verify.html extension/.output/counts/charts.js
 	$(BIN)/objection serve --practice
 
-test: .venv/ready extension/.output/production/ready extension/.output/practice/ready extension/.output/verifier/verify.html
+test: .venv/ready extension/.output/production/ready extension/.output/practice/ready extension/.output/verifier/verify.html \
+  extension/.output/counts/charts.js
 	$(EXTENSION) npm run --silent test
 	$(BIN)/python -m pytest
 
@@ -29,6 +30,7 @@ bench: .venv/ready extension/node_modules/ready extension/.output/verifier/verif
 	$(BIN)/python -m tests.bench.recording
 	$(BIN)/python -m tests.bench.proofs
 	$(BIN)/python -m tests.bench.anchoring
+	$(BIN)/python -m tests.bench.counts
 	folder=$$(mktemp -d) && $(BIN)/python -m tests.bench.documents $$folder && \
 	  (cd extension && node bench/verification.mjs $$folder); rm -rf $$folder
 	$(EXTENSION) npm run --silent bench
@@ -63,6 +65,12 @@ VERIFIER_SOURCES := $(shell find extension/src/verifier extension/src/core exten
 
 extension/.output/verifier/verify.html: extension/node_modules/ready $(VERIFIER_SOURCES)
 	$(EXTENSION) npm run --silent build:verifier
+	touch $@
+
+COUNTS_SOURCES := $(shell find extension/src/counts -type f 2>/dev/null) extension/scripts/build-counts.mjs
+
+extension/.output/counts/charts.js: extension/node_modules/ready $(COUNTS_SOURCES)
+	$(EXTENSION) npm run --silent build:counts
 	touch $@
 
 extension/.output/production/ready: extension/node_modules/ready $(EXTENSION_SOURCES)

@@ -41,7 +41,7 @@ class JoinableCampaign(StrictSchema):
 
 
 class Campaigns(StrictSchema):
-    """What an objection may count for besides the general counts. ``epsilon``: what joining adds to a person's budget."""
+    """What an objection may count for besides the general counts. ``epsilon``: what joining adds to a budget."""
 
     campaigns = fields.List(fields.Nested(JoinableCampaign), required=True, validate=validate.Length(0, 1000))
     epsilon = text("[1-9][0-9]{0,3}(?:/[1-9][0-9]{0,3})?")

@@ -109,6 +109,7 @@ def sum_cells(
         )
         .where(*_published(table_name, start, end))
         .group_by(*epoch, *dimensions.values())
+        .having(func.count() > 0)  # the sum over nothing is no row
         .order_by(*epoch[:1], *dimensions.values())
         .limit(limit)
         .offset(offset)

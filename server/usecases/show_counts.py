@@ -20,13 +20,13 @@ WORDS: Mapping[str, str] = {
     "threads": "Threads",
     "messenger": "Messenger",
     "whatsapp": "WhatsApp",
-    "in-app": "dialog in the app",
-    "notification-list": "list of notifications",
+    "in-app": "in-app dialog",
+    "notification-list": "notification list",
     "form": "objection form",
     "email": "e-mail",
     "none": "no notice seen",
-    "recorded": "stand",
-    "acknowledged": "acknowledged by Meta",
+    "recorded": "standing",
+    "acknowledged": "acknowledged",
     "withdrawn": "withdrawn",
 }
 
@@ -123,14 +123,17 @@ def _countries(name: str, title: str, rows: list[CountRow], table: str) -> Figur
     rates = {row.geo: _per_million(row, known[row.geo].inhabitants) for row in rows}
     ranked = sorted((row for row in rows if row.ci95_low > 0 and row.geo != ELSEWHERE), key=lambda row: -rates[row.geo])
     others = [row for row in rows if row not in ranked]
+    unranked = sum(row.geo != ELSEWHERE for row in others)
     sentence = "No country has enough registrations yet to be ranked."
     if ranked:
         first = ", ".join(f"{known[row.geo].name} ({rates[row.geo]:.1f})" for row in ranked[:3])
-        sentence = f"Most registrations per million inhabitants: {first}; {len(others)} too few to rank, or elsewhere."
+        sentence = f"Most registrations per million inhabitants: {first}; {unranked} have too few to rank."
     return Figure(
         name=name,
         title=title,
-        sentence=sentence,
+        sentence=f"{sentence} A stronger colour is more; uncoloured countries have too few."
+        if name == "map"
+        else sentence,
         table=table,
         columns=("Rank", "Country", "Per million", "Registrations", "95 % interval"),
         rows=[

@@ -1,8 +1,8 @@
 """What the counts are worth, and what a release costs: campaigns of three sizes, simulated over a year.
 
 Registrations are put into the database directly (recording is measured elsewhere); everything after that is the real
-thing: SQLite, aggregation, OpenDP, store, signature. A release at the largest size is compared, as a ratio, with reading
-its rows into Python and counting them there, in the same run.
+thing: SQLite, aggregation, OpenDP, store, signature. Closing a week is compared, as a ratio, with reading its rows into
+Python and counting them there, in the same run.
 """
 
 import math

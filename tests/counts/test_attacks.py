@@ -157,7 +157,7 @@ def counted(register: Register) -> int:
 
 
 def test_the_log_tells_how_many_and_when_and_nothing_else(tmp_path: Path) -> None:
-    """How many entries of which kind came when is public, exact, and outside the promise: nothing tells more of them."""
+    """How many entries of which kind came when is public, exact, and outside the promise; no more is told."""
     with running(make_settings(tmp_path)) as app:
         holder = Holder()
         objections = [

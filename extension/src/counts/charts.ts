@@ -122,9 +122,9 @@ function drawRanking(ranked: Country[], width: number): Element {
     title: mapText(country),
   }));
   return Plot.plot({
-    ...frame(width, data.length * ROW + 60),
+    ...frame(width, data.length * ROW + 72),
     marginLeft: 105,
-    x: { label: 'per million inhabitants', grid: true, zero: true },
+    x: { label: 'per million inhabitants', labelOffset: 38, grid: true, zero: true },
     y: { label: null, domain: data.map(({ name }) => name), tickSize: 0 },
     marks: [
       Plot.ruleX([0], { stroke: LINE }),
@@ -154,10 +154,10 @@ function drawBars(data: (Value & { group: string; name: string })[], width: numb
   const groups = [...new Set(data.map(({ group }) => group))];
   const names = [...new Set(data.map(({ name }) => name))];
   return Plot.plot({
-    ...frame(width, groups.length * (names.length * ROW + 14) + 50),
-    marginLeft: 140,
+    ...frame(width, groups.length * (names.length * ROW + 14) + 62),
+    marginLeft: 8 + 7 * Math.max(...names.map(({ length }) => length)),
     marginRight: 76,
-    x: { label: 'registrations', grid: true, zero: true },
+    x: { label: 'registrations', labelOffset: 38, grid: true, zero: true },
     y: { label: null, domain: names, tickSize: 0 },
     fy: { label: null, domain: groups, padding: 0.08 },
     marks: [

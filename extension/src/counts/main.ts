@@ -6,6 +6,10 @@ const data = document.getElementById('figures')?.textContent;
 drawAll(document, JSON.parse(data ?? '{}') as Figures);
 const form = document.querySelector<HTMLFormElement>('form.key');
 if (form) openWithKey(form, drawAll);
+// On paper nothing can be opened any more.
+addEventListener('beforeprint', () => {
+  for (const numbers of document.querySelectorAll<HTMLDetailsElement>('details.numbers')) numbers.open = true;
+});
 
 /** Draws each chart within `root` in the width it has, and anew when that changes. What cannot be drawn is hidden. */
 function drawAll(root: ParentNode, figures: Figures): void {
@@ -17,7 +21,9 @@ function drawAll(root: ParentNode, figures: Figures): void {
     new ResizeObserver(() => {
       if (place.clientWidth === width || place.clientWidth === 0) return;
       width = place.clientWidth;
-      place.replaceChildren(draw(width));
+      const drawing = draw(width);
+      drawing.setAttribute('aria-hidden', 'true'); // the place itself is an image with a text, and a table follows
+      place.replaceChildren(drawing);
     }).observe(place);
   }
 }

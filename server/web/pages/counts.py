@@ -57,7 +57,7 @@ def add_counts_pages(blueprint: Blueprint, register: Register) -> None:
             found = [figure for figure in general_figures(connection) if figure.name == chart]
         if not found:
             raise NotFound("not_found", "there is no such chart")
-        page = render_template("counts_embed.html", home=register.public_url, **_shared(found))
+        page = render_template("counts_embed.html", **_shared(found))
         response = Response(page, mimetype="text/html")
         response.headers["Content-Security-Policy"] = _EMBEDDED
         return response
