@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from flask import Flask
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.counts.show_dashboard import PAGES, invented_year, served
@@ -60,9 +61,11 @@ def test_every_chart_is_drawn(page: Page, register: tuple[str, str]) -> None:
 
 def test_an_embedded_chart_is_drawn_in_another_page(page: Page, register: tuple[str, str]) -> None:
     frame = f'<iframe title="chart" src="{register[0]}/counts/embed/map" width="700" height="700"></iframe>'
-    page.route("http://127.0.0.1:9/", lambda route: route.fulfill(body=frame, content_type="text/html"))
-    page.goto("http://127.0.0.1:9/")
-    page.frame_locator("iframe").locator("[data-figure=map] svg").wait_for()
+    news = Flask("news")
+    news.add_url_rule("/", view_func=lambda: frame)
+    with served(news) as address:
+        page.goto(address)
+        page.frame_locator("iframe").locator("[data-figure=map] svg").wait_for()
 
 
 def test_a_campaigns_key_opens_its_figures(page: Page, register: tuple[str, str]) -> None:
