@@ -7,7 +7,7 @@ from typing import Any
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 
-from schemas import campaigns, proofs, receipts, releases
+from schemas import campaigns, proofs, receipts, releases, work
 from schemas import vocabulary as words
 from schemas.receipts import no_repeats
 from schemas.strict import Variant
@@ -24,6 +24,8 @@ _COMPONENTS = {
     "Policy": proofs.Policy,
     "BundleManifest": proofs.BundleManifest,
     "VerificationReport": proofs.VerificationReport,
+    "WorkChallenge": work.WorkChallenge,
+    "WorkProof": work.WorkProof,
     "Campaigns": campaigns.Campaigns,
     "ReleaseClaims": releases.ReleaseClaims,
     "Problem": proofs.Problem,
@@ -123,6 +125,13 @@ def _paths() -> dict[str, Any]:
             }
         },
         **_count_paths(),
+        "/v1/work/{receipt_sha256}": {
+            "get": {
+                "summary": "A challenge for the work proof (ALTCHA) that may go with the receipt of this hash",
+                "parameters": [_path_parameter("receipt_sha256", "[0-9a-f]{64}")],
+                "responses": {"200": _json("The challenge", "WorkChallenge"), **_problems("404", "429")},
+            }
+        },
         "/v1/verifications": {
             "post": {
                 "summary": "Check a proof against this register's keys; nothing of it is kept",
@@ -364,6 +373,11 @@ _SUBMISSION = {
             "type": "string",
             "pattern": "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$",
             "description": "32 random bytes, base64url; never stored",
+        },
+        "work": {
+            "type": "string",
+            "maxLength": work.MAX_WORK_CHARACTERS,
+            "description": "Optional: a WorkProof about this receipt, as JSON; then the token's assurance is work",
         },
         "evidence": {
             "type": "array",

@@ -77,6 +77,7 @@ def open_register(settings: Settings) -> Register:
         storage,
         public_url=settings.public_url,
         receipt_max_age_s=settings.receipt_max_age_s,
+        work=settings.work,
         practice=settings.practice,
         clock=current_time,
         check_mail=lambda raw: check_mail(raw, domains=settings.mail_domains, fetch_key=fetch_key, now=current_time()),

@@ -19,6 +19,7 @@ _PUBLIC_URL = re.compile(r"(?=.{1,200}$)https?://[A-Za-z0-9._:\[\]-]+(?:/[!\"$->
 _ORIGIN = re.compile(r"[!-*,-~]{1,255}")
 _DOMAIN = re.compile(r"[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63})+")
 _SERVER = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?::[0-9]{1,5})?")
+_MOST_WORK = 100_000  # PBKDF2 iterations a try: minutes on a phone
 _RATE = re.compile(r"[1-9][0-9]* per (?:second|minute|hour|day)")
 
 
@@ -35,6 +36,7 @@ class Settings:
     read_rate: str
     tile_rate: str
     receipt_max_age_s: int
+    work: int
     trusted_proxies: int
     practice: bool
     log_requests: bool
@@ -61,6 +63,7 @@ class Settings:
             read_rate=reader.read("READ_RATE", _rate, "240 per minute"),
             tile_rate=reader.read("TILE_RATE", _rate, "6000 per minute"),
             receipt_max_age_s=reader.read("RECEIPT_MAX_AGE_S", _positive, str(30 * 86_400)),
+            work=reader.read("WORK", _work, "1000"),
             trusted_proxies=reader.read("TRUSTED_PROXIES", _count, "0"),
             practice=reader.read("PRACTICE", _switch, "off"),
             log_requests=reader.read("LOG_REQUESTS", _switch, "off"),
@@ -166,6 +169,12 @@ def _bind(text: str) -> str:
     if not re.fullmatch(r"(?:\S+:[0-9]{1,5}|unix:\S+)", text):
         raise ValueError("must be host:port or unix:path")
     return text
+
+
+def _work(text: str) -> int:
+    if _count(text) > _MOST_WORK:
+        raise ValueError(f"must be at most {_MOST_WORK}")
+    return int(text)
 
 
 def _count(text: str) -> int:

@@ -26,13 +26,14 @@ _MAX_VALUE_CHARACTERS = 320
 
 @dataclass(frozen=True)
 class Recorded:
-    """What the register adds to a receipt when it records it. Times in seconds."""
+    """What the register adds to a receipt when it records it. Times in seconds. ``assurance``: device, or work."""
 
     received_at: int
     log_origin: str
     log_index: int
     status_index: int
     status_uri: str
+    assurance: str
 
 
 def token_claims(receipt: VerifiedReceipt, recorded: Recorded, *, issuer: str) -> JsonObject:
@@ -58,7 +59,7 @@ def token_claims(receipt: VerifiedReceipt, recorded: Recorded, *, issuer: str) -
         "evidence": [
             {"name": item.name, "media_type": item.media_type, "sha256": item.sha256} for item in receipt.evidence
         ],
-        "assurance": "device",
+        "assurance": recorded.assurance,
         "self_asserted": payload["self_asserted"],
     }
 
@@ -119,7 +120,9 @@ def verify_token_of_receipt(token: VerifiedToken, receipt: VerifiedReceipt) -> N
         raise VerificationError("token_receipt_mismatch", "only an objection has a token")
     claims = token.claims
     log, status = claims["log"], claims["status"]["status_list"]
-    recorded = Recorded(claims["received_at"], log["origin"], log["index"], status["idx"], status["uri"])
+    recorded = Recorded(
+        claims["received_at"], log["origin"], log["index"], status["idx"], status["uri"], claims["assurance"]
+    )
     expected = token_claims(receipt, recorded, issuer=claims["iss"])
     if differing := sorted(name for name in expected if claims[name] != expected[name]):
         raise VerificationError("token_receipt_mismatch", f"token and receipt differ in: {', '.join(differing)}")

@@ -35,6 +35,7 @@ class Record:
     wrapped_share: bytes | None
     blob: str | None
     issuer_kid: str
+    assurance: str
     evidence_bytes: int
 
 

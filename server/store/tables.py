@@ -69,6 +69,7 @@ records = Table(
     Column("wrapped_share", LargeBinary),  # what is sealed under it; nothing is kept of an erasure's receipt
     Column("blob", BYTEWISE, index=True),
     Column("issuer_kid", Text, nullable=False),  # a repeat is signed with the key of the first time
+    Column("assurance", Text, nullable=False),  # what stands behind it: device, or work
     Column("evidence_bytes", BigInteger, nullable=False),  # of the plain files: what an objection may have is bounded
 )
 

@@ -56,6 +56,7 @@ def answer_objection(register: Register, receipt: VerifiedReceipt, logged: Logge
         log_index=record.log_index,
         status_index=status_index,
         status_uri=status_uri,
+        assurance=record.assurance,
     )
     issuer = register.keyring.issuer_keys[record.issuer_kid]
     claims = token_claims(receipt, recorded, issuer=register.public_url)

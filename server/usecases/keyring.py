@@ -58,6 +58,11 @@ class Keyring:
         """What keys the hashes of callers' networks: the same in every process and replica, and nowhere but in them."""
         return hmac.digest(self.key_encryption_keys[max(self.key_encryption_keys)], b"rate limits", "sha256")
 
+    @property
+    def work_secret(self) -> bytes:
+        """What signs the challenges of work proofs: the same in every process and replica."""
+        return hmac.digest(self.key_encryption_keys[max(self.key_encryption_keys)], b"work proofs", "sha256")
+
     def counting_mark(self, holder_jwk: Mapping[str, str], counted_for: str) -> bytes:
         """Return the 32 bytes by which a holder is counted once: they lead to no key without this register's own."""
         return hmac.digest(self.counting_key, f"{counted_for} {thumbprint(holder_jwk)}".encode(), "sha256")

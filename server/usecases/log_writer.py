@@ -49,6 +49,7 @@ class SealedReceipt:
     wrapped_share: bytes | None
     sealed: bytes
     issuer_kid: str
+    assurance: str = "device"
     evidence_bytes: int = 0
     objection_sha256: bytes | None = None
     guarded_until: int = 0
@@ -193,6 +194,7 @@ class LogWriter:
                 wrapped_share=receipt.wrapped_share,
                 blob=next(blobs) if receipt.sealed else None,
                 issuer_kid=receipt.issuer_kid,
+                assurance=receipt.assurance,
                 evidence_bytes=receipt.evidence_bytes,
             )
             for index, receipt in enumerate(new, start)

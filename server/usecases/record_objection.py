@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 
 from server.core.receipts import VerifiedReceipt, verify_evidence, verify_freshness
-from server.errors import Conflict, Forbidden, VerificationError
+from server.errors import Conflict, Forbidden, ObjectionError, VerificationError
+from server.outside.work import verify_work
+from server.store import records
 from server.store.records import Record
 from server.usecases.answer_holder import Answer, answer_objection, status_of
 from server.usecases.open_record import find_objection, open_for_its_holder
@@ -12,23 +14,44 @@ from server.usecases.seal_receipt import seal_receipt
 
 
 def record_objection(
-    register: Register, receipt: VerifiedReceipt, *, holder_share: bytes, evidence: Mapping[str, bytes]
+    register: Register,
+    receipt: VerifiedReceipt,
+    *,
+    holder_share: bytes,
+    evidence: Mapping[str, bytes],
+    work: str | None,
 ) -> Answer:
     """Return once the objection is durably recorded; the same receipt again returns the original record.
 
     Raises VerificationError and FreshnessError for what does not hold, Conflict for what contradicts an earlier record,
-    Gone for what was erased, Unavailable when the outcome is unknown. Nothing is kept of what is refused.
+    Gone for what was erased, what ``verify_work`` raises of a work proof, Unavailable when the outcome is unknown.
+    Nothing is kept of what is refused.
     """
     _refuse_practice(register, receipt)
     verify_freshness(receipt, now=register.clock(), max_age_s=register.receipt_max_age_s)
     verify_evidence(receipt, evidence)
-    logged = register.log_writer.append(seal_receipt(register, receipt, holder_share, evidence))
+    assurance = _assurance(register, receipt, work)
+    logged = register.log_writer.append(seal_receipt(register, receipt, holder_share, evidence, assurance=assurance))
     if not logged.repeated:
         return answer_objection(register, receipt, logged, status="stands")
     _refuse_other_share(register, logged.record, holder_share)
     with register.database.reading() as connection:
         status = status_of(connection, find_objection(connection, receipt.sha256))
     return answer_objection(register, receipt, logged, status=status)
+
+
+def _assurance(register: Register, receipt: VerifiedReceipt, work: str | None) -> str:
+    if work is None:
+        return "device"
+    try:
+        verify_work(work, receipt.sha256, secret=register.keyring.work_secret)
+    except ObjectionError:
+        # Sent again because no answer came, a receipt may bring work that has expired meanwhile: its record stands.
+        with register.database.reading() as connection:
+            if records.find_record(connection, receipt.sha256) is None:
+                raise
+        return "device"
+    return "work"
 
 
 def _refuse_practice(register: Register, receipt: VerifiedReceipt) -> None:

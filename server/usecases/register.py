@@ -34,7 +34,8 @@ CheckMail = Callable[[bytes], MailFinding | None]
 class Register:
     """What the use cases work with. ``public_url`` names the issuer; ``clock`` gives whole seconds.
 
-    ``check_mail`` returns what it found of the signature that Meta's mail servers make; it asks the DNS.
+    ``work``: PBKDF2 iterations a try that a work proof costs, 0 where none is asked for. ``check_mail`` returns what it
+    found of the signature that Meta's mail servers make; it asks the DNS.
     """
 
     public_url: str
@@ -43,6 +44,7 @@ class Register:
     keyring: Keyring
     log_writer: LogWriter
     receipt_max_age_s: int
+    work: int
     practice: bool
     clock: Clock
     check_mail: CheckMail
@@ -112,6 +114,7 @@ def start_register(
     *,
     public_url: str,
     receipt_max_age_s: int,
+    work: int,
     practice: bool,
     clock: Clock,
     check_mail: CheckMail,
@@ -126,6 +129,7 @@ def start_register(
         keyring=keyring,
         log_writer=writer,
         receipt_max_age_s=receipt_max_age_s,
+        work=work,
         practice=practice,
         clock=clock,
         check_mail=check_mail,

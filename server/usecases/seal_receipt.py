@@ -23,6 +23,7 @@ def seal_receipt(
     findings: JsonObject | None = None,
     objection_sha256: bytes | None = None,
     acknowledged: bool = False,
+    assurance: str = "device",
 ) -> SealedReceipt:
     """Return what the log writer takes. The server share leaves this function only wrapped.
 
@@ -47,9 +48,15 @@ def seal_receipt(
         issuer_kid=register.keyring.issuer_kid,
         evidence_bytes=sum(item.size for item in receipt.evidence),
         objection_sha256=objection_sha256,
-        countable=countable(register.keyring, receipt) if receipt.kind == "objection" else None,
+        assurance=assurance,
+        countable=countable(register.keyring, receipt) if _counts(register, receipt, assurance) else None,
         acknowledged=acknowledged,
     )
+
+
+def _counts(register: Register, receipt: VerifiedReceipt, assurance: str) -> bool:
+    """Where work is asked for, what came without it gets its proof, and is not counted."""
+    return receipt.kind == "objection" and (register.work == 0 or assurance == "work")
 
 
 def unsealed_erasure(register: Register, receipt: VerifiedReceipt, *, objection: VerifiedReceipt) -> SealedReceipt:

@@ -16,7 +16,7 @@ class BoundedRequest(Request):
     """A request that refuses more than the contract allows before it has read it all."""
 
     max_content_length = words.MAX_BODY_BYTES
-    max_form_parts = words.MAX_EVIDENCE_ITEMS + 4
+    max_form_parts = words.MAX_EVIDENCE_ITEMS + 5
 
     def make_form_data_parser(self) -> FormDataParser:
         return FormDataParser(
@@ -33,8 +33,8 @@ class BoundedRequest(Request):
         return BytesIO()
 
 
-def read_submission(request: Request) -> tuple[str, str, dict[str, bytes]]:
-    """Return receipt, holder share and evidence files by name, as sent.
+def read_submission(request: Request) -> tuple[str, str, dict[str, bytes], str | None]:
+    """Return receipt, holder share, evidence files by name, and the work proof if there is one, as sent.
 
     Raises RequestError ``media_type_refused``, ``multipart_malformed``, ``part_missing``, ``part_unexpected``.
     """
@@ -48,13 +48,13 @@ def read_submission(request: Request) -> tuple[str, str, dict[str, bytes]]:
         raise RequestError("part_missing", f"missing: {', '.join(sorted(missing))}")
     fields = [name for name, _ in form.items(multi=True)]
     uploads = list(files.items(multi=True))
-    if unexpected := ({*fields} - _PARTS) | {name for name, _ in uploads if name != "evidence"}:
+    if unexpected := ({*fields} - _PARTS - {"work"}) | {name for name, _ in uploads if name != "evidence"}:
         shown = sorted(name or "(no name)" for name in unexpected)  # werkzeug gives None for a part without one
         raise RequestError("part_unexpected", f"not expected here: {', '.join(shown)}")
     names = [upload.filename or "" for _, upload in uploads]
-    if len(fields) != len(_PARTS) or len(set(names)) != len(names):
+    if len(fields) != len(set(fields)) or len(set(names)) != len(names):
         raise RequestError("part_unexpected", "a part is given twice")
     evidence = {upload.filename or "": upload.stream.read() for _, upload in uploads}
     if any(len(data) > words.MAX_EVIDENCE_BYTES for data in evidence.values()):
         raise TooLarge("body_too_large", f"an evidence file has at most {words.MAX_EVIDENCE_BYTES} bytes")
-    return form["receipt"], form["holder_share"], evidence
+    return form["receipt"], form["holder_share"], evidence, form.get("work")

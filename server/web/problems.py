@@ -96,6 +96,10 @@ TITLES = {
     "too_many_supplements": "An objection takes no more supplements than that",
     "type_refused": "Another type of token than expected",
     "verifier_missing": "This register was set up without its verifier page",
+    "work_expired": "The work proof is too old",
+    "work_malformed": "Not a work proof",
+    "work_mismatch": "The work proof does not fit the receipt",
+    "work_off": "This register asks for no work",
 }
 
 

@@ -25,9 +25,9 @@ def create_blueprint(register: Register) -> Blueprint:
 
     @blueprint.post("")
     def record() -> Response:
-        receipt, share, evidence = read_submission(request)
+        receipt, share, evidence, work = read_submission(request)
         answer = submit_receipt(
-            register, raw_receipt=_ascii(receipt), holder_share=_parse_share(share), evidence=evidence
+            register, raw_receipt=_ascii(receipt), holder_share=_parse_share(share), evidence=evidence, work=work
         )
         return _answer(answer, HTTPStatus.OK if answer.repeated else HTTPStatus.CREATED)
 

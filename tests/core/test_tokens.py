@@ -33,7 +33,7 @@ KEY = ec.derive_private_key(7, ec.SECP256R1())
 KID = thumbprint(format_public_jwk(KEY.public_key()))
 LOG = VerifierKey("log.example", Ed25519PrivateKey.from_private_bytes(b"1" * 32).public_key())
 POLICY = TrustPolicy(ISSUER, {KID: KEY.public_key()}, LogPolicy(LOG))
-RECORDED = Recorded(1_795_392_000, "log.example", 41, 42, f"{ISSUER}/status/1")
+RECORDED = Recorded(1_795_392_000, "log.example", 41, 42, f"{ISSUER}/status/1", "device")
 SALT = b"s" * 16
 SLOTS = ("account", "contact", "person")
 
@@ -110,8 +110,8 @@ def test_token_that_differs_from_the_receipt(claim: str) -> None:
 
 def test_every_claim_that_could_differ_was_tried() -> None:
     """The others have one value only (vct and iat follow from iss and received_at), or are the record's own word."""
-    one_value = {"_sd_alg", "vct", "iat", "controller", "right", "contested_basis", "assurance"}
-    records_word = {"iss", "received_at", "log", "status"}
+    one_value = {"_sd_alg", "vct", "iat", "controller", "right", "contested_basis"}
+    records_word = {"iss", "received_at", "log", "status", "assurance"}
     assert set(MISMATCHES) | one_value | records_word == set(_verified().claims)
 
 

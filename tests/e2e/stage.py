@@ -103,7 +103,7 @@ class TlsRegister:
 
     @property
     def settings(self) -> dict[str, str]:
-        return {"OBJECTION_DATA_DIR": str(self.data), "OBJECTION_PUBLIC_URL": REGISTER}
+        return {"OBJECTION_DATA_DIR": str(self.data), "OBJECTION_PUBLIC_URL": REGISTER, "OBJECTION_WORK": "20"}
 
     def start(self) -> None:
         certificate, key = self.certificate

@@ -48,6 +48,11 @@ export function sameBytes(one: Bytes, other: Bytes): boolean {
   return one.length === other.length && one.every((byte, i) => byte === other[i]);
 }
 
+/** `text`: hex digits, checked by whoever read them. */
+export function parseHex(text: string): Bytes {
+  return Uint8Array.from({ length: text.length / 2 }, (_, i) => Number.parseInt(text.slice(2 * i, 2 * i + 2), 16));
+}
+
 export function formatHex(data: Bytes): string {
   return Array.from(data, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }

@@ -18,6 +18,7 @@ type Contract = {
   StatusListClaims: contract.StatusListClaims;
   Policy: contract.Policy;
   Campaigns: contract.Campaigns;
+  WorkChallenge: contract.WorkChallenge;
   Problem: contract.Problem;
 };
 

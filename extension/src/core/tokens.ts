@@ -73,7 +73,7 @@ export function verifyTokenOfReceipt({ claims }: VerifiedToken, receipt: Verifie
     receipt_sha256: receipt.sha256Hex,
     log: claims.log,
     evidence: payload.evidence.map(({ name, media_type, sha256 }) => ({ name, media_type, sha256 })),
-    assurance: 'device',
+    assurance: claims.assurance,
     self_asserted: payload.self_asserted,
   };
   const text = (value: unknown) => formatJson(value as Json);

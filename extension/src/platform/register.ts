@@ -1,5 +1,5 @@
 /** The register over HTTP. Nothing it says is believed here: callers verify. */
-import type { Campaigns, Policy } from '../core/contract.gen';
+import type { Campaigns, Policy, WorkChallenge } from '../core/contract.gen';
 import { signDpop } from '../core/dpop';
 import { type Bytes, parseJson } from '../core/encoding';
 import { ObjectionError } from '../core/errors';
@@ -30,11 +30,17 @@ export class Refused extends ObjectionError {
   }
 }
 
+/** Returns the challenge for the work proof that may go with a receipt. */
+export async function getChallenge(receipt: string): Promise<WorkChallenge> {
+  return verifyFields('WorkChallenge', parseJson(await request(`/v1/work/${receipt}`, {}, MAX_ANSWER_BYTES)));
+}
+
 /** Sends a receipt and returns the raw answer. Safe to repeat: the register returns its first answer again. */
-export async function postReceipt(queued: QueuedReceipt): Promise<Bytes> {
+export async function postReceipt(queued: QueuedReceipt, work?: string): Promise<Bytes> {
   const body = new FormData();
   body.append('receipt', queued.receipt);
   body.append('holder_share', queued.holder_share);
+  if (work) body.append('work', work);
   for (const { item, file } of queued.evidence) {
     body.append('evidence', new File([file], item.name, { type: item.media_type }));
   }

@@ -88,6 +88,7 @@ export async function startRegister(): Promise<Register> {
       const intercepted = await register.intercept?.(request);
       if (intercepted) return intercepted;
       if (pathname === '/v1/policy') return Response.json(register.policy);
+      if (pathname.startsWith('/v1/work/')) return problem(404, 'work_off');
       if (pathname === '/v1/receipts') return post(await request.formData());
       const [, , , hash = '', below] = pathname.split('/');
       return holds(request, hash, below);

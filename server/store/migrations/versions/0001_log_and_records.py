@@ -57,6 +57,7 @@ def upgrade() -> None:
         sa.Column("wrapped_share", sa.LargeBinary),
         sa.Column("blob", sa.Text().with_variant(sa.Text(collation="C"), "postgresql"), index=True),
         sa.Column("issuer_kid", sa.Text, nullable=False),
+        sa.Column("assurance", sa.Text, nullable=False),
         sa.Column("evidence_bytes", sa.BigInteger, nullable=False),
     )
     op.create_table(
