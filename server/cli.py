@@ -38,6 +38,10 @@ _VERDICTS = {
     "withdrawn": "GENUINE, BUT WITHDRAWN: its holder has taken the objection back",
     "erased": "GENUINE, BUT ERASED: its holder had the register delete it",
 }
+_ASSURANCES = {
+    "device": "a key in one browser",
+    "work": "a key in one browser, and its computing time: dear to do in masses; nobody's identity",
+}
 _MARKS = {"passed": "✓ passed     ", "failed": "✗ FAILED     ", "not-present": "– not present"}
 
 
@@ -393,6 +397,8 @@ def _facts_as_text(facts: dict[str, Any]) -> list[str]:
         "keys_from",
     )
     lines += [f"{name:<16} {facts[name]}" for name in shown if name in facts]
+    if assurance := facts.get("assurance"):
+        lines.append(f"{'assurance':<16} {assurance} ({_ASSURANCES[assurance]})")
     lines += [
         f"{name:<16} {value} (declared by the holder, not verified)"
         for name, value in facts.get("disclosed", {}).items()

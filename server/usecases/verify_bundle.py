@@ -270,6 +270,7 @@ def _verify_token(report: Report, raw_token: bytes | None, policy: TrustPolicy |
         report.unchecked("disclosures")
         return None
     report.facts |= {"issuer": token.claims["iss"], "received_at": token.claims["received_at"]}
+    report.facts["assurance"] = token.claims["assurance"]
     report.facts["disclosed"] = dict(token.disclosed)
     if token.disclosed:
         with report.check("disclosures") as saying:

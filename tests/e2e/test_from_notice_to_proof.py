@@ -104,6 +104,7 @@ def test_notice_to_file_that_verifies(browser: Browser, register: TlsRegister, t
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert report["valid"]
     assert report["facts"]["platform"] == "facebook"
+    assert report["facts"]["assurance"] == "work", "the browser did what the register asked for"
     with zipfile.ZipFile(proof) as bundle:
         notice = bundle.read("evidence/notice.txt").decode()
         everything = b"".join(bundle.read(name) for name in bundle.namelist())

@@ -58,6 +58,7 @@ export interface Facts {
   objected_at?: number;
   received_at?: number;
   issuer?: string;
+  assurance?: 'device' | 'work';
   log_origin?: string;
   log_index?: number;
   log_size?: number;

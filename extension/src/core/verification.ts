@@ -281,6 +281,7 @@ async function checkToken(
   const { uri } = claims.status.status_list;
   report.facts.issuer = claims.iss;
   report.facts.received_at = claims.received_at;
+  report.facts.assurance = claims.assurance;
   report.statusUri = uri;
   report.facts.disclosed = Object.fromEntries(disclosed);
   if (disclosed.size === 0) report.notPresent('disclosures', say('disclosures_none'));

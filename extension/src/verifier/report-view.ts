@@ -113,6 +113,7 @@ function factsView(facts: Facts, speech: Speech): HTMLElement {
     ],
     ...disclosedRows(facts),
     ['fact_issuer', facts.issuer],
+    ['fact_assurance', facts.assurance && speech.t(`assurance_${facts.assurance}`)],
     ['fact_log', log_origin && speech.t('fact_log_value', { origin: printable(log_origin), index: log_index ?? '' })],
     ['fact_receipt', facts.receipt_sha256],
     ['fact_holder', facts.holder_key],
