@@ -63,7 +63,7 @@ class Settings:
             read_rate=reader.read("READ_RATE", _rate, "240 per minute"),
             tile_rate=reader.read("TILE_RATE", _rate, "6000 per minute"),
             receipt_max_age_s=reader.read("RECEIPT_MAX_AGE_S", _positive, str(30 * 86_400)),
-            work=reader.read("WORK", _work, "1000"),
+            work=reader.read("WORK", _work, "4000"),
             trusted_proxies=reader.read("TRUSTED_PROXIES", _count, "0"),
             practice=reader.read("PRACTICE", _switch, "off"),
             log_requests=reader.read("LOG_REQUESTS", _switch, "off"),
