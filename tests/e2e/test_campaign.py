@@ -73,7 +73,8 @@ def test_join_a_campaign_and_leave_it_again(browser: Browser, register: TlsRegis
         popup.get_by_role("button", name="Record my objection").click()
     sheet = opened.value
     sheet.get_by_label("Your country").select_option("DE")
-    sheet.get_by_role("heading", name="A consumer group’s campaign (optional)").wait_for()
+    sheet.get_by_role("button", name="See the campaigns").click()
+    sheet.get_by_label("No campaign").wait_for()
     assert sheet.get_by_label("No campaign").is_checked()
     assert sheet.get_by_label("IA juste").count() == 0
     sheet.get_by_label("Fair AI for all").check()

@@ -2,7 +2,7 @@
 import type { JoinableCampaign } from '../core/contract.gen';
 import { send } from '../platform/send';
 import { t, textLanguage } from '../platform/text';
-import { h, section } from './dom';
+import { actionButton, h, section } from './dom';
 
 export interface CampaignChoice {
   element: HTMLElement;
@@ -10,49 +10,60 @@ export interface CampaignChoice {
 }
 
 /**
- * Hidden until the register names a campaign for the chosen country; where it cannot be asked, nothing is offered and
- * nothing is missing. `changed` is called when what is offered changes; the person's own choice bubbles as an event.
+ * The register is asked only when the person wants to see the campaigns: until they confirm or look here, nothing has
+ * left the browser. `changed` is called when a choice falls away; the person's own choice bubbles as an event.
  */
 export function campaignChoice(country: HTMLSelectElement, changed: () => void): CampaignChoice {
+  const status = h('p', { role: 'status', class: 'soft small' });
   const options = h('div', { class: 'checks' });
-  const element = section(
-    t('campaign_title'),
-    h('p', {}, t('campaign_text')),
-    h('p', { class: 'hint' }, t('campaign_price')),
-    h('fieldset', {}, h('legend', {}, t('campaign_legend')), options),
-  );
-  element.hidden = true;
-  let running: JoinableCampaign[] = [];
+  const price = h('p', { class: 'hint' }, t('campaign_price'));
+  const choices = h('fieldset', {}, h('legend', {}, t('campaign_legend')), options);
+  const register = new URL(__REGISTER_URL__).host;
+  const note = h('p', { class: 'soft small' }, t('campaign_look_text', register));
+  const look = actionButton(t('campaign_look'), { work: load, failed: () => say('campaign_unreachable') });
+  price.hidden = true;
+  choices.hidden = true;
+  let running: JoinableCampaign[] | undefined;
   country.addEventListener('change', offer);
-  send<JoinableCampaign[]>({ kind: 'ui/campaigns' })
-    .then((campaigns) => {
-      running = campaigns;
-      offer();
-    })
-    .catch(() => undefined);
-
+  const asking = h('div', { class: 'actions' }, look);
+  const element = section(t('campaign_title'), h('p', {}, t('campaign_text')), note, asking, status, price, choices);
   return { element, chosen };
 
+  async function load(): Promise<void> {
+    running = await send<JoinableCampaign[]>({ kind: 'ui/campaigns' });
+    note.remove();
+    asking.remove();
+    offer();
+    options.querySelector('input')?.focus();
+  }
+
+  function say(key: 'campaign_unreachable' | 'campaign_nothing' | undefined): void {
+    status.textContent = key ? t(key) : '';
+  }
+
   function offered(): JoinableCampaign[] {
-    return running.filter(({ countries }) => (countries as string[]).includes(country.value));
+    return (running ?? []).filter(({ countries }) => (countries as string[]).includes(country.value));
   }
 
   /** A campaign of another country is not kept chosen unseen. */
   function offer(): void {
-    const before = chosen()?.slug;
+    if (!running) return;
+    const before = chosen()?.slug ?? '';
     const campaigns = offered();
-    element.hidden = campaigns.length === 0;
+    price.hidden = campaigns.length === 0;
+    choices.hidden = campaigns.length === 0;
+    say(campaigns.length === 0 ? 'campaign_nothing' : undefined);
     const kept = campaigns.some(({ slug }) => slug === before) ? before : '';
     options.replaceChildren(
       radio('', t('campaign_none'), kept === ''),
       ...campaigns.map((one) => radio(one.slug, campaignName(one), kept === one.slug, one.link)),
     );
-    if (kept !== (before ?? '')) changed();
+    if (kept !== before) changed();
   }
 
   function chosen(): JoinableCampaign | undefined {
     const value = options.querySelector<HTMLInputElement>('input:checked')?.value;
-    return offered().find(({ slug }) => slug === value);
+    return running?.find(({ slug }) => slug === value);
   }
 }
 

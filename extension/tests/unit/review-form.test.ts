@@ -20,7 +20,11 @@ beforeEach(async () => {
   browser.i18n.getMessage = ((key: string, values: string[] = []) =>
     (messages[key]?.message ?? '').replace(/\$(\d)/g, (_, n) => values[Number(n) - 1] ?? '')) as never;
   browser.i18n.getUILanguage = () => 'en-IE';
-  browser.runtime.sendMessage = (async () => ({ ok: CAMPAIGNS })) as never;
+  asked = [];
+  browser.runtime.sendMessage = (async (message: unknown) => {
+    asked.push(message);
+    return { ok: CAMPAIGNS };
+  }) as never;
   draft = await draftWithScreenshot();
   form = reviewForm({ draft, header: '{"alg":"ES256"}' }, on);
   document.body.replaceChildren(...form.elements);
@@ -32,12 +36,15 @@ const shown = (): ObjectionReceipt => JSON.parse(shownText());
 const settled = (check: () => void) => vi.waitFor(check, { timeout: 1000 });
 const confirm = () =>
   [...document.querySelectorAll('button')].find(({ textContent }) => textContent === 'Confirm and record');
-const campaignSection = () => document.querySelector('#campaign-none')?.closest('section') ?? emptyCampaigns();
-const emptyCampaigns = () =>
-  [...document.querySelectorAll('section')].find(({ textContent }) =>
-    textContent?.includes('consumer group’s campaign'),
-  );
-const field = (id: string) => document.querySelector(`#${id}`) as HTMLSelectElement;
+async function select(country: string): Promise<void> {
+  const field = document.querySelector('#country') as HTMLSelectElement;
+  field.value = country;
+  field.dispatchEvent(new Event('change', { bubbles: true }));
+  await settled(() => expect(shown().country).toBe(country));
+}
+const lookForCampaigns = () =>
+  [...document.querySelectorAll('button')].find(({ textContent }) => textContent === 'See the campaigns')?.click();
+let asked: unknown[] = [];
 const CAMPAIGN = { link: 'https://group.example/', contact: 'a@group.example', open_figures: true };
 const CAMPAIGNS = [
   { ...CAMPAIGN, slug: 'fair-ai', names: [{ language: 'en', name: 'Fair AI' }], countries: ['DE', 'AT'] },
@@ -70,16 +77,15 @@ describe('the review', () => {
     expect(document.body.textContent).toContain('1 of three values is a salted digest');
   });
 
-  it('offers the campaigns of the chosen country, joins none by itself, and shows what is joined', async () => {
-    expect(document.body.textContent).not.toContain('undefined');
-    await settled(() => expect(campaignSection()?.hidden).toBe(true));
-    choose('country', (field) => {
-      field.value = 'DE';
-    });
-    field('country').dispatchEvent(new Event('change', { bubbles: true }));
-    expect(campaignSection()?.hidden).toBe(false);
-    await settled(() => expect(shown().country).toBe('DE'));
+  it('asks for the campaigns only when told to, joins none by itself, and shows what is joined', async () => {
+    await settled(() => expect(shownText()).not.toBe(''));
+    expect(asked).toEqual([]);
+    await select('FR');
+    lookForCampaigns();
+    await settled(() => expect(input('campaign-only-fr')).not.toBeNull());
+    expect(asked).toEqual([{ kind: 'ui/campaigns' }]);
     expect(shown().campaign).toBeUndefined();
+    await select('DE');
     expect(input('campaign-none').checked).toBe(true);
     expect(input('campaign-only-fr')).toBeNull();
     choose('campaign-fair-ai', (box) => {
@@ -87,12 +93,18 @@ describe('the review', () => {
     });
     await settled(() => expect(shown().campaign).toBe('fair-ai'));
     expect(document.body.textContent).toContain('counts for the campaign “Fair AI”');
-    choose('country', (field) => {
-      field.value = 'FR';
-    });
-    field('country').dispatchEvent(new Event('change', { bubbles: true }));
-    await settled(() => expect(shown().country).toBe('FR'));
+    await select('FR');
     expect(shown().campaign).toBeUndefined();
+    await select('MT');
+    expect(document.body.textContent).toContain('No campaign runs for this country now.');
+  });
+
+  it('goes on when the register cannot be asked for campaigns', async () => {
+    browser.runtime.sendMessage = (async () => ({ error: { code: 'unreachable', message: '' } })) as never;
+    lookForCampaigns();
+    await settled(() => expect(document.body.textContent).toContain('The register does not answer now.'));
+    confirm()?.click();
+    await settled(() => expect(on.confirm).toHaveBeenCalled());
   });
 
   it('drops evidence that is unticked, from the list and from the bytes', async () => {
