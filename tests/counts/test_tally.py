@@ -107,7 +107,7 @@ def test_withdrawn_and_acknowledged(tmp_path: Path) -> None:
         objection = holder.objection()
         post(app, objection)
         notice = {"reply.eml": sign_mail(MAIL)}
-        for evidence in ({"reply.txt": b"Dear user"}, {"reply.eml": b"Subject: x\r\n\r\nunsigned"}):
+        for evidence in ({"reply.txt": b"Dear user"}, {"reply.eml": b"Subject: x\r\n\r\nunsigned"}, notice):
             assert post(app, holder.later("supplement", objection, evidence)).status_code == 201
             assert [row["outcome"] for row in counted(app)] == ["recorded"]
         reply = {"reply.eml": sign_mail(REPLY)}
@@ -115,8 +115,8 @@ def test_withdrawn_and_acknowledged(tmp_path: Path) -> None:
         assert [row["outcome"] for row in counted(app)] == ["acknowledged"]
         assert post(app, holder.later("withdrawal", objection)).status_code == 201
         assert [row["outcome"] for row in counted(app)] == ["withdrawn"]
-        assert post(app, holder.later("supplement", objection, notice)).status_code == 201
-        assert [row["outcome"] for row in counted(app)] == ["withdrawn"]
+        assert post(app, holder.later("supplement", objection, reply)).status_code == 201
+        assert [row["outcome"] for row in counted(app)] == ["withdrawn"], "a reply that comes later changes nothing"
 
 
 def test_one_campaign_ever_and_only_one_that_runs(app: Flask) -> None:

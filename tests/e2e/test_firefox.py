@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.firefox.options import Options
 from selenium.webdriver.firefox.service import Service
@@ -126,7 +127,8 @@ def test_notice_to_file_that_verifies(tmp_path: Path) -> None:
             tunnelling({".facebook.com": pages_port, REGISTER.removeprefix("https://"): register.port}) as proxy_port,
             firefox(downloads, proxy_port) as driver,
         ):
-            wait = WebDriverWait(driver, 20)
+            # The sheet is drawn anew while it waits for the register.
+            wait = WebDriverWait(driver, 20, ignored_exceptions=[StaleElementReferenceException])
             driver.get("https://www.facebook.com/")
             page = driver.current_window_handle
             wait.until(find_card).find_element(By.CSS_SELECTOR, "button").click()

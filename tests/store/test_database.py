@@ -269,7 +269,8 @@ def test_postgres_that_is_not_there(tmp_path: Path) -> None:
 def test_whether_a_segment_is_in_use_is_found_by_index(database: Database) -> None:
     """And by the segment's whole name: an erasure must neither read all records nor delete a neighbour's bytes."""
     names = ["a" * 32 + ".0.9", "b" * 32 + ".0.9", "b" * 32 + ".9.1000", "c" * 31 + "b.0.1"]
-    row = {"kind": "objection", "received_at": 0, "salt": b"s", "issuer_kid": "k", "evidence_bytes": 0}
+    row = {"kind": "objection", "received_at": 0, "salt": b"s", "issuer_kid": "k", "assurance": "device"}
+    row |= {"evidence_bytes": 0}
     with database.writing() as connection:
         for number, name in enumerate(names):
             values = row | {"receipt_sha256": bytes([number]), "log_index": number, "blob": name}

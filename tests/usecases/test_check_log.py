@@ -183,8 +183,8 @@ def test_a_damaged_head_stops_the_next_start(seeded: Path, tmp_path: Path) -> No
 # A 0, supplement of A 1, B 2, withdrawal of B 3, C 4, erasure of A 5, supplement of C 6.
 STATUS_OF_C = "(SELECT status_index FROM records WHERE log_index = 4)"
 RESTORED = (
-    "INSERT INTO records (receipt_sha256, log_index, kind, received_at, salt, issuer_kid, evidence_bytes) "
-    "SELECT :hash, 0, kind, received_at, salt, issuer_kid, 0 FROM records WHERE log_index = 4"
+    "INSERT INTO records (receipt_sha256, log_index, kind, received_at, salt, issuer_kid, assurance, evidence_bytes) "
+    "SELECT :hash, 0, kind, received_at, salt, issuer_kid, assurance, 0 FROM records WHERE log_index = 4"
 )
 LATER_DAMAGES: dict[str, tuple[Damage, str]] = {
     "an objection lost": (sql("DELETE FROM records WHERE log_index = 4"), "1 objection(s) more have lost their record"),

@@ -183,7 +183,7 @@ def test_an_erasure_leaves_nothing_that_opens_or_leads_anywhere(
     erasure = holder.later("erasure", objection)
     answer = sent(app, erasure)
     assert (answer["kind"], answer["status"]) == ("erasure", "erased")
-    assert answer["remains"] == ["log-commitment", "published-counts", "status-bit", "replay-guard"]
+    assert answer["remains"] == ["log-commitment", "published-counts", "counting-mark", "status-bit", "replay-guard"]
     expect_acknowledged(register, answer, erasure)
     assert status_in_list(app, token) == ERASED
     response = get(app, holder, objection, token)
