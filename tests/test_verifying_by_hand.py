@@ -33,9 +33,9 @@ def record() -> Record:
     return make_record()
 
 
-@pytest.fixture(scope="module")
-def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
-    with running(make_settings(tmp_path_factory.mktemp("register"))) as app:
+@pytest.fixture
+def app(tmp_path: Path) -> Iterator[Flask]:
+    with running(make_settings(tmp_path / "register")) as app:  # of its own: one register stamps every two seconds
         yield app
 
 

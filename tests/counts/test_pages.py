@@ -138,10 +138,21 @@ def test_a_closed_campaigns_figures_are_on_no_page(client: FlaskClient) -> None:
         assert "campaign-closed-2026" not in page(client, path)
     closed = page(client, "/counts/campaigns/closed")
     assert tables(closed) == []
+    assert re.findall(r'id="figures">(.*?)<', closed) in (["{}"], []), "nor in what its script would draw"
     assert "API key" in closed or "Authorization: Bearer" in closed
     assert "connect-src 'self'" in client.get("/counts/campaigns/closed").headers["Content-Security-Policy"]
     logo = client.get("/counts/campaigns/closed/logo.png")
     assert (logo.data, logo.content_type) == (LOGO, "image/png")
+
+
+def test_what_is_drawn_cannot_end_its_own_element() -> None:
+    from server.usecases.show_counts import Figure
+    from server.web.pages.counts import _data_block
+
+    figure = Figure("weeks", "", "", "", (), (), [{"epoch": "</script><script>alert(1)</script>"}])
+    block = _data_block([figure])
+    assert "<" not in block
+    assert json.loads(block) == {"weeks": [{"epoch": "</script><script>alert(1)</script>"}]}
 
 
 def test_an_open_campaign_shows_its_own(client: FlaskClient) -> None:

@@ -18,6 +18,7 @@ from server.store.campaigns import StoredCampaign
 from server.store.tables import contributions, log_head, released_cells
 from server.store.tables import releases as releases_table
 from server.usecases.epochs import epoch_at, parse_epoch
+from server.usecases.read_counts import CountRow, find_table, make_query, read_counts
 from server.usecases.register import Register
 from server.usecases.release_counts import Releasing, find_due, import_release
 from tests.fixtures.counting import (
@@ -158,13 +159,23 @@ def test_a_crash_anywhere_leaves_one_draw(register: Register, tmp_path: Path, cr
         worker.run_once()
     event.remove(register.database.engine, "before_cursor_execute", crash)
     before = drawn(register)
+    assert shown(register, "europe") == [], "nothing is shown before its file is on disk"
     assert release_until(register, tmp_path, FIRST_WEEK_OVER) == 2
+    assert len(shown(register, "europe")) == 1
     after = drawn(register)
     assert len(after) == 2
     assert before.items() <= after.items(), "what was drawn stays as it was drawn"
     assert {name: files_of(tmp_path).get(name) for name in after} == after
     with register.database.reading() as connection:
         assert releases.find_unpublished(connection) == []
+
+
+def shown(register: Register, table: str) -> list[CountRow]:
+    with register.database.reading() as connection:
+        query = make_query(find_table(connection, table), by=None, start=None, end=None)
+        rows = read_counts(connection, query, limit=9)
+        assert len(releases.list_releases(connection, [table], limit=9)) == len(rows)
+    return rows
 
 
 def test_a_restored_database_takes_what_was_published(register: Register, tmp_path: Path) -> None:
