@@ -97,6 +97,8 @@ function meaning({ report }: Checked, speech: Speech): HTMLElement {
   );
 }
 
+const ASSURANCES = { device: 'assurance_device', work: 'assurance_work' } as const;
+
 function factsView(facts: Facts, speech: Speech): HTMLElement {
   const at = (seconds: number | undefined, clock: string): [string, string] | undefined =>
     seconds === undefined ? undefined : [speech.time(seconds), clock];
@@ -113,7 +115,7 @@ function factsView(facts: Facts, speech: Speech): HTMLElement {
     ],
     ...disclosedRows(facts),
     ['fact_issuer', facts.issuer],
-    ['fact_assurance', facts.assurance && speech.t(`assurance_${facts.assurance}`)],
+    ['fact_assurance', facts.assurance && speech.t(ASSURANCES[facts.assurance])],
     ['fact_log', log_origin && speech.t('fact_log_value', { origin: printable(log_origin), index: log_index ?? '' })],
     ['fact_receipt', facts.receipt_sha256],
     ['fact_holder', facts.holder_key],
