@@ -63,7 +63,7 @@ class TokenClaims(StrictSchema):
     evidence = fields.List(
         fields.Nested(TokenEvidence), required=True, validate=validate.Length(0, words.MAX_EVIDENCE_ITEMS)
     )
-    assurance = choice("device", "work")
+    assurance = choice(*words.ASSURANCES)
     self_asserted = fields.Nested(SelfAsserted, required=True)
 
 

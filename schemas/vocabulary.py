@@ -28,6 +28,7 @@ ELSEWHERE = "ZZ"
 COUNTRIES = (*EU_COUNTRIES, *EEA_COUNTRIES, ELSEWHERE)
 MEDIA_TYPES = ("text/plain", "image/png", "image/jpeg", "image/webp", "message/rfc822")
 SLOTS = ("account", "contact", "person")
+ASSURANCES = ("device", "work")
 KINDS = ("objection", "supplement", "withdrawal", "erasure")
 # What is left of an objection that its holder erased.
 REMAINS = ("log-commitment", "published-counts", "counting-mark", "status-bit", "replay-guard")

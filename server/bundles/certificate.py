@@ -86,7 +86,8 @@ class CertificateFacts:
     """What the certificate tells. The caller has verified all of it.
 
     ``status``: stands, withdrawn or erased, as the register said at ``status_at``. ``anchors``: those over the log's
-    state that the proof leads to. ``disclosed``: what the holder opened, by slot; usually nothing.
+    state that the proof leads to. ``assurance``: device or work. ``disclosed``: what the holder opened, by slot;
+    usually nothing.
     """
 
     receipt: VerifiedReceipt
@@ -97,6 +98,7 @@ class CertificateFacts:
     log_index: int
     log_size: int
     log_root: bytes
+    assurance: str
     status: str
     status_at: int
     anchors: Sequence[Anchor] = ()
@@ -339,6 +341,7 @@ def _technical(facts: CertificateFacts, words: Words) -> list[dict[str, Any]]:
     rows = [
         _row(say("technical.receipt"), facts.receipt.sha256.hex(), mono=True),
         _row(say("technical.holder_key"), thumbprint(facts.receipt.holder_jwk), mono=True),
+        _row(say("technical.assurance"), say(f"technical.assurance_{facts.assurance}")),
         _row(say("technical.issuer"), facts.register),
         _row(say("technical.issuer_keys"), " ".join(facts.register_keys), mono=True),
         _row(say("technical.log"), facts.log_origin),

@@ -31,6 +31,7 @@ def describe_record(register: Register, held: HeldRecord, *, status_at: int) -> 
         log_index=proof.index,
         log_size=checkpoint.size,
         log_root=checkpoint.root,
+        assurance=held.assurance,
         status=held.answer.status,
         status_at=status_at,
         anchors=_stamps(register, held.anchor) if held.anchor is not None else (),

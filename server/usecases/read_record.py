@@ -42,13 +42,14 @@ class LaterRecord:
 class HeldRecord:
     """All that the register has of an objection, opened for its holder; ``later`` in the order of the log.
 
-    ``data_key``: the key under which the record is sealed.
+    ``assurance``: what stands behind it. ``data_key``: the key under which the record is sealed.
     """
 
     answer: Answer
     opened: OpenedRecord
     later: Sequence[LaterRecord]
     status_index: int
+    assurance: str
     anchor: Anchor | None
     data_key: bytes
 
@@ -77,7 +78,7 @@ def read_record(register: Register, receipt_sha256: bytes, request: HolderReques
         held.append(LaterRecord(its, acknowledgement, each.proof, each.record.received_at))
     answer = answer_objection(register, opened.receipt, logged, status=status)
     data_key = data_key_of(register, objection, request.holder_share)
-    return HeldRecord(answer, opened, held, objection.status_index, logged.anchor, data_key)
+    return HeldRecord(answer, opened, held, objection.status_index, objection.assurance, logged.anchor, data_key)
 
 
 def _common_anchor(connection: Connection, indexes: Sequence[int], register: Register) -> Anchor | None:

@@ -11,6 +11,7 @@ import pikepdf
 import pytest
 from PIL import Image
 
+from schemas.vocabulary import ASSURANCES
 from server.bundles.certificate import Anchor, one_month_after, set_certificate, verify_url
 from server.bundles.document_cache import DocumentCache, content_key
 from server.bundles.linked_data import format_linked_data
@@ -64,6 +65,15 @@ def test_the_page_tells_the_facts(language: str) -> None:
     ):
         assert fact in shown
     assert words.say("status.anchored") not in shown
+
+
+@pytest.mark.parametrize("assurance", ASSURANCES)
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_stands_behind_the_signature_is_told(language: str, assurance: str) -> None:
+    case = make_case(evidence={}, assurance=assurance)
+    shown, words = text_of(set_certificate(case.facts, case.files, language)), load_words(language)
+    for other in ASSURANCES:
+        assert (words.say(f"technical.assurance_{other}") in shown) == (other == assurance)
 
 
 def test_what_is_only_stamped_by_the_register_is_called_untrusted() -> None:

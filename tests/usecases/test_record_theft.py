@@ -102,7 +102,13 @@ def candidate_shares(theft: Theft) -> Iterator[bytes]:
     # What the loot gives after some work: the server share unwrapped, and the keys inside their files.
     keyring, record_id = theft.register.keyring, record.receipt_sha256
     server_share = unwrap_share(record.wrapped_share, keys=keyring.key_encryption_keys, record_id=record_id)
-    pieces += [server_share, server_share[::-1], keyring.rate_limit_secret, *keyring.key_encryption_keys.values()]
+    pieces += [
+        server_share,
+        server_share[::-1],
+        keyring.rate_limit_secret,
+        keyring.work_secret,
+        *keyring.key_encryption_keys.values(),
+    ]
     pieces += [derive_data_key(server_share, b"", record_id), derive_data_key(server_share, bytes(32), record_id)]
     pieces.append(keyring.log_key.private_bytes_raw())
     for issuer in keyring.issuer_keys.values():
