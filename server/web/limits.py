@@ -11,6 +11,8 @@ from functools import lru_cache
 from flask import request
 from flask_limiter import Limiter
 
+from server.web.windows import ProcessWindows
+
 COSTLY = ("receipts.record", "verifications.verify")
 TILES = ("log.tile", "log.entries")  # immutable and small: an auditor reads all of them, one after another
 _DAY_S = 86_400
@@ -29,7 +31,7 @@ def create_limiter(
     rates = dict.fromkeys(COSTLY, record_rate) | dict.fromkeys(TILES, tile_rate)
     return Limiter(
         _network_key(shared_secret if shared else secrets.token_bytes(32)),
-        storage_uri=storage_url,
+        storage_uri=storage_url if shared else f"{ProcessWindows.STORAGE_SCHEME[0]}://",
         storage_options={"socket_timeout": _STORAGE_TIMEOUT_S} if shared else {},
         strategy="fixed-window",
         # One limit a route, chosen here: a decorator on top of defaults would have each request looked up twice.
