@@ -1,9 +1,9 @@
 """Key files: mode 0600, written whole or not at all, never overwritten."""
 
-import os
 from pathlib import Path
 
 from server.errors import OperatorError
+from server.store.files import create_file
 
 
 class KeyFolder:
@@ -24,21 +24,7 @@ class KeyFolder:
 
     def create(self, name: str, data: bytes) -> None:
         """Raises FileExistsError rather than replace a key."""
-        draft = self._folder / f"{name}.new"
-        draft.unlink(missing_ok=True)  # left behind by a crash before the link below; nothing was signed with it
-        file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            os.write(file, data)
-            os.fsync(file)
-        finally:
-            os.close(file)
-        os.link(draft, self._folder / name)
-        draft.unlink()
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        create_file(self._folder, name, data, mode=0o600)
 
     def discard(self, name: str) -> None:
         (self._folder / name).unlink(missing_ok=True)

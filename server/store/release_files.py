@@ -1,9 +1,9 @@
 """Published releases as files: what was once published is never drawn again, even when the database is lost."""
 
-import os
 from pathlib import Path
 
 from server.errors import OperatorError, Unavailable
+from server.store.files import create_file
 
 
 class ReleaseFiles:
@@ -28,22 +28,6 @@ class ReleaseFiles:
                 raise OperatorError("release_conflict", f"{release_id} was published before with other figures")
             return
         try:
-            self._write(release_id, signed.encode("ascii"))
+            create_file(self._folder, f"{release_id}.jws", signed.encode("ascii"), mode=0o644)
         except OSError as error:
             raise Unavailable("storage_unavailable", "the register cannot store a release now") from error
-
-    def _write(self, release_id: str, data: bytes) -> None:
-        draft = self._folder / f"{release_id}.new"
-        draft.unlink(missing_ok=True)  # left behind by a crash before the link below
-        file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        with os.fdopen(file, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.link(draft, self._folder / f"{release_id}.jws")
-        draft.unlink()
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

@@ -178,13 +178,18 @@ def shown(register: Register, table: str) -> list[CountRow]:
     return rows
 
 
+def set_back(register: Register) -> None:
+    """Let the database be as it was in a backup of the week before."""
+    with register.database.writing() as connection:
+        connection.execute(delete(released_cells))
+        connection.execute(delete(releases_table))
+
+
 def test_a_restored_database_takes_what_was_published(register: Register, tmp_path: Path) -> None:
     contribute(register, 5, hour=BEGAN)
     release_until(register, tmp_path, FIRST_WEEK_OVER)
     before = drawn(register)
-    with register.database.writing() as connection:  # as it was in a backup of the week before
-        connection.execute(delete(released_cells))
-        connection.execute(delete(releases_table))
+    set_back(register)
     release_until(register, tmp_path, FIRST_WEEK_OVER + 60)
     assert drawn(register) == before
 
@@ -192,9 +197,7 @@ def test_a_restored_database_takes_what_was_published(register: Register, tmp_pa
 def test_where_the_files_are_lost_too_a_subscribers_copy_is_taken_in(register: Register, tmp_path: Path) -> None:
     release_until(register, tmp_path, FIRST_WEEK_OVER)
     copy = drawn(register)["europe-2026-W02"]
-    with register.database.writing() as connection:
-        connection.execute(delete(released_cells))
-        connection.execute(delete(releases_table))
+    set_back(register)
     shutil.rmtree(tmp_path / "releases")
     import_release(storage_of(register), files_of(tmp_path), copy)
     release_until(register, tmp_path, FIRST_WEEK_OVER + 60)
@@ -205,9 +208,7 @@ def test_where_the_files_are_lost_too_a_subscribers_copy_is_taken_in(register: R
 def test_other_figures_for_a_known_release_are_refused(register: Register, tmp_path: Path) -> None:
     release_until(register, tmp_path, FIRST_WEEK_OVER)
     copy = drawn(register)["europe-2026-W02"]
-    with register.database.writing() as connection:
-        connection.execute(delete(released_cells))
-        connection.execute(delete(releases_table))
+    set_back(register)
     shutil.rmtree(tmp_path / "releases")
     release_until(register, tmp_path, FIRST_WEEK_OVER + 60)  # nobody imported anything: a second draw, which is named
     with pytest.raises(Conflict) as caught:

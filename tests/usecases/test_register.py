@@ -142,17 +142,17 @@ def cut_power_at(monkeypatch: pytest.MonkeyPatch, step: int) -> Callable[[], int
 
         return call
 
-    # KeyFolder's own view of os, so that nothing else is counted.
-    from server.store import keys
+    # Its own view of os, so that nothing else is counted.
+    from server.store import files
 
     view = type(
         "os", (), {name: staticmethod(getattr(os, name)) for name in ("open", "close", "fsync", "write", "link")}
     )
-    for name in ("O_WRONLY", "O_CREAT", "O_EXCL", "O_RDONLY", "O_DIRECTORY"):
+    for name in ("O_WRONLY", "O_CREAT", "O_EXCL", "O_RDONLY", "O_DIRECTORY", "O_CLOEXEC"):
         setattr(view, name, getattr(os, name))
     for name in ("open", "write", "fsync", "link"):
         setattr(view, name, staticmethod(counted(getattr(os, name))))
-    monkeypatch.setattr(keys, "os", view)
+    monkeypatch.setattr(files, "os", view)
     return lambda: calls
 
 
