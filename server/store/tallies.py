@@ -123,10 +123,12 @@ def delete_contribution(connection: Connection, receipt_sha256: bytes) -> None:
     connection.execute(delete(contributions).where(contributions.c.receipt_sha256 == receipt_sha256))
 
 
-def forget_before(connection: Connection, hour: int) -> None:
-    """Delete what every table has released."""
-    connection.execute(delete(contributions).where(contributions.c.hour < hour))
+def forget_before(connection: Connection, hour: int, *, limit: int) -> bool:
+    """Delete up to ``limit`` contributions of earlier hours, and what was admitted of them; tell if there may be more."""
+    some = select(contributions.c.receipt_sha256).where(contributions.c.hour < hour).limit(limit)
+    deleted = connection.execute(delete(contributions).where(contributions.c.receipt_sha256.in_(some))).rowcount
     connection.execute(delete(admitted_bursts).where(admitted_bursts.c.hour < hour))
+    return deleted == limit
 
 
 def count_cells(

@@ -19,6 +19,8 @@ from server.usecases.campaigns import read_all_campaigns
 from server.usecases.epochs import Epoch, epoch_at, epochs
 from server.usecases.register import Storage
 
+_FORGOTTEN_AT_ONCE = 1000  # some thirty milliseconds, for which recording waits
+
 _log = logging.getLogger("objection.worker")
 
 
@@ -99,10 +101,13 @@ class Releasing:
             releases.mark_published(connection, release.id)
 
     def _forget(self) -> None:
-        """Delete the contributions that no table wants any more."""
-        with self._storage.database.writing() as connection:
+        """Delete the contributions that no table wants any more; in steps, between which the log can be written."""
+        with self._storage.database.reading() as connection:
             wanted = [start for scheduled in _schedule(connection) if (start := _next_start(connection, scheduled))]
-            tallies.forget_before(connection, min(wanted))
+        more = True
+        while more:
+            with self._storage.database.writing() as connection:
+                more = tallies.forget_before(connection, min(wanted), limit=_FORGOTTEN_AT_ONCE)
 
 
 @dataclass(frozen=True)

@@ -240,6 +240,23 @@ def test_what_every_table_released_is_forgotten(register: Register, tmp_path: Pa
     assert left(register) == set()
 
 
+def test_a_great_many_are_forgotten_in_steps_that_let_the_log_be_written(register: Register, tmp_path: Path) -> None:
+    from sqlalchemy import event
+
+    deletions: list[int] = []
+    contribute(register, 4_500, hour=BEGAN)
+    event.listen(
+        register.database.engine,
+        "after_cursor_execute",
+        lambda _c, cursor, statement, *_: (
+            deletions.append(cursor.rowcount) if statement.startswith("DELETE FROM contributions") else None
+        ),
+    )
+    release_until(register, tmp_path, parse_epoch("2026-Q1").end + GRACE_S)
+    assert deletions == [1000, 1000, 1000, 1000, 500]
+    assert left(register) == set()
+
+
 def left(register: Register) -> set[bytes]:
     with register.database.reading() as connection:
         return set(connection.execute(select(contributions.c.receipt_sha256)).scalars())
