@@ -124,7 +124,7 @@ def delete_contribution(connection: Connection, receipt_sha256: bytes) -> None:
 
 
 def forget_before(connection: Connection, hour: int, *, limit: int) -> bool:
-    """Delete up to ``limit`` contributions of earlier hours, and what was admitted of them; tell if there may be more."""
+    """Delete up to ``limit`` contributions of earlier hours, and their admissions; tell if there may be more."""
     some = select(contributions.c.receipt_sha256).where(contributions.c.hour < hour).limit(limit)
     deleted = connection.execute(delete(contributions).where(contributions.c.receipt_sha256.in_(some))).rowcount
     connection.execute(delete(admitted_bursts).where(admitted_bursts.c.hour < hour))
