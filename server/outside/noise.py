@@ -8,7 +8,6 @@ import opendp.prelude as dp
 
 dp.enable_features("contrib")  # OpenDP's word for what its own committee has not vetted line by line; this mechanism is
 
-MECHANISM = "discrete-laplace"
 _SPACE = dp.vector_domain(dp.atom_domain(T=dp.i64)), dp.l1_distance(T=dp.i64)
 
 

@@ -112,12 +112,6 @@ def leave_campaign(connection: Connection, receipt_sha256: bytes) -> bool:
     return connection.execute(update(contributions).where(theirs).values(campaign=None)).rowcount > 0
 
 
-def find_campaign(connection: Connection, receipt_sha256: bytes) -> str | None:
-    """Return the campaign that an objection counts for, while that is known."""
-    query = select(contributions.c.campaign).where(contributions.c.receipt_sha256 == receipt_sha256)
-    return connection.execute(query).scalar_one_or_none()
-
-
 def delete_contribution(connection: Connection, receipt_sha256: bytes) -> None:
     """Take an erased objection out of what is still to be counted. That its holder was counted stays known."""
     connection.execute(delete(contributions).where(contributions.c.receipt_sha256 == receipt_sha256))

@@ -55,7 +55,7 @@ class Releasing:
             self._publish(release)
         for each in due:
             self._release(each)
-        if due:
+        if drawn or due:
             self._forget()
         return len(drawn) + len(due)
 
