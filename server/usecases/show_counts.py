@@ -127,7 +127,7 @@ def _countries(name: str, title: str, rows: list[CountRow], table: str) -> Figur
     sentence = "No country has enough registrations yet to be ranked."
     if ranked:
         first = ", ".join(f"{known[row.geo].name} ({rates[row.geo]:.1f})" for row in ranked[:3])
-        sentence = f"Most registrations per million inhabitants: {first}; {unranked} have too few to rank."
+        sentence = f"Most registrations per million inhabitants: {first}; {_too_few(unranked)} to rank."
     return Figure(
         name=name,
         title=title,
@@ -158,6 +158,10 @@ def _countries(name: str, title: str, rows: list[CountRow], table: str) -> Figur
             if row.geo != ELSEWHERE
         ],
     )
+
+
+def _too_few(number: int) -> str:
+    return f"{number} {'has' if number == 1 else 'have'} too few"
 
 
 def _platforms(rows: list[CountRow]) -> Figure:
