@@ -160,7 +160,7 @@ def test_an_open_campaign_shows_its_own(client: FlaskClient) -> None:
     rows = read(client, "/v1/counts?table=campaign-open&by=epoch")["rows"]
     assert [week[:2] for week in weeks] == [(row["epoch"], shown(row["value_noisy"])) for row in rows]
     assert ranking[0][1] == "Germany"
-    assert "e³ ≈ 20 times, as you joined this campaign" in page(client, "/counts/campaigns/open")
+    assert "e³ ≈ 20 times, if you joined this campaign" in page(client, "/counts/campaigns/open")
 
 
 def test_a_name_is_text_and_no_markup(client: FlaskClient) -> None:
