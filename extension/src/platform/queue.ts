@@ -22,7 +22,7 @@ import { clearPassingFiles } from './downloads';
 import { FIRST_CHECK_MS, keepUp, nextKeepingAt } from './keeping';
 import { verifyByPinned } from './pins';
 import { postReceipt, Refused } from './register';
-import { workFor } from './working';
+import { postObjection } from './working';
 
 export const ALARM = 'flush';
 const MIN_ALARM_MS = 30_000;
@@ -75,24 +75,12 @@ const signedAt = (queued: QueuedReceipt) => (queued.kind === 'objection' ? queue
 
 async function attempt(queued: QueuedReceipt): Promise<void> {
   try {
-    const rawAnswer = await sendReceipt(queued);
-    if (queued.kind === 'objection') await settle(queued, rawAnswer);
-    else await settleLater(queued, rawAnswer);
+    if (queued.kind === 'objection') await settle(queued, await postObjection(queued));
+    else await settleLater(queued, await postReceipt(queued));
   } catch (error) {
     await write('queue', (queue) => queue.put(afterFailure(queued, error)));
   }
   await changed();
-}
-
-// Work that does not fit costs the objection its place in the counts, never its proof.
-async function sendReceipt(queued: QueuedReceipt): Promise<Bytes> {
-  const work = queued.kind === 'objection' ? await workFor(queued.receipt_sha256) : undefined;
-  try {
-    return await postReceipt(queued, work);
-  } catch (error) {
-    if (work && error instanceof Refused && error.code.startsWith('work_')) return postReceipt(queued);
-    throw error;
-  }
 }
 
 async function verified(queued: QueuedReceipt, rawAnswer: Bytes): Promise<VerifiedAnswer> {

@@ -8,6 +8,8 @@ import type { QueuedReceipt, RecordedObjection, StoredProblem } from './database
 import { holderKey, randomBase64url } from './keystore';
 
 const TIMEOUT_MS = 20_000;
+/** Work is worth no long wait: whatever it was for is sent without. */
+const CHALLENGE_TIMEOUT_MS = 5_000;
 const MAX_ANSWER_BYTES = 1_048_576;
 const MAX_BUNDLE_BYTES = 16_777_216;
 const BUNDLE_TYPE = 'application/vnd.etsi.asic-e+zip';
@@ -32,7 +34,8 @@ export class Refused extends ObjectionError {
 
 /** Returns the challenge for the work proof that may go with a receipt. */
 export async function getChallenge(receipt: string): Promise<WorkChallenge> {
-  return verifyFields('WorkChallenge', parseJson(await request(`/v1/work/${receipt}`, {}, MAX_ANSWER_BYTES)));
+  const raw = await request(`/v1/work/${receipt}`, {}, MAX_ANSWER_BYTES, CHALLENGE_TIMEOUT_MS);
+  return verifyFields('WorkChallenge', parseJson(raw));
 }
 
 /** Sends a receipt and returns the raw answer. Safe to repeat: the register returns its first answer again. */
@@ -104,7 +107,7 @@ async function holderRequest(
   return request(path, { method, headers }, maxBytes);
 }
 
-async function request(path: string, init: RequestInit, maxBytes: number): Promise<Bytes> {
+async function request(path: string, init: RequestInit, maxBytes: number, timeoutMs = TIMEOUT_MS): Promise<Bytes> {
   let response: Response;
   let raw: Bytes;
   try {
@@ -114,7 +117,7 @@ async function request(path: string, init: RequestInit, maxBytes: number): Promi
       referrerPolicy: 'no-referrer',
       cache: 'no-store',
       redirect: 'error', // a redirect would carry evidence to a place the person was not shown
-      signal: AbortSignal.timeout(TIMEOUT_MS),
+      signal: AbortSignal.timeout(timeoutMs),
     });
     raw = new Uint8Array(await response.arrayBuffer());
   } catch (error) {

@@ -8,6 +8,7 @@ import { openSlots, type Slot } from '../core/tokens';
 import { evidenceOf } from './amending';
 import type { QueuedLater, QueuedReceipt, RecordedLater, RecordedObjection, StoredProblem } from './database';
 import type { Draft } from './drafts';
+import { isWorking } from './working';
 
 export interface QueuedView {
   kind: QueuedReceipt['kind'];
@@ -20,6 +21,8 @@ export interface QueuedView {
   state: QueuedReceipt['state'];
   problem: StoredProblem | undefined;
   nextAttemptAt: number;
+  /** Work for it has been under way for more than a moment. */
+  working: boolean;
 }
 
 export interface ObjectionView {
@@ -93,6 +96,7 @@ export function viewQueued(queued: QueuedReceipt): QueuedView {
     state: queued.state,
     problem: queued.problem,
     nextAttemptAt: queued.next_attempt_at,
+    working: isWorking(queued.receipt_sha256),
   };
 }
 

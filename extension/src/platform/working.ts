@@ -1,17 +1,56 @@
-/** The work proof that goes with an objection. Without one the objection is recorded all the same, and not counted. */
-import { formatJson, type Json } from '../core/encoding';
+/**
+ * The work proof of an objection that is about to be sent: asked for, done, sent along. Without one the objection is
+ * recorded all the same, and not counted.
+ */
+import { type Bytes, formatJson, type Json } from '../core/encoding';
 import { solveWork } from '../core/work';
-import { getChallenge } from './register';
+import { problemOf } from './attempts';
+import { changed } from './badge';
+import type { QueuedObjection } from './database';
+import { getChallenge, postReceipt, Refused } from './register';
 
-const LIMIT_MS = 20_000;
+const ATTEMPTS = 2;
+const PATIENCE_MS = 20_000;
+/** What takes no longer needs no words. */
+const MOMENT_MS = 1_000;
+const working = new Set<string>();
 
-/** Returns the proof as JSON, or nothing: the register asks for none, is not there, or asks for too much. */
-export async function workFor(receipt: string): Promise<string | undefined> {
+/** Whether work for this receipt has been under way for more than a moment. */
+export function isWorking(receipt: string): boolean {
+  return working.has(receipt);
+}
+
+/** Sends an objection, with work if the register asks for any and it could be done; returns the raw answer. */
+export async function postObjection(queued: QueuedObjection): Promise<Bytes> {
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    const work = await doWork(queued.receipt_sha256);
+    if (work === undefined) break;
+    try {
+      return await postReceipt(queued, work);
+    } catch (error) {
+      // Too late, for example, on a slow line: the objection itself was not refused.
+      if (!(error instanceof Refused && error.code.startsWith('work_'))) throw error;
+    }
+  }
+  return postReceipt(queued);
+}
+
+/** Nothing of it is kept: a worker that was stopped meanwhile starts with another challenge. */
+async function doWork(receipt: string): Promise<string | undefined> {
+  const deadlineMs = Date.now() + PATIENCE_MS;
+  const moment = setTimeout(() => {
+    working.add(receipt);
+    void changed();
+  }, MOMENT_MS);
   try {
     const challenge = await getChallenge(receipt);
-    const solution = await solveWork(challenge, Date.now() + LIMIT_MS);
+    const solution = await solveWork(challenge, deadlineMs);
     return solution && formatJson({ challenge, solution } as unknown as Json);
-  } catch {
+  } catch (error) {
+    problemOf(error); // names in the console what is not ours
     return undefined;
+  } finally {
+    clearTimeout(moment);
+    if (working.delete(receipt)) await changed();
   }
 }

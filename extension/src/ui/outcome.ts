@@ -60,7 +60,7 @@ function fileText(file: string | undefined, problem: ObjectionView['bundleProble
   return problem ? `${t('not_saved_yet')} ${problemText(problem)}` : t('file_being_saved');
 }
 
-function queued({ receipt, state, problem, nextAttemptAt }: QueuedView, actions: Actions): Outcome {
+function queued({ receipt, state, problem, nextAttemptAt, working }: QueuedView, actions: Actions): Outcome {
   const status = h('p', { role: 'status', class: 'status' });
   const action = (label: string, primary: boolean, work: () => Promise<void>) =>
     actionButton(label, {
@@ -79,13 +79,15 @@ function queued({ receipt, state, problem, nextAttemptAt }: QueuedView, actions:
     const accept = action(t('accept_keys'), false, async () => send<void>({ kind: 'ui/accept-keys' }));
     return sheet(t('held_title'), { ...actions, buttons: [accept] }, reason, h('p', {}, t('held_text')), status);
   }
-  if (!problem) return sheet(t('sending_title'), actions, h('p', { class: 'lead' }, t('sending_text')));
+  const work = working && h('p', { class: 'soft' }, t('working'));
+  if (!problem) return sheet(t('sending_title'), actions, h('p', { class: 'lead' }, t('sending_text')), work);
   const attempt = action(t('try_now'), true, async () => send<void>({ kind: 'ui/attempt', receipt }));
   return sheet(
     t('waiting_title'),
     { ...actions, buttons: [attempt] },
     h('p', { class: 'lead' }, t('waiting_text')),
     reason,
+    work,
     nextAttemptAt > 0 && h('p', { class: 'soft' }, t('next_attempt', formatTime(nextAttemptAt / 1000))),
     status,
   );

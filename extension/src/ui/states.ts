@@ -29,11 +29,12 @@ export function anchoringText({ anchoring, anchoredSeenAt, status }: ObjectionVi
 
 /** A receipt on its way: what it is, why it is not there yet, and what can be done. */
 export function waitingItem(queued: QueuedView, button: MakeButton): HTMLElement[] {
-  const { kind, state, problem, nextAttemptAt } = queued;
+  const { kind, state, problem, nextAttemptAt, working } = queued;
   const inTime = state === 'waiting' && problem && nextAttemptAt > Date.now();
   const parts: Child[] = [
     h('p', {}, state === 'waiting' ? t(WAITING[kind]) : t(state === 'held' ? 'state_held' : 'state_refused')),
     problem && h('p', { class: 'soft' }, `${problemText(problem)} (${problem.code})`),
+    working && h('p', { class: 'soft small' }, t('working')),
     inTime && h('p', { class: 'soft small' }, t('next_attempt', formatTime(nextAttemptAt / 1000))),
     h('div', { class: 'actions' }, ...waitingButtons(queued, button)),
   ];

@@ -226,7 +226,12 @@ describe('adding evidence', () => {
 describe('what can be done', () => {
   const waiting = (kind: QueuedView['kind']): QueuedView => ({
     ...{ kind, receipt: 'b'.repeat(64), objection: RECEIPT, platform: 'facebook', signedAt: 3, evidence: [] },
-    ...{ state: 'waiting', problem: undefined, nextAttemptAt: 0 },
+    ...{ state: 'waiting', problem: undefined, nextAttemptAt: 0, working: false },
+  });
+
+  it('says when it is working', () => {
+    show({ queue: [waiting('supplement'), { ...waiting('withdrawal'), working: true }] });
+    expect(text().split('Doing a little work')).toHaveLength(2);
   });
 
   it('is everything while it stands', () => {
