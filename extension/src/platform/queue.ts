@@ -31,7 +31,10 @@ const MIN_ALARM_MS = 30_000;
 export async function flush(): Promise<void> {
   await navigator.locks.request('flush', async () => {
     await clearPassingFiles();
-    for (const queued of await dueReceipts()) await attempt(queued);
+    const due = await dueReceipts();
+    // If we are stopped from here on, in the midst of work or of an answer, this wakes us again.
+    if (due.length > 0) await browser.alarms.create(ALARM, { when: Date.now() + MIN_ALARM_MS });
+    for (const queued of due) await attempt(queued);
     await keepUp();
     await scheduleNext();
   });

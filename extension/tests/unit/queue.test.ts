@@ -48,6 +48,19 @@ function forge(change: (answer: Record<string, unknown>) => Record<string, unkno
 }
 
 describe('when the register answers', () => {
+  it('is woken again if it is stopped before', async () => {
+    const wakes: (number | undefined)[] = [];
+    register.intercept = async ({ method }) => {
+      if (method === 'POST') wakes.push((await browser.alarms.get(ALARM))?.scheduledTime);
+      return undefined;
+    };
+    await confirmed();
+    await browser.alarms.clear(ALARM);
+    await flush();
+    expect(wakes).toHaveLength(1);
+    expect(wakes[0]).toBeGreaterThan(Date.now());
+  });
+
   it('records, fetches the bundle and saves it', async () => {
     const hash = await confirmed();
     await flush();
