@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from schemas.proofs import AcknowledgementClaims
 from server.core.encoding import JsonObject
-from server.core.jws import PrivateKey, format_public_jwk, parse_public_jwk, sign_jws, thumbprint
-from server.core.policies import TrustPolicy, verify_issued
+from server.core.jws import PrivateKey, parse_public_jwk
+from server.core.policies import TrustPolicy, sign_issued, verify_issued
 from server.core.receipts import CLOCK_SKEW_S, VerifiedReceipt
 from server.errors import FieldError, VerificationError
 
@@ -47,8 +47,7 @@ def acknowledgement_claims(
 
 def sign_acknowledgement(claims: JsonObject, *, key: PrivateKey, certificate: str) -> str:
     """Return the acknowledgement as a compact JWS. ``certificate``: base64 DER of the key's certificate."""
-    kid = thumbprint(format_public_jwk(key.public_key()))
-    return sign_jws({"alg": "ES256", "kid": kid, "typ": ACKNOWLEDGEMENT_TYPE, "x5c": [certificate]}, claims, key)
+    return sign_issued(claims, typ=ACKNOWLEDGEMENT_TYPE, key=key, certificate=certificate)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,16 @@ from dataclasses import dataclass
 
 from schemas.proofs import Policy as PolicySchema
 from server.core.encoding import JsonObject, format_json, parse_json
-from server.core.jws import PublicKey, format_public_jwk, parse_jws, parse_public_jwk, thumbprint, verify_jws
+from server.core.jws import (
+    PrivateKey,
+    PublicKey,
+    format_public_jwk,
+    parse_jws,
+    parse_public_jwk,
+    sign_jws,
+    thumbprint,
+    verify_jws,
+)
 from server.core.log_policies import LogPolicy, format_log_policy, parse_log_policy
 from server.core.notes import format_base64, parse_base64
 from server.errors import FieldError, ParseError, VerificationError
@@ -61,6 +70,12 @@ def format_trust_policy(policy: TrustPolicy) -> bytes:
             "time_authorities": [_format_authority(authority) for authority in policy.time_authorities],
         }
     )
+
+
+def sign_issued(claims: JsonObject, *, typ: str, key: PrivateKey, certificate: str) -> str:
+    """Return a statement of the issuer as a compact JWS. ``certificate``: base64 DER of the key's certificate."""
+    kid = thumbprint(format_public_jwk(key.public_key()))
+    return sign_jws({"alg": "ES256", "kid": kid, "typ": typ, "x5c": [certificate]}, claims, key)
 
 
 def verify_issued(text: str, policy: TrustPolicy, *, typ: str) -> tuple[JsonObject, str]:

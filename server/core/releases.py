@@ -7,8 +7,8 @@ from fractions import Fraction
 from schemas.releases import ReleaseClaims
 from server.core.counts import DIMENSIONS, TOTAL, Cell, Declared, half_width
 from server.core.encoding import JsonObject
-from server.core.jws import PrivateKey, format_public_jwk, sign_jws, thumbprint
-from server.core.policies import TrustPolicy, verify_issued
+from server.core.jws import PrivateKey
+from server.core.policies import TrustPolicy, sign_issued, verify_issued
 from server.errors import FieldError, VerificationError
 
 RELEASE_TYPE = "objection-release+jwt"
@@ -71,8 +71,7 @@ def release_claims(
 
 def sign_release(claims: JsonObject, *, key: PrivateKey, certificate: str) -> str:
     """Return the release as a compact JWS. ``certificate``: base64 DER of the key's certificate."""
-    kid = thumbprint(format_public_jwk(key.public_key()))
-    return sign_jws({"alg": "ES256", "kid": kid, "typ": RELEASE_TYPE, "x5c": [certificate]}, claims, key)
+    return sign_issued(claims, typ=RELEASE_TYPE, key=key, certificate=certificate)
 
 
 def verify_release(text: str, policy: TrustPolicy) -> VerifiedRelease:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from schemas.proofs import StatusListClaims
 from server.core.encoding import JsonObject, format_base64url, parse_base64url
-from server.core.jws import PrivateKey, format_public_jwk, sign_jws, thumbprint
-from server.core.policies import TrustPolicy, verify_issued
+from server.core.jws import PrivateKey
+from server.core.policies import TrustPolicy, sign_issued, verify_issued
 from server.errors import FieldError, ParseError
 
 STATUS_LIST_TYPE = "statuslist+jwt"
@@ -48,8 +48,7 @@ def status_list_claims(statuses: Mapping[int, int], *, uri: str, now: int, life_
 
 def sign_status_list(claims: JsonObject, *, key: PrivateKey, certificate: str) -> str:
     """Return the list as a compact JWS. ``certificate``: base64 DER of the key's certificate."""
-    kid = thumbprint(format_public_jwk(key.public_key()))
-    return sign_jws({"alg": "ES256", "kid": kid, "typ": STATUS_LIST_TYPE, "x5c": [certificate]}, claims, key)
+    return sign_issued(claims, typ=STATUS_LIST_TYPE, key=key, certificate=certificate)
 
 
 def verify_status_list(text: str, policy: TrustPolicy) -> StatusList:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from schemas.proofs import TokenClaims
 from schemas.vocabulary import SLOTS
 from server.core.encoding import JsonObject, format_base64url, parse_base64url, parse_json_array, sha256
-from server.core.jws import PrivateKey, format_public_jwk, parse_public_jwk, sign_jws, thumbprint
-from server.core.policies import TrustPolicy, verify_issued
+from server.core.jws import PrivateKey, parse_public_jwk
+from server.core.policies import TrustPolicy, sign_issued, verify_issued
 from server.core.receipts import VerifiedReceipt
 from server.errors import FieldError, ParseError, VerificationError
 
@@ -66,13 +66,7 @@ def token_claims(receipt: VerifiedReceipt, recorded: Recorded, *, issuer: str) -
 
 def sign_token(claims: JsonObject, *, key: PrivateKey, certificate: str) -> str:
     """Return the token, trailing ``~`` included. ``certificate``: base64 DER of the key's certificate."""
-    header = {
-        "alg": "ES256",
-        "kid": thumbprint(format_public_jwk(key.public_key())),
-        "typ": TOKEN_TYPE,
-        "x5c": [certificate],
-    }
-    return sign_jws(header, claims, key) + "~"
+    return sign_issued(claims, typ=TOKEN_TYPE, key=key, certificate=certificate) + "~"
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,11 @@ def find_campaign(connection: Connection, slug: str) -> Campaign:
     return _campaign(stored)
 
 
+def is_open(connection: Connection, table: Declared) -> bool:
+    """Tell whether everyone may read the figures of ``table``, rather than its campaign alone."""
+    return table.campaign is None or find_campaign(connection, table.campaign).open_figures
+
+
 def read_all_campaigns(connection: Connection) -> list[Campaign]:
     return [_campaign(stored) for stored in campaigns.read_campaigns(connection)]
 

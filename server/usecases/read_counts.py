@@ -73,33 +73,22 @@ def make_query(table: Declared, *, by: Sequence[str] | None, start: str | None, 
 
 def read_counts(connection: Connection, query: Query, *, limit: int, offset: int = 0) -> list[CountRow]:
     """Return the figures in order of epoch and dimensions: the same at every time, once their epochs are released."""
+    start = parse_epoch(query.start).start if query.start else None
+    end = parse_epoch(query.end).end if query.end else None
+    by_epoch = "epoch" in query.by
     found = releases.sum_cells(
-        connection,
-        query.table.name,
-        query.by,
-        by_epoch="epoch" in query.by,
-        start=parse_epoch(query.start).start if query.start else None,
-        end=parse_epoch(query.end).end if query.end else None,
-        limit=limit,
-        offset=offset,
+        connection, query.table.name, query.by, by_epoch=by_epoch, start=start, end=end, limit=limit, offset=offset
     )
-    covered = _covered(connection, query) if found and "epoch" not in query.by else ""
+    covered = ""
+    if found and not by_epoch:
+        first, last = releases.covered_epochs(connection, query.table.name, start=start, end=end)
+        covered = first if first == last else f"{first}/{last}"
     return [_row(query.table, each, covered) for each in found]
 
 
 def _is_of(table: Declared, name: str) -> bool:
     parse_epoch(name)
     return {"W": "week", "Q": "quarter"}.get(name[5], "month") == table.epoch
-
-
-def _covered(connection: Connection, query: Query) -> str:
-    first, last = releases.covered_epochs(
-        connection,
-        query.table.name,
-        start=parse_epoch(query.start).start if query.start else None,
-        end=parse_epoch(query.end).end if query.end else None,
-    )
-    return first if first == last else f"{first}/{last}"
 
 
 def _row(table: Declared, found: NoisySum, covered: str) -> CountRow:

@@ -11,6 +11,7 @@ from server.usecases.answer_holder import Answer, answer_objection, status_of
 from server.usecases.open_record import find_objection, open_for_its_holder
 from server.usecases.register import Register
 from server.usecases.seal_receipt import seal_receipt
+from server.usecases.tally import countable
 
 
 def record_objection(
@@ -31,7 +32,17 @@ def record_objection(
     verify_freshness(receipt, now=register.clock(), max_age_s=register.receipt_max_age_s)
     verify_evidence(receipt, evidence)
     assurance = _assurance(register, receipt, work)
-    logged = register.log_writer.append(seal_receipt(register, receipt, holder_share, evidence, assurance=assurance))
+    # Where work is asked for, what came without it gets its proof, and is not counted.
+    counts = register.work == 0 or assurance == "work"
+    sealed = seal_receipt(
+        register,
+        receipt,
+        holder_share,
+        evidence,
+        assurance=assurance,
+        countable=countable(register.keyring, receipt) if counts else None,
+    )
+    logged = register.log_writer.append(sealed)
     if not logged.repeated:
         return answer_objection(register, receipt, logged, status="stands")
     _refuse_other_share(register, logged.record, holder_share)

@@ -11,7 +11,7 @@ from server.core.proofs import SALT_SIZE
 from server.core.receipts import VerifiedReceipt
 from server.usecases.log_writer import SealedReceipt
 from server.usecases.register import Register, holder_scoped
-from server.usecases.tally import countable
+from server.usecases.tally import Countable
 
 
 def seal_receipt(
@@ -24,11 +24,12 @@ def seal_receipt(
     objection_sha256: bytes | None = None,
     acknowledged: bool = False,
     assurance: str = "device",
+    countable: Countable | None = None,
 ) -> SealedReceipt:
     """Return what the log writer takes. The server share leaves this function only wrapped.
 
     ``findings``: what the register itself saw in the evidence; it is sealed with it. ``acknowledged``: Meta's signed
-    reply is among it.
+    reply is among it. ``countable``: what it counts for, if it does.
     """
     record_id = receipt.sha256
     server_share, salt, nonce, wrapping_nonce = _random_bytes(SHARE_SIZE, SALT_SIZE, NONCE_SIZE, NONCE_SIZE)
@@ -49,14 +50,9 @@ def seal_receipt(
         evidence_bytes=sum(item.size for item in receipt.evidence),
         objection_sha256=objection_sha256,
         assurance=assurance,
-        countable=countable(register.keyring, receipt) if _counts(register, receipt, assurance) else None,
+        countable=countable,
         acknowledged=acknowledged,
     )
-
-
-def _counts(register: Register, receipt: VerifiedReceipt, assurance: str) -> bool:
-    """Where work is asked for, what came without it gets its proof, and is not counted."""
-    return receipt.kind == "objection" and (register.work == 0 or assurance == "work")
 
 
 def unsealed_erasure(register: Register, receipt: VerifiedReceipt, *, objection: VerifiedReceipt) -> SealedReceipt:

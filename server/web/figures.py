@@ -10,7 +10,7 @@ from server.core.counts import Declared, declaration
 from server.core.encoding import JsonObject, format_json
 from server.core.releases import RELEASE_TYPE
 from server.errors import Forbidden, ParseError, Unauthorised
-from server.usecases.campaigns import find_campaign, read_all_campaigns, verify_key
+from server.usecases.campaigns import is_open, read_all_campaigns, verify_key
 from server.usecases.read_counts import find_table
 
 CSV, JSON, PARQUET = "text/csv", "application/json", "application/vnd.apache.parquet"
@@ -56,7 +56,7 @@ def following_page(path: str, limit: int, offset: int) -> str:
 
 def refuse_strangers(connection: Connection, table: Declared) -> None:
     """Let everyone read what is open, and a campaign's key what is its campaign's. Raises Unauthorised, Forbidden."""
-    if table.campaign is None or find_campaign(connection, table.campaign).open_figures:
+    if is_open(connection, table):
         return
     opened = _campaign_of_key(connection)
     if opened is None:
@@ -81,8 +81,7 @@ def readable_tables(connection: Connection, name: str | None) -> list[str]:
         refuse_strangers(connection, table)
         return [name]
     opened = _campaign_of_key(connection)
-    campaigns = [each for each in read_all_campaigns(connection) if each.open_figures or each.slug == opened]
-    return [*declaration().tables, *(campaign.table.name for campaign in campaigns)]
+    return [each.name for each in all_tables(connection) if is_open(connection, each) or each.campaign == opened]
 
 
 def json_response(value: JsonObject) -> Response:

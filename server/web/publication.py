@@ -10,8 +10,8 @@ from server.core.encoding import JsonObject, format_json
 from server.core.policies import format_trust_policy, jwks
 from server.core.tokens import TYPE_PATH
 from server.errors import NotFound, Unavailable
-from server.outside.work import create_challenge
 from server.store import log
+from server.usecases.ask_for_work import ask_for_work
 from server.usecases.publish_status import publish_status
 from server.usecases.register import Register
 
@@ -44,11 +44,7 @@ def create_blueprint(register: Register) -> Blueprint:
     def work(receipt_sha256: str) -> Response:
         if not re.fullmatch("[0-9a-f]{64}", receipt_sha256):
             raise NotFound("not_found", "a receipt's hash is 64 lower-case hex digits")
-        if register.work == 0:
-            raise NotFound("work_off", "this register asks for no work")
-        secret, now = register.keyring.work_secret, register.clock()
-        challenge = create_challenge(bytes.fromhex(receipt_sha256), secret=secret, cost=register.work, now=now)
-        return _json(challenge, max_age_s=0)
+        return _json(ask_for_work(register, bytes.fromhex(receipt_sha256)), max_age_s=0)
 
     @blueprint.get("/v1/status-lists/<list_number>")
     def status_list(list_number: str) -> Response:

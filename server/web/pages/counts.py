@@ -7,12 +7,12 @@ from flask import Blueprint, Response, render_template, request
 from sqlalchemy import Connection
 
 from server.bundles.count_files import LICENCES
-from server.core.counts import CAMPAIGN_PREFIX, Cell, declaration, half_width
+from server.core.counts import Cell, declaration, half_width
 from server.core.encoding import format_json, sha256
 from server.core.releases import VerifiedRelease, verify_release
 from server.errors import NotFound
 from server.store import releases
-from server.usecases.campaigns import Campaign, find_campaign, read_all_campaigns
+from server.usecases.campaigns import find_campaign, is_open, read_all_campaigns
 from server.usecases.read_counts import find_table
 from server.usecases.register import Register
 from server.usecases.show_counts import WORDS, Figure, campaign_figures, general_figures, read_total, shown
@@ -116,16 +116,9 @@ def _data_block(figures: list[Figure]) -> str:
 def _open_release(connection: Connection, release_id: str, register: Register) -> VerifiedRelease:
     """Return a release that everyone may read. Raises NotFound."""
     found = releases.find_release(connection, release_id)
-    if found is None or not found.published or not _is_open(connection, found.table_name):
+    if found is None or not found.published or not is_open(connection, find_table(connection, found.table_name)):
         raise NotFound("release_not_found", "no such release; its epoch may not be over")
     return verify_release(found.signed, register.keyring.policy)
-
-
-def _is_open(connection: Connection, table: str) -> bool:
-    if not table.startswith(CAMPAIGN_PREFIX):
-        return True
-    campaign: Campaign = find_campaign(connection, table.removeprefix(CAMPAIGN_PREFIX))
-    return campaign.open_figures
 
 
 def _cell_name(cell: Cell) -> str:
