@@ -1,8 +1,9 @@
 """The payload of an objection receipt, all kinds. Each has the holder's clock, a nonce and the controller."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import ValidationError, fields, validate, validates_schema
+from marshmallow import ValidationError, fields, validate
 
 from schemas import vocabulary as words
 from schemas.strict import (
@@ -86,16 +87,17 @@ class Slot(StrictSchema):
     _sd = fields.List(digest(), required=True, validate=validate.Length(equal=1))
 
 
+def distinct_digests(data: Mapping[str, Any]) -> None:
+    refuse_repeats([data[slot]["_sd"][0] for slot in words.SLOTS], "digests")
+
+
 class SelfAsserted(StrictSchema):
     """Always all three slots, so that nobody sees whether something was declared."""
 
     account = fields.Nested(Slot, required=True)
     contact = fields.Nested(Slot, required=True)
     person = fields.Nested(Slot, required=True)
-
-    @validates_schema
-    def digests_are_distinct(self, data: dict[str, Any], **_: object) -> None:
-        refuse_repeats([data[slot]["_sd"][0] for slot in words.SLOTS], "digests")
+    rules = (distinct_digests,)
 
 
 class _Receipt(StrictSchema):
@@ -104,15 +106,13 @@ class _Receipt(StrictSchema):
     controller = constant(words.CONTROLLER)
 
 
-class _WithEvidence(_Receipt):
-    @validates_schema
-    def evidence_is_bounded(self, data: dict[str, Any], **_: object) -> None:
-        refuse_repeats([item["name"] for item in data["evidence"]], "evidence names")
-        if sum(item["size"] for item in data["evidence"]) > words.MAX_EVIDENCE_TOTAL_BYTES:
-            raise ValidationError(f"at most {words.MAX_EVIDENCE_TOTAL_BYTES} bytes together", "evidence")
+def bounded_evidence(data: Mapping[str, Any]) -> None:
+    refuse_repeats([item["name"] for item in data["evidence"]], "evidence names")
+    if sum(item["size"] for item in data["evidence"]) > words.MAX_EVIDENCE_TOTAL_BYTES:
+        raise ValidationError(f"at most {words.MAX_EVIDENCE_TOTAL_BYTES} bytes together", "evidence")
 
 
-class ObjectionReceipt(_WithEvidence):
+class ObjectionReceipt(_Receipt):
     kind = constant("objection")
     platform = choice(*words.PLATFORMS)
     notice = Variant(
@@ -127,14 +127,16 @@ class ObjectionReceipt(_WithEvidence):
         fields.Nested(Evidence), required=True, validate=validate.Length(0, words.MAX_EVIDENCE_ITEMS)
     )
     self_asserted = fields.Nested(SelfAsserted, required=True)
+    rules = (bounded_evidence,)
 
 
-class SupplementReceipt(_WithEvidence):
+class SupplementReceipt(_Receipt):
     kind = constant("supplement")
     objection_sha256 = hex_sha256()
     evidence = fields.List(
         fields.Nested(Evidence), required=True, validate=validate.Length(1, words.MAX_EVIDENCE_ITEMS)
     )
+    rules = (bounded_evidence,)
 
 
 class WithdrawalReceipt(_Receipt):

@@ -1,17 +1,37 @@
-"""Fields that accept one spelling of a value and nothing else."""
+"""Fields that accept one spelling of a value and nothing else.
 
+Nearly all that comes is well-formed, and marshmallow takes three times as long to say so as its signature takes to
+verify. So each schema is also compiled, from the same fields, into a check that says yes to exactly what marshmallow
+accepts; where it says no, marshmallow is asked and words the refusal.
+"""
+
+import math
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any, ClassVar
 
-from marshmallow import RAISE, Schema, ValidationError, fields, validate
+from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates_schema
+
+Check = Callable[[Any], bool]
 
 
 class StrictSchema(Schema):
-    """Unknown members are refused, at every level."""
+    """Unknown members are refused, at every level. ``rules`` raise ValidationError on what no single field can tell."""
+
+    rules: ClassVar[tuple[Callable[[Mapping[str, Any]], None], ...]] = ()
 
     class Meta:
         unknown = RAISE
+
+    def refusals(self, value: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is wrong with ``value``, as marshmallow's ``validate`` does, which this is faster than."""
+        return {} if _compiled(type(self))(value) else self.validate(value)
+
+    @validates_schema
+    def keep_rules(self, data: Mapping[str, Any], **_: object) -> None:
+        for rule in self.rules:
+            rule(data)
 
 
 class Integer(fields.Integer):
@@ -96,3 +116,79 @@ def time() -> Integer:
 def refuse_repeats(values: list[Any], what: str) -> None:
     if len(set(values)) != len(values):
         raise ValidationError(f"{what} must not repeat")
+
+
+@cache
+def _compiled(schema: type[StrictSchema]) -> Check:
+    return _object_check(schema())
+
+
+def _object_check(schema: StrictSchema) -> Check:
+    members = {field.data_key or name: _field_check(field) for name, field in schema.fields.items()}
+    required = {field.data_key or name for name, field in schema.fields.items() if field.required}
+    rules = [_holds(rule) for rule in schema.rules]
+
+    def accepts(value: Any) -> bool:
+        if type(value) is not dict or not required <= value.keys():
+            return False
+        for name, member in value.items():
+            check = members.get(name)
+            if check is None or not check(member):
+                return False
+        return all(rule(value) for rule in rules)
+
+    return accepts
+
+
+def _field_check(field: fields.Field[Any]) -> Check:  # noqa: PLR0911 (one a kind of field)
+    match field, field.validators:
+        case fields.String(), [Pattern(regex=regex)]:
+            return lambda value: type(value) is str and regex.fullmatch(value) is not None
+        case fields.String(), [validate.OneOf(choices=choices)]:
+            return lambda value: type(value) is str and value in choices
+        case Integer(), [validate.Range(min=low, max=high)]:
+            return lambda value: type(value) is int and low <= value <= high
+        case fields.List(), [validate.Length() as length, *others]:
+            return _list_check(_field_check(field.inner), length, [_holds(validator) for validator in others])
+        case fields.Nested(schema=StrictSchema() as schema), []:
+            return _object_check(schema)
+        case Variant(), []:
+            return _variant_check(field.by, {kind: _object_check(schema) for kind, schema in field.schemas.items()})
+        case _:
+            return _holds(field.deserialize)
+
+
+def _list_check(item: Check, length: validate.Length, others: list[Check]) -> Check:
+    low, high = (length.equal, length.equal) if length.equal is not None else (length.min or 0, length.max or math.inf)
+
+    def accepts(value: Any) -> bool:
+        # Each item first: what a validator of the whole list may take for granted, as marshmallow has it.
+        return (
+            type(value) is list
+            and low <= len(value) <= high
+            and all(map(item, value))
+            and all(check(value) for check in others)
+        )
+
+    return accepts
+
+
+def _variant_check(by: str, variants: Mapping[str, Check]) -> Check:
+    def accepts(value: Any) -> bool:
+        kind = value.get(by) if type(value) is dict else None
+        return type(kind) is str and kind in variants and variants[kind](value)
+
+    return accepts
+
+
+def _holds(check: Callable[[Any], Any]) -> Check:
+    """Return whether ``check`` raises no ValidationError."""
+
+    def holds(value: Any) -> bool:
+        try:
+            check(value)
+        except ValidationError:
+            return False
+        return True
+
+    return holds

@@ -15,7 +15,6 @@ from server.usecases.register import Register, open_storage, start_register
 from server.usecases.sweep_erased import try_to_sweep
 from server.web import counts, log, pages, publication, receipts, releases, verifications
 from server.web.limits import create_limiter
-from server.web.multipart import BoundedRequest
 from server.web.problems import register_problem_handlers
 
 _log = logging.getLogger("objection.access")
@@ -24,17 +23,13 @@ _PROCESS = secrets.token_hex(6)
 _REQUESTS = itertools.count(1)
 
 
-class _Application(Flask):
-    request_class = BoundedRequest
-
-
 def create_app(settings: Settings) -> Flask:
     """Return the application, its storage open and its log writer running.
 
     Raises OperatorError when settings, keys or storage are not fit to run on.
     """
     register = open_register(settings)
-    app = _Application("server", static_folder=None)
+    app = Flask("server", static_folder=None)
     app.config["PUBLIC_URL"] = register.public_url
     _log.setLevel(logging.INFO if settings.log_requests else logging.WARNING)
     app.extensions["objection"] = register

@@ -31,7 +31,7 @@ def parse_base64url(text: str, *, size: int | None = None) -> bytes:
     Raises ParseError ``base64url_malformed``, also for unused trailing bits: two texts never stand for one value.
     """
     try:
-        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        data = base64.urlsafe_b64decode(text + "==")  # lenient: whatever it passes over is missing when written again
     except (binascii.Error, ValueError) as error:
         raise ParseError("base64url_malformed", "not base64url") from error
     if format_base64url(data) != text:
@@ -43,7 +43,7 @@ def parse_base64url(text: str, *, size: int | None = None) -> bytes:
 
 def format_json(value: Mapping[str, Any]) -> bytes:
     """Return canonical JSON: keys sorted, no white space, UTF-8. The same value gives the same bytes, always."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def parse_json(raw: bytes) -> JsonObject:
@@ -70,13 +70,7 @@ def _parse_json_value(raw: bytes) -> Any:
     try:
         text = raw.decode("utf-8", "strict")
         _refuse_deep_nesting(text)
-        value = json.loads(
-            text,
-            object_pairs_hook=_object_without_duplicates,
-            parse_int=_canonical_integer,
-            parse_float=_no_number,
-            parse_constant=_no_number,
-        )
+        value = _DECODER.decode(text)
         if "\\u" in text:  # an escape can say half a surrogate pair: text that nothing could print or encode later
             json.dumps(value, ensure_ascii=False).encode()
         return value
@@ -87,6 +81,8 @@ def _parse_json_value(raw: bytes) -> Any:
 
 
 def _refuse_deep_nesting(text: str) -> None:
+    if text.count("{") + text.count("[") <= _MAX_DEPTH:
+        return
     # Strings are passed over whole: "]]]]" in one would make room for a depth that exhausts the parser's stack.
     depth = 0
     for token in _STRING_OR_BRACKET.findall(text):
@@ -113,3 +109,13 @@ def _canonical_integer(digits: str) -> int:
 
 def _no_number(_text: str) -> int:
     raise ParseError("json_number_refused", "numbers must be plain integers")
+
+
+# json's own functions make these anew at each call.
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object_without_duplicates,
+    parse_int=_canonical_integer,
+    parse_float=_no_number,
+    parse_constant=_no_number,
+)

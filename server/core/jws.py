@@ -73,7 +73,17 @@ def verify_jws(jws: UnverifiedJws, key: PublicKey) -> JsonObject:
 
 def sign_jws(header: Mapping[str, Any], payload: Mapping[str, Any], key: PrivateKey) -> str:
     """Return the JWS compact form; the same input gives the same bytes (RFC 6979)."""
-    signing_input = f"{format_base64url(format_json(header))}.{format_base64url(format_json(payload))}"
+    return sign_under(format_header(header), payload, key)
+
+
+def format_header(header: Mapping[str, Any]) -> str:
+    """Return ``header`` as it begins a JWS, for ``sign_under``."""
+    return format_base64url(format_json(header))
+
+
+def sign_under(formatted_header: str, payload: Mapping[str, Any], key: PrivateKey) -> str:
+    """Return the JWS compact form, under a header that serves many."""
+    signing_input = f"{formatted_header}.{format_base64url(format_json(payload))}"
     r, s = decode_dss_signature(key.sign(signing_input.encode("ascii"), _SIGN))
     return f"{signing_input}.{format_base64url(r.to_bytes(32) + s.to_bytes(32))}"
 

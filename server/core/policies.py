@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from schemas.proofs import Policy as PolicySchema
 from server.core.encoding import JsonObject, format_json, parse_json
 from server.core.jws import (
     PrivateKey,
     PublicKey,
+    format_header,
     format_public_jwk,
     parse_jws,
     parse_public_jwk,
-    sign_jws,
+    sign_under,
     thumbprint,
     verify_jws,
 )
@@ -74,8 +76,13 @@ def format_trust_policy(policy: TrustPolicy) -> bytes:
 
 def sign_issued(claims: JsonObject, *, typ: str, key: PrivateKey, certificate: str) -> str:
     """Return a statement of the issuer as a compact JWS. ``certificate``: base64 DER of the key's certificate."""
+    return sign_under(_issuer_header(typ, key, certificate), claims, key)
+
+
+@lru_cache(maxsize=64)
+def _issuer_header(typ: str, key: PrivateKey, certificate: str) -> str:
     kid = thumbprint(format_public_jwk(key.public_key()))
-    return sign_jws({"alg": "ES256", "kid": kid, "typ": typ, "x5c": [certificate]}, claims, key)
+    return format_header({"alg": "ES256", "kid": kid, "typ": typ, "x5c": [certificate]})
 
 
 def verify_issued(text: str, policy: TrustPolicy, *, typ: str) -> tuple[JsonObject, str]:

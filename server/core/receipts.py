@@ -98,6 +98,6 @@ def _check_fields(payload: JsonObject) -> JsonObject:
     schema = _SCHEMAS.get(kind) if isinstance(kind, str) else None
     if schema is None:
         raise FieldError([("kind", f"must be one of: {', '.join(_SCHEMAS)}")])
-    if problems := schema.validate(payload):
+    if problems := schema.refusals(payload):
         raise FieldError.from_messages(problems)
     return payload

@@ -157,9 +157,6 @@ def _connect(url: str) -> Engine:
     if not url.startswith("sqlite"):
         return create_engine(url, pool_size=_POOL_SIZE, pool_pre_ping=True, hide_parameters=True)
     engine = create_engine(url, pool_size=_POOL_SIZE, hide_parameters=True, connect_args={"check_same_thread": False})
-    # One statement for a group's rows, as PostgreSQL does it: each further statement hands Python's interpreter lock to
-    # the request threads, and the writer waits for it while it holds the log.
-    engine.dialect.use_insertmanyvalues_wo_returning = True
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, bindparam, insert, select, update
 
 from server.core.merkle import TileKey
 from server.errors import LogInconsistent
+from server.store.rows import insert_rows
 from server.store.tables import log_entries, log_head, log_tiles
 
 _HEAD_ID = 1
@@ -65,9 +66,7 @@ def halt(connection: Connection, reason: str) -> None:
 
 
 def insert_entries(connection: Connection, start: int, entries: Sequence[bytes]) -> None:
-    connection.execute(
-        insert(log_entries), [{"index": start + offset, "entry": entry} for offset, entry in enumerate(entries)]
-    )
+    insert_rows(connection, log_entries, list(enumerate(entries, start)))
 
 
 def read_entries(connection: Connection, *, batch_rows: int = 4096) -> Iterator[tuple[int, bytes]]:

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from server.store.rows import insert_rows, select_rows
 from server.store.tables import (
     blobs_to_erase,
     dpop_proofs,
@@ -39,16 +40,8 @@ class Record:
     evidence_bytes: int
 
 
-_FIND = select(records).where(
-    records.c.receipt_sha256.in_(bindparam("hashes", expanding=True))
-    | records.c.holder_jti.in_(bindparam("holder_jtis", expanding=True))
-)
-_FIND_GUARDS = select(erased_receipts.c.guard).where(erased_receipts.c.guard.in_(bindparam("guards", expanding=True)))
-_FIND_DIGESTS = select(slot_digests.c.digest).where(slot_digests.c.digest.in_(bindparam("digests", expanding=True)))
-
-
 def insert_records(connection: Connection, new: Sequence[Record]) -> None:
-    connection.execute(insert(records), [vars(record) for record in new])
+    insert_rows(connection, records, [vars(record).values() for record in new])
 
 
 def find_record(connection: Connection, receipt_sha256: bytes) -> Record | None:
@@ -59,22 +52,18 @@ def find_records(
     connection: Connection, *, hashes: Sequence[bytes] = (), holder_jtis: Sequence[bytes] = ()
 ) -> list[Record]:
     """Return the records with one of these receipt hashes, or one of these holder jtis."""
-    rows = connection.execute(_FIND, {"hashes": list(hashes), "holder_jtis": list(holder_jtis)})
-    return [Record(*row) for row in rows]
+    keys = {records.c.receipt_sha256: hashes, records.c.holder_jti: holder_jtis}
+    return [Record(*row) for row in select_rows(connection, records, keys)]
 
 
 def find_slot_digests(connection: Connection, candidates: Sequence[bytes]) -> set[bytes]:
     """Return those of ``candidates`` that a record already has."""
-    if not candidates:
-        return set()
-    return set(connection.execute(_FIND_DIGESTS, {"digests": list(candidates)}).scalars())
+    return {row.digest for row in select_rows(connection, slot_digests, {slot_digests.c.digest: candidates})}
 
 
 def insert_slot_digests(connection: Connection, digests: Sequence[tuple[bytes, bytes]]) -> None:
     """Store (digest, receipt_sha256) pairs."""
-    connection.execute(
-        insert(slot_digests), [{"digest": digest, "receipt_sha256": receipt} for digest, receipt in digests]
-    )
+    insert_rows(connection, slot_digests, digests)
 
 
 def read_all_records(connection: Connection) -> Sequence[Record]:
@@ -133,7 +122,7 @@ def forget_guards(connection: Connection, *, now: int) -> None:
 
 def find_guards(connection: Connection, guards: Sequence[bytes]) -> set[bytes]:
     """Return those of ``guards`` that are remembered."""
-    return set(connection.execute(_FIND_GUARDS, {"guards": list(guards)}).scalars())
+    return {row.guard for row in select_rows(connection, erased_receipts, {erased_receipts.c.guard: guards})}
 
 
 def read_status(connection: Connection, status_index: int) -> int:

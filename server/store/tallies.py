@@ -1,7 +1,7 @@
 """What is counted, until it is released: one row a counted objection, and who was counted for ever."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
@@ -9,7 +9,6 @@ from sqlalchemy import (
     Connection,
     Row,
     and_,
-    bindparam,
     case,
     delete,
     distinct,
@@ -21,11 +20,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
+from server.store.rows import insert_rows, select_rows
 from server.store.tables import admitted_bursts, contributions, counted_holders, counting
 
 ReadOnlyColumns = ReadOnlyColumnCollection[str, Any]
 
-_FIND_MARKS = select(counted_holders.c.mark).where(counted_holders.c.mark.in_(bindparam("marks", expanding=True)))
 _BUCKET = (contributions.c.hour, contributions.c.country, contributions.c.platform, contributions.c.channel)
 
 
@@ -88,12 +87,12 @@ def close_until(connection: Connection, end: int) -> None:
 
 def find_marks(connection: Connection, marks: Sequence[bytes]) -> set[bytes]:
     """Return those of ``marks`` that were counted before."""
-    return set(connection.execute(_FIND_MARKS, {"marks": list(marks)}).scalars())
+    return {row.mark for row in select_rows(connection, counted_holders, {counted_holders.c.mark: marks})}
 
 
 def insert_contributions(connection: Connection, marks: Collection[bytes], counted: Sequence[Contribution]) -> None:
-    connection.execute(insert(counted_holders), [{"mark": mark} for mark in sorted(marks)])
-    connection.execute(insert(contributions), [asdict(contribution) for contribution in counted])
+    insert_rows(connection, counted_holders, [(mark,) for mark in sorted(marks)])
+    insert_rows(connection, contributions, [vars(contribution).values() for contribution in counted])
 
 
 def write_outcome(connection: Connection, receipt_sha256: bytes, outcome: str) -> None:

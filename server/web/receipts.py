@@ -15,7 +15,7 @@ from server.usecases.leave_campaign import leave_campaign
 from server.usecases.read_record import HolderRequest, read_record
 from server.usecases.register import Register
 from server.usecases.submit_receipt import submit_receipt
-from server.web.multipart import read_submission
+from server.web.bodies import read_submission
 
 CERTIFICATE_TYPE = "application/pdf"
 
@@ -25,9 +25,13 @@ def create_blueprint(register: Register) -> Blueprint:
 
     @blueprint.post("")
     def record() -> Response:
-        receipt, share, evidence, work = read_submission(request)
+        sent = read_submission(request)
         answer = submit_receipt(
-            register, raw_receipt=_ascii(receipt), holder_share=_parse_share(share), evidence=evidence, work=work
+            register,
+            raw_receipt=sent.receipt,
+            holder_share=_parse_share(sent.holder_share),
+            evidence=sent.evidence,
+            work=sent.work,
         )
         return _answer(answer, HTTPStatus.OK if answer.repeated else HTTPStatus.CREATED)
 
@@ -102,10 +106,3 @@ def _parse_id(text: str) -> bytes:
     if len(text) != 64 or text.strip("0123456789abcdef"):
         raise NotFound("record_not_found", "a record's id is 64 lower-case hex digits")
     return bytes.fromhex(text)
-
-
-def _ascii(text: str) -> bytes:
-    try:
-        return text.encode("ascii")
-    except UnicodeEncodeError as error:
-        raise ParseError("jws_malformed", "a JWS is ASCII") from error

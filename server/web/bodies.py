@@ -1,0 +1,92 @@
+"""Bodies of requests: bounded, and read into memory only: evidence must not touch the disk before it is sealed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from flask import Request
+from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
+
+from schemas import vocabulary as words
+from server.errors import RequestError, TooLarge
+
+_NEEDED = ("receipt", "holder_share")
+_MAX_PARTS = words.MAX_EVIDENCE_ITEMS + 5
+
+
+@dataclass(frozen=True)
+class Submission:
+    """The parts of a ``POST /v1/receipts``, as sent. ``evidence``: files by name. ``work``: only some have it."""
+
+    receipt: bytes
+    holder_share: str
+    evidence: dict[str, bytes]
+    work: str | None
+
+
+def read_body(request: Request, *, max_bytes: int) -> bytes:
+    """Return the body. Raises TooLarge ``body_too_large``: where its length is announced, before any of it is read."""
+    too_large = TooLarge("body_too_large", f"at most {max_bytes} bytes")
+    if (request.content_length or 0) > max_bytes:
+        raise too_large
+    # werkzeug cuts a chunked body at the limit and says nothing: what is judged would not be what was sent.
+    request.max_content_length = max_bytes + 1
+    body = request.get_data(cache=False)
+    if len(body) > max_bytes:
+        raise too_large
+    return body
+
+
+def read_submission(request: Request) -> Submission:
+    """Raises RequestError ``media_type_refused``, ``multipart_malformed``, ``part_missing``, ``part_unexpected``, and
+    TooLarge ``body_too_large``."""
+    if request.mimetype != "multipart/form-data":
+        raise RequestError("media_type_refused", "send multipart/form-data")
+    body = read_body(request, max_bytes=words.MAX_BODY_BYTES)
+    fields: dict[str, bytes] = {}
+    evidence: dict[str, bytes] = {}
+    unexpected = []
+    repeated = False
+    for part, data in _parse(body, request.mimetype_params.get("boundary", "")):
+        if part.filename is None:
+            kept, key, expected = fields, part.name or "", part.name in {*_NEEDED, "work"}
+        else:
+            kept, key, expected = evidence, part.filename, part.name == "evidence"
+        if not expected:
+            unexpected.append(part.name or "(no name)")
+        repeated |= key in kept
+        kept[key] = data
+    if missing := sorted(set(_NEEDED) - fields.keys()):
+        raise RequestError("part_missing", f"missing: {', '.join(missing)}")
+    if unexpected:
+        raise RequestError("part_unexpected", f"not expected here: {', '.join(sorted(unexpected))}")
+    if repeated:
+        raise RequestError("part_unexpected", "a part is given twice")
+    if any(len(data) > words.MAX_EVIDENCE_BYTES for data in evidence.values()):
+        raise TooLarge("body_too_large", f"an evidence file has at most {words.MAX_EVIDENCE_BYTES} bytes")
+    return Submission(
+        receipt=fields["receipt"],
+        # What is no text becomes text that neither can be.
+        holder_share=fields["holder_share"].decode("ascii", "replace"),
+        evidence=evidence,
+        work=fields["work"].decode("utf-8", "replace") if "work" in fields else None,
+    )
+
+
+def _parse(body: bytes, boundary: str) -> Iterator[tuple[MultipartSegment, bytes]]:
+    """Yield each part with its data; nothing for an empty body."""
+    if not body:
+        return
+    try:
+        with PushMultipartParser(boundary, max_segment_count=_MAX_PARTS) as parser:
+            chunks: list[bytes] = []
+            for event in parser.parse(body):
+                if isinstance(event, MultipartSegment):
+                    part, chunks = event, []
+                elif event is None:
+                    yield part, b"".join(chunks)
+                else:
+                    chunks.append(event)
+    except ParserLimitReached as error:
+        raise TooLarge("body_too_large", "the multipart body has too many parts, or too long headers") from error
+    except MultipartError as error:
+        raise RequestError("multipart_malformed", "the multipart body is malformed") from error
