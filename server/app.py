@@ -14,7 +14,7 @@ from server.usecases.check_witnesses import check_witnesses
 from server.usecases.register import Register, open_storage, start_register
 from server.usecases.sweep_erased import try_to_sweep
 from server.web import counts, log, pages, publication, receipts, releases, verifications
-from server.web.limits import create_limiter
+from server.web.limits import limit_requests
 from server.web.problems import register_problem_handlers
 
 _log = logging.getLogger("objection.access")
@@ -35,15 +35,15 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["objection"] = register
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies)  # type: ignore[method-assign]
-    limiter = create_limiter(
+    app.before_request(_begin)
+    limit_requests(
+        app,
         storage_url=settings.rate_limit_storage_url,
         record_rate=settings.record_rate,
         read_rate=settings.read_rate,
         tile_rate=settings.tile_rate,
         shared_secret=register.keyring.rate_limit_secret,
     )
-    app.before_request(_begin)
-    limiter.init_app(app)
     app.after_request(_finish)
     register_problem_handlers(app)
     app.register_blueprint(receipts.create_blueprint(register))

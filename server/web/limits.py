@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable
 from functools import lru_cache
 
-from flask import request
+from flask import Flask, request
 from flask_limiter import Limiter
+from limits import parse_many
 
 from server.web.windows import ProcessWindows
 
@@ -19,18 +20,19 @@ _DAY_S = 86_400
 _STORAGE_TIMEOUT_S = 1  # a shared storage that hangs must not hang the register with it
 
 
-def create_limiter(
-    *, storage_url: str, record_rate: str, read_rate: str, tile_rate: str, shared_secret: bytes
-) -> Limiter:
-    """Return the limiter; it falls back to this process's memory when the shared storage does not answer.
+def limit_requests(
+    app: Flask, *, storage_url: str, record_rate: str, read_rate: str, tile_rate: str, shared_secret: bytes
+) -> None:
+    """Limit every route of ``app``; in this process's memory, too, while the shared storage does not answer.
 
     Networks are hashed with ``shared_secret`` where processes share the storage, which must have the same one to count
     together; where none is shared, with a secret that ends with this process.
     """
     shared = not storage_url.startswith("memory://")
     rates = dict.fromkeys(COSTLY, record_rate) | dict.fromkeys(TILES, tile_rate)
-    return Limiter(
-        _network_key(shared_secret if shared else secrets.token_bytes(32)),
+    network_key = _network_key(shared_secret if shared else secrets.token_bytes(32))
+    limiter = Limiter(
+        network_key,
         storage_uri=storage_url if shared else f"{ProcessWindows.STORAGE_SCHEME[0]}://",
         storage_options={"socket_timeout": _STORAGE_TIMEOUT_S} if shared else {},
         strategy="fixed-window",
@@ -39,6 +41,21 @@ def create_limiter(
         headers_enabled=True,
         in_memory_fallback_enabled=shared,
     )
+    limiter.init_app(app)
+    parsed = {rate: parse_many(rate) for rate in (record_rate, read_rate, tile_rate)}
+    first_choice = limiter.limiter
+
+    @limiter.request_filter
+    def within_limit() -> bool:
+        """Count the request, and exempt it from all further looks when it is not one too many.
+
+        Flask-Limiter looks for decorators, blueprints' limits and exemptions, of which there are none here, and that
+        costs more than verifying a signature. It is left to refuse, and to deal with a storage that fails.
+        """
+        if request.endpoint is None or limiter.limiter is not first_choice:
+            return False
+        limits = parsed[rates.get(request.endpoint, read_rate)]
+        return all(first_choice.hit(limit, network_key(), request.endpoint) for limit in limits)
 
 
 def _network_key(secret: bytes) -> Callable[[], str]:
