@@ -4,9 +4,9 @@ import secrets
 import struct
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import Connection
@@ -19,7 +19,7 @@ from server.core.proofs import format_entry, format_proof
 from server.core.statuslists import ERASED, STATUS_LIST_SIZE, WITHDRAWN
 from server.errors import Conflict, Gone, LogInconsistent, ObjectionError, TooLarge, Unavailable
 from server.store import log, records, tallies
-from server.store.blobs import LocalBlobs
+from server.store.blobs import LocalBlobs, name_blobs
 from server.store.database import Database
 from server.store.records import Record
 from server.usecases.find_anchor import Anchor
@@ -70,6 +70,10 @@ class Logged:
     anchor: Anchor | None = None
 
 
+# One put, one get: a future would bring a condition of its own, at several times the cost.
+Waiting = SimpleQueue[Logged | ObjectionError]
+
+
 class LogWriter:
     """Appends to the log, from one thread a process; processes take turns in the database.
 
@@ -92,7 +96,8 @@ class LogWriter:
         self._clock = clock
         self._status_order = _StatusOrder()
         self._subtrees: SubtreeHashes = {}
-        self._queue: SimpleQueue[tuple[SealedReceipt, Future[Logged]] | None] = SimpleQueue()
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="segments")
+        self._queue: SimpleQueue[tuple[SealedReceipt, Waiting] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
@@ -103,12 +108,15 @@ class LogWriter:
         ``evidence_too_large``, Gone ``record_erased``. Raises Unavailable when the outcome is not known: the same
         receipt may be sent again, and gets the original answer if it was stored after all.
         """
-        future: Future[Logged] = Future()
-        self._queue.put((receipt, future))
+        waiting: Waiting = SimpleQueue()
+        self._queue.put((receipt, waiting))
         try:
-            return future.result(timeout=_WAIT_S)
-        except TimeoutError as error:
+            outcome = waiting.get(timeout=_WAIT_S)
+        except Empty as error:
             raise Unavailable("log_busy", "the log is busy; send the same receipt again") from error
+        if isinstance(outcome, ObjectionError):
+            raise outcome
+        return outcome
 
     def alive(self) -> bool:
         return self._thread.is_alive()
@@ -116,6 +124,7 @@ class LogWriter:
     def close(self) -> None:
         self._queue.put(None)
         self._thread.join()
+        self._disk.shutdown()
 
     def _run(self) -> None:
         while (first := self._queue.get()) is not None:
@@ -129,20 +138,17 @@ class LogWriter:
             except Exception as error:  # noqa: BLE001 (whatever went wrong, nobody waiting may believe it was stored)
                 self._forget()
                 outcomes = [_as_unavailable(error)] * len(group)
-            for (_, future), outcome in zip(group, outcomes, strict=True):
-                if isinstance(outcome, Logged):
-                    future.set_result(outcome)
-                else:
-                    future.set_exception(outcome)
+            for (_, waiting), outcome in zip(group, outcomes, strict=True):
+                waiting.put(outcome)
 
     def _forget(self) -> None:
         """Drop what was remembered of the last group: its transaction may have been rolled back."""
         self._status_order.forget()
         self._subtrees.clear()
 
-    def _drain(self, size: int) -> list[tuple[SealedReceipt, "Future[Logged]"]]:
+    def _drain(self, size: int) -> list[tuple[SealedReceipt, Waiting]]:
         """Take what is queued, without waiting, up to the bounds; the mark of the end stays for the next round."""
-        taken: list[tuple[SealedReceipt, Future[Logged]]] = []
+        taken: list[tuple[SealedReceipt, Waiting]] = []
         while len(taken) < _MAX_GROUP and size < _MAX_GROUP_BYTES and not self._queue.empty():
             item = self._queue.get()
             if item is None:
@@ -167,19 +173,26 @@ class LogWriter:
         )
         checkpoint = head.checkpoint
         if new:
-            added = self._store(connection, new, start=head.size)
+            sealed = [receipt.sealed for receipt in new if receipt.sealed]
+            names = name_blobs(sealed)
+            # While the disk takes the blobs, the database takes their records.
+            on_disk = self._disk.submit(self._blobs.put_all, names, sealed) if sealed else None
+            added = self._store(connection, new, names, start=head.size)
             known |= {record.receipt_sha256: record for record in added}
             checkpoint = self._extend(connection, tree, added)
+            if on_disk:  # no record may be committed before its blob
+                on_disk.result()
         return [
             conflicts[receipt.salt] if receipt.salt in conflicts else _logged(receipt, known, tree, checkpoint)
             for receipt in receipts
         ]
 
-    def _store(self, connection: Connection, new: Sequence[SealedReceipt], *, start: int) -> list[Record]:
-        """Store blobs, then records, of ``new`` receipts, which get the log's indexes from ``start``."""
+    def _store(
+        self, connection: Connection, new: Sequence[SealedReceipt], names: Sequence[str], *, start: int
+    ) -> list[Record]:
+        """Store records of ``new`` receipts under ``names``, those of their blobs, and the indexes from ``start``."""
         received_at = self._clock()
-        sealed = [receipt.sealed for receipt in new if receipt.sealed]
-        blobs = iter(self._blobs.put_all(sealed) if sealed else ())
+        blobs = iter(names)
         added = [
             Record(
                 receipt_sha256=receipt.receipt_sha256,

@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 
 from server.errors import LogInconsistent, NotFound, OperatorError, Unavailable
 from server.store import log, records, tables
-from server.store.blobs import LocalBlobs, segment_of
+from server.store.blobs import LocalBlobs, name_blobs, segment_of
 from server.store.database import Database
 from server.store.tables import metadata
 from tests.fixtures.holders import Holder
@@ -289,7 +289,8 @@ def test_whether_a_segment_is_in_use_is_found_by_index(database: Database) -> No
 
 def test_blobs_of_a_group_share_a_segment(tmp_path: Path) -> None:
     blobs = LocalBlobs(tmp_path / "blobs")
-    names = blobs.put_all([b"one", b"", b"three"])
+    names = name_blobs([b"one", b"", b"three"])
+    blobs.put_all(names, [b"one", b"", b"three"])
     assert len({segment_of(name) for name in names}) == 1
     assert [blobs.get(name) for name in names] == [b"one", b"", b"three"]
     (path,) = (tmp_path / "blobs").iterdir()
@@ -321,7 +322,8 @@ def test_a_segment_is_synced_before_its_name_is_returned(tmp_path: Path, monkeyp
 
     blobs = LocalBlobs(tmp_path / "blobs")
     monkeypatch.setattr(os, "fsync", watched)
-    (name,) = blobs.put_all([b"x"])
+    (name,) = name_blobs([b"x"])
+    blobs.put_all([name], [b"x"])
     assert synced == [str(tmp_path / "blobs" / segment_of(name)), str(tmp_path / "blobs")]
 
 
