@@ -1,0 +1,126 @@
+"""The compiled check of a schema says yes to exactly what marshmallow accepts, whatever is wrong, and wherever."""
+
+import copy
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from marshmallow import fields
+
+from schemas.proofs import AcknowledgementClaims, StatusListClaims, TokenClaims
+from schemas.receipts import RECEIPTS
+from schemas.strict import Flag, StrictSchema, _compiled, text
+from server.core.encoding import parse_base64url, parse_json
+from server.core.receipts import verify_receipt
+from server.errors import ParseError
+from tests.fixtures.holders import Holder
+from tests.fixtures.make_vectors import FOLDER
+
+VALUES: list[Any] = [
+    *(None, True, False, 0, 1, -1, 7, 2**53, 10**15, 1.5, "", "a", "facebook", "0" * 64, "A" * 43, "x" * 600, "a\n"),
+    *([], {}, [1], ["a"], ["a", "a"], {"a": 1}, [[]], [{}], {"_sd": []}, {"channel": "none"}, {"channel": []}),
+]
+Path_ = tuple[str | int, ...]
+
+
+def paths(value: Any, path: Path_ = ()) -> Iterator[Path_]:
+    """Yield where each member of ``value`` is, at every depth."""
+    children: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in children:
+        yield (*path, key)
+        yield from paths(child, (*path, key))
+
+
+def parent_of(value: Any, path: Path_) -> Any:
+    for key in path[:-1]:
+        value = value[key]
+    return value
+
+
+def damaged(value: Any) -> Iterator[Any]:
+    """Yield ``value`` with one member replaced, left out, doubled, or one too many."""
+    for path in paths(value):
+        for replacement in VALUES:
+            changed = copy.deepcopy(value)
+            parent_of(changed, path)[path[-1]] = replacement
+            yield changed
+        changed = copy.deepcopy(value)
+        parent = parent_of(changed, path)
+        if isinstance(parent, list):
+            parent.append(copy.deepcopy(parent[int(path[-1])]))
+            yield copy.deepcopy(changed)
+        parent.pop(path[-1])
+        yield changed
+        changed = copy.deepcopy(value)
+        parent = parent_of(changed, path)
+        if isinstance(parent, dict):
+            parent["more"] = 1
+            yield changed
+
+
+def vector_payloads(folder: str, member: str) -> list[Any]:
+    found = []
+    for file in sorted((FOLDER / folder).glob("*.json")):
+        parts = json.loads(file.read_bytes()).get(member, "").partition("~")[0].split(".")
+        try:
+            found.append(parse_json(parse_base64url(parts[1])))
+        except (IndexError, ParseError):  # many vectors are not even JSON
+            continue
+    return found
+
+
+def samples() -> list[tuple[StrictSchema, Any]]:
+    seen = verify_receipt(Holder().objection().receipt.encode()).payload
+    unseen = seen | {"notice": {"channel": "none"}, "campaign": "a-group"}
+    later = {name: seen[name] for name in ("jti", "iat", "controller")} | {"objection_sha256": "0" * 64}
+    return [
+        (RECEIPTS["objection"](), seen),
+        (RECEIPTS["objection"](), unseen),
+        (RECEIPTS["supplement"](), later | {"kind": "supplement", "evidence": seen["evidence"]}),
+        (RECEIPTS["withdrawal"](), later | {"kind": "withdrawal"}),
+        (RECEIPTS["erasure"](), later | {"kind": "erasure"}),
+    ]
+
+
+@pytest.mark.parametrize(("schema", "payload"), samples())
+def test_compiled_and_marshmallow_agree(schema: StrictSchema, payload: Any) -> None:
+    accepts = _compiled(type(schema))
+    assert accepts(payload)
+    assert schema.validate(payload) == {}
+    verdicts = {True: 0, False: 0}
+    for changed in [*damaged(payload), *VALUES]:
+        if not isinstance(changed, dict):
+            assert not accepts(changed)
+            continue
+        fine = schema.validate(changed) == {}
+        assert accepts(changed) == fine, changed
+        assert (schema.refusals(changed) == {}) == fine
+        verdicts[fine] += 1
+    assert verdicts[False] > 100
+
+
+@pytest.mark.parametrize(
+    ("schema", "payloads"),
+    [
+        (TokenClaims(), vector_payloads("tokens", "token")),
+        (StatusListClaims(), vector_payloads("statuslists", "status_list")),
+        (AcknowledgementClaims(), vector_payloads("acknowledgements", "acknowledgement")),
+    ],
+)
+def test_they_agree_on_the_vectors_of_other_formats(schema: StrictSchema, payloads: list[Any]) -> None:
+    assert len(payloads) > 5
+    assert any(schema.validate(payload) == {} for payload in payloads)
+    for payload in payloads:
+        assert _compiled(type(schema))(payload) == (schema.validate(payload) == {}), payload
+
+
+def test_a_field_of_another_kind_is_checked_by_itself() -> None:
+    class Odd(StrictSchema):
+        flag = Flag(required=True)
+        bound = fields.String(validate=[lambda value: value, text("a").validators[0]])
+
+    accepts = _compiled(Odd)
+    assert accepts({"flag": True, "bound": "a"})
+    assert not accepts({"flag": 1})
+    assert not accepts({"flag": True, "bound": "b"})
