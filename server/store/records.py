@@ -61,9 +61,8 @@ def find_slot_digests(connection: Connection, candidates: Sequence[bytes]) -> se
     return {row.digest for row in select_rows(connection, slot_digests, {slot_digests.c.digest: candidates})}
 
 
-def insert_slot_digests(connection: Connection, digests: Sequence[tuple[bytes, bytes]]) -> None:
-    """Store (digest, receipt_sha256) pairs."""
-    insert_rows(connection, slot_digests, digests)
+def insert_slot_digests(connection: Connection, digests: Sequence[bytes]) -> None:
+    insert_rows(connection, slot_digests, [(digest,) for digest in digests])
 
 
 def read_all_records(connection: Connection) -> Sequence[Record]:
@@ -76,14 +75,14 @@ def find_later(connection: Connection, objection_sha256: bytes) -> list[Record]:
     return [Record(*row) for row in connection.execute(query)]
 
 
-def delete_objection(connection: Connection, objection_sha256: bytes) -> None:
-    """Delete an objection, what was added to it, and all that led to them but the bytes of their blobs.
+def delete_objection(connection: Connection, objection_sha256: bytes, digests: Sequence[bytes]) -> None:
+    """Delete an objection, what was added to it, its slot ``digests``, and all that led to them but their blobs' bytes.
 
     The blobs' names are kept for ``read_blobs_to_erase``: nobody can open them any more.
     """
     theirs = (records.c.receipt_sha256 == objection_sha256) | (records.c.objection_sha256 == objection_sha256)
     insert_blobs_to_erase(connection, connection.execute(select(records.c.blob).where(theirs)).scalars().all())
-    connection.execute(delete(slot_digests).where(slot_digests.c.receipt_sha256 == objection_sha256))
+    connection.execute(delete(slot_digests).where(slot_digests.c.digest.in_(digests)))
     connection.execute(delete(records).where(theirs))
 
 

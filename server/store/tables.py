@@ -73,11 +73,12 @@ records = Table(
     Column("evidence_bytes", BigInteger, nullable=False),  # of the plain files: what an objection may have is bounded
 )
 
+# Each stands in one record only. In which, the sealed receipt tells, and nothing here.
 slot_digests = Table(
     "slot_digests",
     metadata,
     Column("digest", LargeBinary, primary_key=True),
-    Column("receipt_sha256", LargeBinary, nullable=False, index=True),
+    sqlite_with_rowid=False,
 )
 
 status_lists = Table(

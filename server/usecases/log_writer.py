@@ -37,7 +37,8 @@ class SealedReceipt:
     """A verified receipt, sealed, ready to be stored and logged. ``slot_digests``: 32 bytes each.
 
     ``objection_sha256``: what a later receipt is about. ``guarded_until``: until when the receipt of an objection that
-    this one erases would still be fresh, seconds. Of an erasure nothing is sealed, and no ``holder_jti`` kept.
+    this one erases would still be fresh, seconds. ``erased_digests``: the slot digests of that objection. Of an erasure
+    nothing is sealed, and no ``holder_jti`` kept.
     ``countable``: of an objection that is to be counted. ``acknowledged``: a supplement with Meta's signed reply.
     """
 
@@ -53,6 +54,7 @@ class SealedReceipt:
     evidence_bytes: int = 0
     objection_sha256: bytes | None = None
     guarded_until: int = 0
+    erased_digests: tuple[bytes, ...] = ()
     countable: Countable | None = None
     acknowledged: bool = False
 
@@ -213,9 +215,7 @@ class LogWriter:
             for index, receipt in enumerate(new, start)
         ]
         records.insert_records(connection, added)
-        digests = [(digest, receipt.receipt_sha256) for receipt in new for digest in receipt.slot_digests]
-        if digests:
-            records.insert_slot_digests(connection, digests)
+        records.insert_slot_digests(connection, [digest for receipt in new for digest in receipt.slot_digests])
         if recorded := [receipt.countable for receipt in new if receipt.countable]:
             count_recorded(connection, recorded, received_at=received_at)
         for receipt in new:
@@ -310,7 +310,7 @@ def _follow_up(connection: Connection, receipt: SealedReceipt) -> None:
     records.write_status(connection, objection.status_index, ERASED)
     guard = replay_guard(receipt.objection_sha256)
     records.insert_guard(connection, guard, expires_at=receipt.guarded_until)
-    records.delete_objection(connection, receipt.objection_sha256)
+    records.delete_objection(connection, receipt.objection_sha256, receipt.erased_digests)
     tallies.delete_contribution(connection, receipt.objection_sha256)
 
 

@@ -39,7 +39,7 @@ def seal_receipt(
     return SealedReceipt(
         receipt_sha256=record_id,
         holder_jti=holder_scoped(thumbprint(receipt.holder_jwk), receipt.jti),
-        slot_digests=tuple(parse_base64url(digest) for digest in receipt.slot_digests),
+        slot_digests=_slot_digests(receipt),
         kind=receipt.kind,
         salt=salt,
         wrapped_share=wrap_share(
@@ -67,8 +67,13 @@ def unsealed_erasure(register: Register, receipt: VerifiedReceipt, *, objection:
         sealed=b"",
         issuer_kid=register.keyring.issuer_kid,
         objection_sha256=objection.sha256,
+        erased_digests=_slot_digests(objection),
         guarded_until=objection.iat + register.receipt_max_age_s,  # from then on it is stale
     )
+
+
+def _slot_digests(receipt: VerifiedReceipt) -> tuple[bytes, ...]:
+    return tuple(parse_base64url(digest) for digest in receipt.slot_digests)
 
 
 def _random_bytes(*sizes: int) -> list[bytes]:

@@ -11,7 +11,9 @@ from typing import Any
 
 import psycopg
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import insert, inspect, text
 from sqlalchemy.exc import IntegrityError
@@ -20,9 +22,10 @@ from server.errors import LogInconsistent, NotFound, OperatorError, Unavailable
 from server.store import log, records, tables
 from server.store.blobs import LocalBlobs, name_blobs, segment_of
 from server.store.database import Database
+from server.store.rows import insert_rows, select_rows
 from server.store.tables import metadata
 from tests.fixtures.holders import Holder
-from tests.fixtures.servers import make_settings, post, register_of, running
+from tests.fixtures.servers import ROOT, make_settings, post, register_of, running
 
 
 @pytest.fixture
@@ -48,6 +51,44 @@ def test_migrating_again_changes_nothing(database: Database) -> None:
     database.migrate()
     with database.reading() as connection:
         assert log.read_head(connection) == log.Head("origin", 0, "note")
+
+
+def test_slot_digests_of_before_stay(tmp_path: Path, storage_settings: dict[str, str]) -> None:
+    settings = make_settings(tmp_path, **storage_settings)
+    database = Database(settings.database_url, lock_file=tmp_path / "writer.lock")
+    before = Config()
+    before.set_main_option("script_location", str(ROOT / "server/store/migrations"))
+    digests = [bytes([number]) * 32 for number in (3, 1, 2)]
+    with database.writing() as connection:
+        before.attributes["connection"] = connection
+        command.upgrade(before, "0002")
+        for digest in digests:
+            connection.execute(
+                text("INSERT INTO slot_digests (digest, receipt_sha256) VALUES (:digest, :receipt)"),
+                {"digest": digest, "receipt": b"r" * 32},
+            )
+    database.migrate()
+    with database.reading() as connection:
+        assert records.find_slot_digests(connection, [*digests, b"4" * 32]) == set(digests)
+    database.close()
+
+
+def test_rows_by_several_keys_at_once(database: Database) -> None:
+    entries, tiles = tables.log_entries, tables.log_tiles
+    stored = [(index, bytes([index]) * (index + 1)) for index in range(40)]
+    with database.writing() as connection:
+        insert_rows(connection, entries, [])
+        insert_rows(connection, entries, stored)
+        insert_rows(connection, tiles, [(0, 7, b"seven"), (1, 8, b"eight")])
+    with database.reading() as connection:
+        assert select_rows(connection, entries, {}) == []
+        assert select_rows(connection, entries, {entries.c.index: []}) == []
+        found = select_rows(connection, entries, {entries.c.index: [3, 99, 39, 3]})
+        assert sorted(tuple(row) for row in found) == [stored[3], stored[39]]
+        either = select_rows(connection, tiles, {tiles.c.level: [1], tiles.c.number: [7]})
+        assert {row.hashes for row in either} == {b"seven", b"eight"}
+        second = select_rows(connection, tiles, {tiles.c.level: [], tiles.c.number: [8]})
+        assert [row.hashes for row in second] == [b"eight"]
 
 
 def test_several_processes_migrate_at_once(tmp_path: Path, storage_settings: dict[str, str]) -> None:
