@@ -17,7 +17,10 @@ Check = Callable[[Any], bool]
 
 
 class StrictSchema(Schema):
-    """Unknown members are refused, at every level. ``rules`` raise ValidationError on what no single field can tell."""
+    """Unknown members are refused, at every level. ``rules`` raise ValidationError on what no single field can tell.
+
+    They take the place of marshmallow's own hooks, of which the compiled check knows nothing.
+    """
 
     rules: ClassVar[tuple[Callable[[Mapping[str, Any]], None], ...]] = ()
 
@@ -141,6 +144,8 @@ def _object_check(schema: StrictSchema) -> Check:
 
 
 def _field_check(field: fields.Field[Any]) -> Check:  # noqa: PLR0911 (one a kind of field)
+    if field.allow_none:
+        return _holds(field.deserialize)
     match field, field.validators:
         case fields.String(), [Pattern(regex=regex)]:
             return lambda value: type(value) is str and regex.fullmatch(value) is not None
@@ -150,7 +155,7 @@ def _field_check(field: fields.Field[Any]) -> Check:  # noqa: PLR0911 (one a kin
             return lambda value: type(value) is int and low <= value <= high
         case fields.List(), [validate.Length() as length, *others]:
             return _list_check(_field_check(field.inner), length, [_holds(validator) for validator in others])
-        case fields.Nested(schema=StrictSchema() as schema), []:
+        case fields.Nested(schema=StrictSchema() as schema, many=False, only=None, exclude=()), []:
             return _object_check(schema)
         case Variant(), []:
             return _variant_check(field.by, {kind: _object_check(schema) for kind, schema in field.schemas.items()})

@@ -51,7 +51,10 @@ def _base64url(data: bytes) -> bytes:
 
 
 def format_json(value: Mapping[str, Any]) -> bytes:
-    """Return canonical JSON: keys sorted, no white space, UTF-8. The same value gives the same bytes, always."""
+    """Return canonical JSON: keys sorted, no white space, UTF-8. The same value gives the same bytes, always.
+
+    What is signed holds objects, arrays, text, booleans and integers below 2^63, and no other numbers.
+    """
     return orjson.dumps(value, option=_CANONICAL)
 
 

@@ -5,7 +5,6 @@ import re
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
 from pathlib import Path
 
 from server.errors import NotFound, OperatorError, Unavailable
@@ -25,12 +24,12 @@ class LocalBlobs:
         self._path = folder
         self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
-    def put_all(self, names: Sequence[str], blobs: Sequence[bytes]) -> None:
-        """Return once ``blobs`` are on disk under ``names``, which ``name_blobs`` gave for them.
+    def put_all(self, blobs: Sequence[bytes]) -> list[str]:
+        """Return the names of ``blobs`` once they are on disk.
 
         A crash before their records are committed leaves a segment that no record names and nobody can open.
         """
-        segment = segment_of(names[0])
+        segment = secrets.token_hex(16)
         try:
             file = os.open(segment, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=self._folder)
             try:
@@ -42,6 +41,12 @@ class LocalBlobs:
         except OSError as error:
             (self._path / segment).unlink(missing_ok=True)
             raise Unavailable("storage_unavailable", "the register cannot store evidence now; try again") from error
+        names = []
+        offset = 0
+        for blob in blobs:
+            names.append(f"{segment}.{offset}.{len(blob)}")
+            offset += len(blob)
+        return names
 
     def get(self, name: str) -> bytes:
         """Raises NotFound ``blob_missing`` when the segment is gone or too short."""
@@ -85,13 +90,6 @@ class LocalBlobs:
 
     def segments(self) -> set[str]:
         return {entry.name for entry in self._path.iterdir()}
-
-
-def name_blobs(blobs: Sequence[bytes]) -> list[str]:
-    """Return names for ``blobs``, side by side in a new segment."""
-    segment = secrets.token_hex(16)
-    offsets = accumulate((len(blob) for blob in blobs), initial=0)
-    return [f"{segment}.{offset}.{len(blob)}" for offset, blob in zip(offsets, blobs, strict=False)]
 
 
 def segment_of(name: str) -> str:

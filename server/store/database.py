@@ -20,7 +20,6 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 _LEADER_LOCK = 4207216
 _BUSY_TIMEOUT_MS = 10_000
 _WAIT_FOR_READERS_MS = 250
-_WAL_PAGES = 4_000  # 16 MB
 _POOL_SIZE = 40  # a connection for each of gunicorn's threads, and some
 
 
@@ -167,8 +166,6 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver must not begin transactions on its own
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")  # what was acknowledged survives a power cut
-    # By default, every four groups or so have their pages copied to the database, many of them again and again.
-    connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
     connection.execute("PRAGMA secure_delete = ON")  # erased rows are overwritten, not only unlinked
 

@@ -4,7 +4,6 @@ import secrets
 import struct
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
@@ -19,7 +18,7 @@ from server.core.proofs import format_entry, format_proof
 from server.core.statuslists import ERASED, STATUS_LIST_SIZE, WITHDRAWN
 from server.errors import Conflict, Gone, LogInconsistent, ObjectionError, TooLarge, Unavailable
 from server.store import log, records, tallies
-from server.store.blobs import LocalBlobs, name_blobs
+from server.store.blobs import LocalBlobs
 from server.store.database import Database
 from server.store.records import Record
 from server.usecases.find_anchor import Anchor
@@ -98,7 +97,6 @@ class LogWriter:
         self._clock = clock
         self._status_order = _StatusOrder()
         self._subtrees: SubtreeHashes = {}
-        self._disk = ThreadPoolExecutor(1, thread_name_prefix="segments")
         self._queue: SimpleQueue[tuple[SealedReceipt, Waiting] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
@@ -126,7 +124,6 @@ class LogWriter:
     def close(self) -> None:
         self._queue.put(None)
         self._thread.join()
-        self._disk.shutdown()
 
     def _run(self) -> None:
         while (first := self._queue.get()) is not None:
@@ -175,26 +172,19 @@ class LogWriter:
         )
         checkpoint = head.checkpoint
         if new:
-            sealed = [receipt.sealed for receipt in new if receipt.sealed]
-            names = name_blobs(sealed)
-            # While the disk takes the blobs, the database takes their records.
-            on_disk = self._disk.submit(self._blobs.put_all, names, sealed) if sealed else None
-            added = self._store(connection, new, names, start=head.size)
+            added = self._store(connection, new, start=head.size)
             known |= {record.receipt_sha256: record for record in added}
             checkpoint = self._extend(connection, tree, added)
-            if on_disk:  # no record may be committed before its blob
-                on_disk.result()
         return [
             conflicts[receipt.salt] if receipt.salt in conflicts else _logged(receipt, known, tree, checkpoint)
             for receipt in receipts
         ]
 
-    def _store(
-        self, connection: Connection, new: Sequence[SealedReceipt], names: Sequence[str], *, start: int
-    ) -> list[Record]:
-        """Store records of ``new`` receipts under ``names``, those of their blobs, and the indexes from ``start``."""
+    def _store(self, connection: Connection, new: Sequence[SealedReceipt], *, start: int) -> list[Record]:
+        """Store blobs, then records, of ``new`` receipts, which get the log's indexes from ``start``."""
         received_at = self._clock()
-        blobs = iter(names)
+        sealed = [receipt.sealed for receipt in new if receipt.sealed]
+        blobs = iter(self._blobs.put_all(sealed) if sealed else ())
         added = [
             Record(
                 receipt_sha256=receipt.receipt_sha256,

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from flask import Request
-from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
+from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
 from schemas import vocabulary as words
 from server.errors import RequestError, TooLarge
 
 _NEEDED = ("receipt", "holder_share")
 _MAX_PARTS = words.MAX_EVIDENCE_ITEMS + 5
+_MAX_FIELD_BYTES = 65_536
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,13 @@ def read_submission(request: Request) -> Submission:
     evidence: dict[str, bytes] = {}
     unexpected = []
     repeated = False
-    for part, data in _parse(body, request.mimetype_params.get("boundary", "")):
+    for number, (part, data) in enumerate(_parse(body, request.mimetype_params.get("boundary", ""))):
+        if number == _MAX_PARTS:
+            raise TooLarge("body_too_large", f"at most {_MAX_PARTS} parts")
         if part.filename is None:
             kept, key, expected = fields, part.name or "", part.name in {*_NEEDED, "work"}
+            if len(data) > _MAX_FIELD_BYTES:
+                raise TooLarge("body_too_large", f"a field that is no file has at most {_MAX_FIELD_BYTES} bytes")
         else:
             kept, key, expected = evidence, part.filename, part.name == "evidence"
         if not expected:
@@ -77,16 +82,16 @@ def _parse(body: bytes, boundary: str) -> Iterator[tuple[MultipartSegment, bytes
     if not body:
         return
     try:
-        with PushMultipartParser(boundary, max_segment_count=_MAX_PARTS) as parser:
+        with PushMultipartParser(boundary) as parser:
             chunks: list[bytes] = []
             for event in parser.parse(body):
                 if isinstance(event, MultipartSegment):
                     part, chunks = event, []
+                    if len(dict(part.headerlist)) != len(part.headerlist):
+                        raise MultipartError("a header of a part is given twice")
                 elif event is None:
                     yield part, b"".join(chunks)
                 else:
                     chunks.append(event)
-    except ParserLimitReached as error:
-        raise TooLarge("body_too_large", "the multipart body has too many parts, or too long headers") from error
     except MultipartError as error:
         raise RequestError("multipart_malformed", "the multipart body is malformed") from error

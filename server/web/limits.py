@@ -52,10 +52,18 @@ def limit_requests(
         Flask-Limiter looks for decorators, blueprints' limits and exemptions, of which there are none here, and that
         costs more than verifying a signature. It is left to refuse, and to deal with a storage that fails.
         """
-        if request.endpoint is None or limiter.limiter is not first_choice:
+        if limiter.limiter is not first_choice:
             return False
-        limits = parsed[rates.get(request.endpoint, read_rate)]
-        return all(first_choice.hit(limit, network_key(), request.endpoint) for limit in limits)
+        endpoint = request.endpoint or ""
+        try:
+            return all(
+                first_choice.hit(limit, network_key(), endpoint) for limit in parsed[rates.get(endpoint, read_rate)]
+            )
+        except Exception:
+            # The first request that the storage fails has Flask-Limiter give it up; the others need not fail, too.
+            if limiter.limiter is first_choice:
+                raise
+            return False
 
 
 def _network_key(secret: bytes) -> Callable[[], str]:

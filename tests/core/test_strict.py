@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -115,12 +116,23 @@ def test_they_agree_on_the_vectors_of_other_formats(schema: StrictSchema, payloa
         assert _compiled(type(schema))(payload) == (schema.validate(payload) == {}), payload
 
 
+def test_no_schema_has_hooks_of_its_own() -> None:
+    for file in (FOLDER.parent).glob("*.py"):
+        hooks = re.findall(r"@(?:validates|validates_schema|pre_load|post_load|pre_dump|post_dump)\b", file.read_text())
+        assert len(hooks) == (file.name == "strict.py"), file.name
+
+
 def test_a_field_of_another_kind_is_checked_by_itself() -> None:
     class Odd(StrictSchema):
         flag = Flag(required=True)
+        lists = fields.Nested(RECEIPTS["erasure"], many=True)
+        nothing = text("a", required=False, allow_none=True)
         bound = fields.String(validate=[lambda value: value, text("a").validators[0]])
 
     accepts = _compiled(Odd)
     assert accepts({"flag": True, "bound": "a"})
+    assert accepts({"flag": True, "lists": [], "nothing": None})
+    assert not accepts({"flag": True, "lists": {}})
+    assert not accepts({"flag": True, "nothing": "b"})
     assert not accepts({"flag": 1})
     assert not accepts({"flag": True, "bound": "b"})

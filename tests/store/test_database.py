@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import insert, inspect, text
+from sqlalchemy import Table, insert, inspect, text
 from sqlalchemy.exc import IntegrityError
 
 from server.errors import LogInconsistent, NotFound, OperatorError, Unavailable
-from server.store import log, records, tables
-from server.store.blobs import LocalBlobs, name_blobs, segment_of
+from server.store import log, records, tables, tallies
+from server.store.blobs import LocalBlobs, segment_of
 from server.store.database import Database
 from server.store.rows import insert_rows, select_rows
 from server.store.tables import metadata
@@ -71,6 +72,13 @@ def test_slot_digests_of_before_stay(tmp_path: Path, storage_settings: dict[str,
     with database.reading() as connection:
         assert records.find_slot_digests(connection, [*digests, b"4" * 32]) == set(digests)
     database.close()
+
+
+@pytest.mark.parametrize(
+    ("row", "table"), [(records.Record, tables.records), (tallies.Contribution, tables.contributions)]
+)
+def test_rows_have_the_order_of_their_columns(row: type[Any], table: Table) -> None:
+    assert [field.name for field in fields(row)] == table.columns.keys()
 
 
 def test_rows_by_several_keys_at_once(database: Database) -> None:
@@ -330,8 +338,7 @@ def test_whether_a_segment_is_in_use_is_found_by_index(database: Database) -> No
 
 def test_blobs_of_a_group_share_a_segment(tmp_path: Path) -> None:
     blobs = LocalBlobs(tmp_path / "blobs")
-    names = name_blobs([b"one", b"", b"three"])
-    blobs.put_all(names, [b"one", b"", b"three"])
+    names = blobs.put_all([b"one", b"", b"three"])
     assert len({segment_of(name) for name in names}) == 1
     assert [blobs.get(name) for name in names] == [b"one", b"", b"three"]
     (path,) = (tmp_path / "blobs").iterdir()
@@ -363,8 +370,7 @@ def test_a_segment_is_synced_before_its_name_is_returned(tmp_path: Path, monkeyp
 
     blobs = LocalBlobs(tmp_path / "blobs")
     monkeypatch.setattr(os, "fsync", watched)
-    (name,) = name_blobs([b"x"])
-    blobs.put_all([name], [b"x"])
+    (name,) = blobs.put_all([b"x"])
     assert synced == [str(tmp_path / "blobs" / segment_of(name)), str(tmp_path / "blobs")]
 
 

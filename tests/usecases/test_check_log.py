@@ -12,7 +12,7 @@ from server.core.merkle import TileTree
 from server.core.notes import Checkpoint, format_checkpoint, sign_note
 from server.errors import LogInconsistent
 from server.store import log, records
-from server.store.blobs import LocalBlobs, name_blobs
+from server.store.blobs import LocalBlobs
 from server.usecases.anchor_checkpoint import Anchoring
 from server.usecases.check_log import LogCheck, check_log
 from server.usecases.register import Storage
@@ -170,7 +170,7 @@ def test_an_intact_log_has_no_problems(seeded: Path, tmp_path: Path) -> None:
 
 
 def test_a_segment_that_a_crash_left_is_counted_and_no_problem(seeded: Path, tmp_path: Path) -> None:
-    found = damaged(seeded, tmp_path, lambda _, storage: storage.blobs.put_all(name_blobs([b"x"]), [b"x"]))
+    found = damaged(seeded, tmp_path, lambda _, storage: storage.blobs.put_all([b"x"]))
     assert (found.problems, found.orphaned_segments) == ([], 1)
 
 
@@ -241,8 +241,7 @@ def test_damage_is_told_from_erasure(with_later: Path, tmp_path: Path, damage: D
 
 def test_bytes_that_wait_to_be_overwritten_are_counted(with_later: Path, tmp_path: Path) -> None:
     def wait(connection: Connection, storage: Storage) -> None:
-        (name,) = name_blobs([b"x"])
-        storage.blobs.put_all([name], [b"x"])
+        (name,) = storage.blobs.put_all([b"x"])
         records.insert_blobs_to_erase(connection, [name])
 
     found = damaged(with_later, tmp_path, wait)

@@ -84,11 +84,12 @@ def failing(register: Register, target: str, when: str, make: Callable[[], Excep
         if in_log:
             fail_if("COMMIT")
 
-    def faulty_put(self: LocalBlobs, names: Any, blobs: Any) -> None:
+    def faulty_put(self: LocalBlobs, blobs: Any) -> list[str]:
         if when == "before":
             fail_if("segment put")
-        put_all(self, names, blobs)
+        names = put_all(self, blobs)
         fail_if("segment put")
+        return names
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         event.listen(engine, moment, on_statement)

@@ -137,6 +137,11 @@ def without_name(disposition: bytes) -> Sent:
     return Sent(part + objection().body)
 
 
+def headed(*headers: bytes) -> Sent:
+    """Give the first part more headers."""
+    return Sent(objection().body.replace(b"\r\n\r\n", b"\r\n" + b"\r\n".join(headers) + b"\r\n\r\n", 1))
+
+
 def with_share(share: str) -> Sent:
     submission = Holder().objection({})
     return sent(parts_of(Submission(submission.receipt, share, {})))
@@ -197,6 +202,16 @@ CASES: list[tuple[str, Callable[[], Sent], int, str]] = [
         400,
         "part_missing",
     ),
+    ("a long field", lambda: with_share("A" * 65_537), 413, "body_too_large"),
+    (
+        "long bytes for a text",
+        lambda: with_parts(lambda parts: [*parts, ("work", None, b"\xff" * 65_537)]),
+        413,
+        "body_too_large",
+    ),
+    ("fourteen parts", lambda: with_parts(lambda parts: [*parts[:2], *[parts[2]] * 12]), 413, "body_too_large"),
+    ("two dispositions", lambda: headed(b'Content-Disposition: form-data; name="receipt"'), 400, "multipart_malformed"),
+    ("nine headers", lambda: headed(*(b"X-%d: x" % number for number in range(8))), 400, "multipart_malformed"),
     ("receipt twice", lambda: with_parts(lambda parts: [parts[0], *parts]), 400, "part_unexpected"),
     ("share twice", lambda: with_parts(lambda parts: [parts[1], *parts]), 400, "part_unexpected"),
     ("evidence twice", lambda: with_parts(lambda parts: [*parts, parts[2]]), 400, "part_unexpected"),

@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +222,20 @@ def test_what_redis_gets_holds_no_address(tmp_path: Path, redis_url: str) -> Non
         assert "127.0.0" not in key
         assert 0 < store.ttl(key) <= 3600
         store.delete(key)
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP], ids=["gone", "hanging"])
+def test_of_many_requests_none_fails_with_redis(
+    tmp_path: Path, own_redis: tuple[str, subprocess.Popen[bytes]], end: signal.Signals
+) -> None:
+    """All are on their way to it when it fails; the first to notice must not leave the others behind."""
+    url, process = own_redis
+    with running(make_settings(tmp_path, read_rate="1000 per hour", rate_limit_storage_url=url)) as app:
+        assert app.test_client().get("/checkpoint").status_code == 200
+        process.send_signal(end)
+        with ThreadPoolExecutor(16) as pool:
+            statuses = list(pool.map(lambda _: app.test_client().get("/checkpoint").status_code, range(16)))
+    assert statuses == [200] * 16
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSTOP], ids=["gone", "hanging"])
