@@ -50,7 +50,7 @@ def limit_requests(
         """Count the request, and exempt it from all further looks when it is not one too many.
 
         Flask-Limiter looks for decorators, blueprints' limits and exemptions, of which there are none here, and that
-        costs more than verifying a signature. It is left to refuse, and to deal with a storage that fails.
+        takes longer than the counting. It is left to refuse, and to deal with a storage that fails.
         """
         if limiter.limiter is not first_choice:
             return False
