@@ -11,7 +11,7 @@ run: .venv/ready extension/.output/practice/ready extension/.output/verifier/ver
 test: .venv/ready extension/.output/production/ready extension/.output/practice/ready extension/.output/verifier/verify.html \
   extension/.output/counts/charts.js
 	$(EXTENSION) npm run --silent test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: .venv/ready extension/.output/production/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -16,12 +16,12 @@ import pytest
 from server.core.notes import parse_verifier_key
 from tests.fixtures.anchoring import witnessing, write_anchors
 from tests.fixtures.holders import Holder
+from tests.fixtures.ports import free_port
 from tests.fixtures.sealed import sealed_receipt
 from tests.fixtures.servers import (
     ROOT,
     Gunicorn,
     bare_environment,
-    free_port,
     make_settings,
     post,
     register_of,

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fixtures.holders import Holder
+from tests.fixtures.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 BOUNDARY = "objection-bench-boundary"
@@ -98,8 +98,7 @@ def evidence_parts(evidence: dict[str, bytes]) -> bytes:
 @contextmanager
 def serving(application: str, settings: dict[str, str]) -> Iterator[str]:
     """Start gunicorn on a free port; stop it, by process group, in any case."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = os.environ | settings | {"OBJECTION_BIND": f"127.0.0.1:{port}"}
     command = [
         sys.executable,

@@ -18,7 +18,8 @@ from server.usecases.campaigns import add_campaign, create_key
 from server.usecases.epochs import parse_epoch
 from tests.bench.counts import registrations
 from tests.fixtures.counting import GRACE_S, counting_since, release_until
-from tests.fixtures.servers import free_port, make_settings, register_of
+from tests.fixtures.ports import free_port
+from tests.fixtures.servers import make_settings, register_of
 
 SINCE, UNTIL = parse_epoch("2026-W02").start, parse_epoch("2026-W40").end
 PAGES = ["/counts", "/counts/methods", "/counts/releases/countries-2026-W30", "/counts/campaigns/open"]

@@ -17,12 +17,12 @@ from tests.e2e.stage import (
     Browser,
     TlsRegister,
     browsing,
-    free_port,
     make_certificate,
     serving_pages,
     wait_until,
 )
 from tests.e2e.test_later import extension_page, open_objection, violations
+from tests.fixtures.ports import free_port
 
 pytestmark = pytest.mark.e2e
 if (CHROMIUM is None or not BUILD.exists()) and not os.environ.get("CI"):

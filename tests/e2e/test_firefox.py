@@ -22,8 +22,9 @@ from selenium.webdriver.remote.shadowroot import ShadowRoot
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.e2e.stage import REGISTER, ROOT, TlsRegister, free_port, make_certificate, serving_pages, wait_until
+from tests.e2e.stage import REGISTER, ROOT, TlsRegister, make_certificate, serving_pages, wait_until
 from tests.e2e.test_from_notice_to_proof import PAGES, objection
+from tests.fixtures.ports import free_port
 
 FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
 BUILD = ROOT / "extension/.output/production/firefox-mv3"

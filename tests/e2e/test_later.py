@@ -19,11 +19,11 @@ from tests.e2e.stage import (
     Browser,
     TlsRegister,
     browsing,
-    free_port,
     make_certificate,
     serving_pages,
     wait_until,
 )
+from tests.fixtures.ports import free_port
 
 pytestmark = pytest.mark.e2e
 if (CHROMIUM is None or not BUILD.exists()) and not os.environ.get("CI"):

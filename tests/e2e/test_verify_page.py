@@ -21,8 +21,9 @@ from server.usecases.verification_report import Report
 from server.usecases.verify_bundle import verify_file
 from tests.e2e.stage import CHROMIUM, ROOT
 from tests.fixtures.holders import Holder
+from tests.fixtures.ports import free_port
 from tests.fixtures.records import SIGNED_AT, Record, make_record
-from tests.fixtures.servers import Gunicorn, free_port
+from tests.fixtures.servers import Gunicorn
 from tests.fixtures.verifier_samples import World, unsigned_pdf
 from tests.fixtures.zips import Member, members_of, rewrite, write_zip
 from tests.usecases.test_verify_bundle import TAMPERED

@@ -26,7 +26,7 @@ from tests.fixtures.anchoring import (
     http_server,
     openssl_verifies,
 )
-from tests.fixtures.servers import free_port
+from tests.fixtures.ports import free_port
 
 DATA = b"register.example/log\n11\n"
 openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="OpenSSL is not installed")

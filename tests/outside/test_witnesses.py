@@ -22,8 +22,8 @@ from server.core.witnessing import Cosigned, Stale, format_add_checkpoint
 from server.errors import ObjectionError
 from server.outside.witnesses import Witness, add_checkpoint
 from tests.fixtures.anchoring import Reply, TestWitness, http_server, witnessing
+from tests.fixtures.ports import free_port
 from tests.fixtures.records import no_tile
-from tests.fixtures.servers import free_port
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"1" * 32)
 WITNESS_KEY = Ed25519PrivateKey.from_private_bytes(b"2" * 32)

@@ -19,12 +19,12 @@ import redis
 
 from schemas.proofs import Problem
 from tests.fixtures.holders import Holder
+from tests.fixtures.ports import free_port
 from tests.fixtures.servers import (
     MULTIPART,
     Gunicorn,
     footprint,
     format_multipart,
-    free_port,
     make_settings,
     parts_of,
     post,
