@@ -74,7 +74,7 @@ describe('the review', () => {
     expect(payload).toBe(shownText());
     expect(shown().self_asserted.account._sd[0]).not.toBe(draft.slots.account.decoy);
     expect(disclosures.account).toBeTruthy();
-    expect(document.body.textContent).toContain('1 of three values is a salted digest');
+    expect(document.body.textContent).toContain('salted digests of what you wrote: 1');
   });
 
   it('asks for the campaigns only when told to, joins none by itself, and shows what is joined', async () => {
