@@ -104,9 +104,9 @@ def names_segment(connection: Connection, segment: str) -> bool:
     return connection.execute(select(records.c.blob).where(theirs).limit(1)).first() is not None
 
 
-def insert_guard(connection: Connection, guard: bytes, *, expires_at: int) -> None:
+def insert_guards(connection: Connection, guards: Sequence[bytes], *, expires_at: int) -> None:
     """Remember an erased receipt until ``forget_guards`` is called after ``expires_at``."""
-    connection.execute(insert(erased_receipts).values(guard=guard, expires_at=expires_at))
+    insert_rows(connection, erased_receipts, [(guard, expires_at) for guard in guards])
 
 
 def has_expired_guards(connection: Connection, *, now: int) -> bool:

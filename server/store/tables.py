@@ -99,7 +99,7 @@ statuses = Table(
 erased_receipts = Table(
     "erased_receipts",
     metadata,
-    # SHA-256 over the erased receipt's hash: it keeps a copy of the receipt from being recorded anew while it is fresh.
+    # SHA-256 over what identifies an erased receipt: it keeps a copy from being recorded anew while it is fresh.
     Column("guard", LargeBinary, primary_key=True),
     Column("expires_at", BigInteger, nullable=False, index=True),
 )

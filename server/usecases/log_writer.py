@@ -278,9 +278,17 @@ def find_logged(connection: Connection, receipt_sha256: bytes, *, anchor: Anchor
     return Logged(record, _proof(record, tree, note), repeated=True, anchor=anchor)
 
 
-def replay_guard(receipt_sha256: bytes) -> bytes:
-    """Return what is remembered of an erased receipt for a while: it leads to no record, and to no entry of the log."""
-    return sha256(b"erased" + receipt_sha256)
+def replay_guard(identity: bytes) -> bytes:
+    """Return what is remembered of an erased receipt for a while: it leads to no record, and to no entry of the log.
+
+    ``identity``: the receipt's SHA-256, by which it is asked for; or its ``holder_jti``, by which a copy is known whose
+    signature was rewritten: of each ECDSA signature (r, s), anybody can make (r, -s), as valid as the first.
+    """
+    return sha256(b"erased" + identity)
+
+
+def _guards_of(receipt: SealedReceipt | Record) -> list[bytes]:
+    return [replay_guard(identity) for identity in (receipt.receipt_sha256, receipt.holder_jti) if identity is not None]
 
 
 def _follow_up(connection: Connection, receipt: SealedReceipt) -> None:
@@ -299,8 +307,7 @@ def _follow_up(connection: Connection, receipt: SealedReceipt) -> None:
         tallies.write_outcome(connection, receipt.objection_sha256, "withdrawn")
         return
     records.write_status(connection, objection.status_index, ERASED)
-    guard = replay_guard(receipt.objection_sha256)
-    records.insert_guard(connection, guard, expires_at=receipt.guarded_until)
+    records.insert_guards(connection, _guards_of(objection), expires_at=receipt.guarded_until)
     records.delete_objection(connection, receipt.objection_sha256, receipt.erased_digests)
     tallies.delete_contribution(connection, receipt.objection_sha256)
 
@@ -350,7 +357,8 @@ class _Objections:
 
     def __init__(self, connection: Connection, receipts: Sequence[SealedReceipt]) -> None:
         named = {receipt.objection_sha256 for receipt in receipts if receipt.objection_sha256}
-        guards = [replay_guard(receipt.receipt_sha256) for receipt in receipts if receipt.kind == "objection"]
+        objections = [receipt for receipt in receipts if receipt.kind == "objection"]
+        guards = [guard for receipt in objections for guard in _guards_of(receipt)]
         self._guards = records.find_guards(connection, guards)
         self._kinds: dict[bytes, list[str]] = {}
         self._bytes: dict[bytes, int] = {}
@@ -370,7 +378,7 @@ class _Objections:
 
     def conflict(self, receipt: SealedReceipt) -> ObjectionError | None:
         """Return why ``receipt`` cannot be recorded any more, if so."""
-        if replay_guard(receipt.receipt_sha256) in self._guards or receipt.objection_sha256 in self._erased:
+        if receipt.objection_sha256 in self._erased or not self._guards.isdisjoint(_guards_of(receipt)):
             return _gone()
         if receipt.objection_sha256 is None:
             return None

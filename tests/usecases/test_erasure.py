@@ -215,10 +215,11 @@ def test_a_guard_is_forgotten_when_the_receipt_is_stale_anyway(tmp_path: Path, h
         post(app, objection)
         post(app, holder.later("erasure", objection))
         last_fresh = ahead + 600
-        for now, guards in ((last_fresh, 1), (last_fresh + 1, 0)):
+        for now, remembered in ((last_fresh, True), (last_fresh + 1, False)):
             sweep_erased(register.database, register.blobs, now=now)
             with register.database.reading() as connection:
-                assert connection.execute(text("SELECT count(*) FROM erased_receipts")).scalar_one() == guards
+                count = connection.execute(text("SELECT count(*) FROM erased_receipts")).scalar_one()
+                assert (count > 0) == remembered
 
 
 def interrupted(

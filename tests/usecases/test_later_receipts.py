@@ -21,6 +21,7 @@ from sqlalchemy import text
 from werkzeug.test import TestResponse
 
 from server.core.acknowledgements import verify_acknowledgement
+from server.core.encoding import format_base64url, parse_base64url
 from server.core.merkle import leaf_hash, root_from_path
 from server.core.notes import verify_checkpoint
 from server.core.proofs import format_entry, parse_proof
@@ -34,6 +35,9 @@ from tests.fixtures.holders import Holder, Submission, new_share
 from tests.fixtures.mails import DOMAIN, NAME, dns_server, key_record, sign_mail
 from tests.fixtures.servers import PUBLIC_URL, footprint, make_settings, post, register_of, running
 from tests.usecases.test_record_objection import in_one_group
+
+
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 @pytest.fixture
@@ -216,6 +220,23 @@ def test_after_erasure_nothing_of_it_comes_back(app: Flask, holder: Holder, obje
     assert refusal(app, replace(objection, holder_share=new_share())) == gone
     for late in (supplement, withdrawal, holder.later("erasure", objection)):
         assert refusal(app, late) == gone
+
+
+def test_an_erased_receipt_does_not_come_back_under_the_signature_that_anybody_can_make_of_its_own(
+    app: Flask, holder: Holder, objection: Submission
+) -> None:
+    sent(app, holder.later("erasure", objection))
+    assert refusal(app, replace(objection, receipt=with_other_signature(objection.receipt))) == (410, "record_erased")
+
+
+def with_other_signature(receipt: str) -> str:
+    """Return ``receipt`` with (r, n - s) in place of (r, s), which holds as well."""
+    signed, _, encoded = receipt.rpartition(".")
+    signature = parse_base64url(encoded)
+    other = P256_ORDER - int.from_bytes(signature[32:])
+    changed = f"{signed}.{format_base64url(signature[:32] + other.to_bytes(32))}"
+    assert verify_receipt(changed.encode()).jti == verify_receipt(receipt.encode()).jti
+    return changed
 
 
 REFUSED: dict[str, tuple[Any, tuple[int, str]]] = {
