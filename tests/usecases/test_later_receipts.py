@@ -36,7 +36,6 @@ from tests.fixtures.mails import DOMAIN, NAME, dns_server, key_record, sign_mail
 from tests.fixtures.servers import PUBLIC_URL, footprint, make_settings, post, register_of, running
 from tests.usecases.test_record_objection import in_one_group
 
-
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
