@@ -164,7 +164,14 @@ def _field_check(field: fields.Field[Any]) -> Check:  # noqa: PLR0911 (one a kin
 
 
 def _list_check(item: Check, length: validate.Length, others: list[Check]) -> Check:
-    low, high = (length.equal, length.equal) if length.equal is not None else (length.min or 0, length.max or math.inf)
+    low, high = (
+        (length.equal, length.equal)
+        if length.equal is not None
+        else (
+            length.min or 0,
+            math.inf if length.max is None else length.max,
+        )
+    )
 
     def accepts(value: Any) -> bool:
         # Each item first: what a validator of the whole list may take for granted, as marshmallow has it.

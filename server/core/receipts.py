@@ -50,7 +50,7 @@ class VerifiedReceipt:
 
     @property
     def slot_digests(self) -> list[str]:
-        """The digests of account, contact and person, in that order; empty but for objections."""
+        """The digests of account, contact and person, in the payload's order; empty but for objections."""
         slots: Mapping[str, Any] = self.payload.get("self_asserted", {})
         return [slot["_sd"][0] for slot in slots.values()]
 

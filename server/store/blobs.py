@@ -1,14 +1,17 @@
 """Sealed records as files: a segment for each group commit, read by range, overwritten on erasure."""
 
+import contextlib
 import os
 import re
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 from server.errors import NotFound, OperatorError, Unavailable
 
+# What is kept free for objections without much evidence, when a flood of evidence fills the disk.
+_KEPT_FREE_BYTES = 128 << 20
+_LITTLE_BYTES = 64 << 10
 _NAME = re.compile(r"([0-9a-f]{32})\.([0-9]{1,12})\.([0-9]{1,12})")
 
 
@@ -27,7 +30,8 @@ class LocalBlobs:
     def put_all(self, blobs: Sequence[bytes]) -> list[str]:
         """Return the names of ``blobs`` once they are on disk.
 
-        A crash before their records are committed leaves a segment that no record names and nobody can open.
+        A crash before their records are committed, or a commit that fails, leaves a segment that no record names and
+        nobody can open.
         """
         segment = secrets.token_hex(16)
         try:
@@ -48,17 +52,39 @@ class LocalBlobs:
             offset += len(blob)
         return names
 
+    @contextlib.contextmanager
+    def stored(self, blobs: Sequence[bytes]) -> Iterator[list[str]]:
+        """Store ``blobs`` for the block, which records their names; take them back when it fails."""
+        names = self.put_all(blobs) if blobs else []
+        try:
+            yield names
+        except Exception:
+            if names:
+                with contextlib.suppress(Unavailable):
+                    self.remove_segment(segment_of(names[0]))
+            raise
+
+    def refuse_without_room(self, size: int) -> None:
+        """Raises Unavailable ``storage_full`` when ``size`` bytes are much, and the disk has room for little only."""
+        if size <= _LITTLE_BYTES:
+            return
+        disk = os.fstatvfs(self._folder)
+        if disk.f_bavail * disk.f_frsize < _KEPT_FREE_BYTES:
+            raise Unavailable("storage_full", "the register has no room for evidence now; send less, or send it later")
+
     def get(self, name: str) -> bytes:
-        """Raises NotFound ``blob_missing`` when the segment is gone or too short."""
+        """Raises NotFound ``blob_missing`` when the segment is gone or too short, Unavailable when the disk refuses."""
         segment, offset, length = _parse_name(name)
         try:
             file = os.open(segment, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._folder)
+            try:
+                data = os.pread(file, length, offset)
+            finally:
+                os.close(file)
         except FileNotFoundError as error:
             raise NotFound("blob_missing", "the sealed evidence is gone") from error
-        try:
-            data = os.pread(file, length, offset)
-        finally:
-            os.close(file)
+        except OSError as error:
+            raise Unavailable("storage_unavailable", "the register cannot read evidence now; try again") from error
         if len(data) != length:
             raise NotFound("blob_missing", "the sealed evidence is gone")
         return data
@@ -103,7 +129,7 @@ def _parse_name(name: str) -> tuple[str, int, int]:
     return match[1], int(match[2]), int(match[3])
 
 
-@contextmanager
+@contextlib.contextmanager
 def _translated_erasing() -> Iterator[None]:
     try:
         yield

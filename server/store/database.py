@@ -11,8 +11,8 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 
 from server.errors import Unavailable
 
@@ -20,6 +20,17 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 _LEADER_LOCK = 4207216
 _BUSY_TIMEOUT_MS = 10_000
 _WAIT_FOR_READERS_MS = 250
+_TURN_TIMEOUT_S = 20
+_LOCK_TIMEOUT_S = 15
+_IDLE_TRANSACTION_TIMEOUT_S = 60
+# A server that is gone without a word is noticed within a minute. What the URL says of these comes first.
+_POSTGRESQL_CONNECTION = {
+    "connect_timeout": "5",
+    "keepalives_idle": "20",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
 _POOL_SIZE = 40  # a connection for each of gunicorn's threads, and some
 
 
@@ -42,7 +53,10 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """The only writing transaction of this machine; commits at the end of the block."""
+        """The only writing transaction of this machine; commits at the end of the block.
+
+        Raises Unavailable when its turn does not come in 20 s, or another machine keeps a row of it for 15 s.
+        """
         with (
             self._queue.turn(),
             _translated(),
@@ -73,6 +87,11 @@ class Database:
         else:
             with _file_lock(self._leader_file) as led:
                 yield Leadership(None) if led else None
+
+    def has_tables(self) -> bool:
+        """Tell whether a register was ever here."""
+        with _translated(), self.engine.connect() as connection:
+            return inspect(connection).has_table("log_head")
 
     def migrate(self) -> None:
         """Bring the tables to the newest revision. On PostgreSQL, replicas take turns by an advisory lock."""
@@ -144,22 +163,44 @@ class _FileQueue:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        with self._thread:
+        if not self._thread.acquire(timeout=_TURN_TIMEOUT_S):
+            raise Unavailable("database_unavailable", "others have been writing for long; try again")
+        try:
+            # A process that stands still with this lock makes one thread of each other process wait, no more.
             fcntl.flock(self._file, fcntl.LOCK_EX)
             try:
                 yield
             finally:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
+        finally:
+            self._thread.release()
 
 
 def _connect(url: str) -> Engine:
     # Parameters stay out of errors, and so out of logs: a salt or wrapped share there would outlive its erasure.
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_size=_POOL_SIZE, pool_pre_ping=True, hide_parameters=True)
+        theirs = make_url(url).query
+        ours = {name: value for name, value in _POSTGRESQL_CONNECTION.items() if name not in theirs}
+        engine = create_engine(url, pool_size=_POOL_SIZE, pool_pre_ping=True, hide_parameters=True, connect_args=ours)
+        event.listen(engine, "connect", _prepare_postgresql)
+        return engine
     engine = create_engine(url, pool_size=_POOL_SIZE, hide_parameters=True, connect_args={"check_same_thread": False})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _prepare_postgresql(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    # Another machine may stand still in the middle of a transaction: neither it nor we keep the log for long.
+    cursor.execute(f"SET lock_timeout = '{_LOCK_TIMEOUT_S}s'")
+    cursor.execute(f"SET idle_in_transaction_session_timeout = '{_IDLE_TRANSACTION_TIMEOUT_S}s'")
+    # What was acknowledged survives a power cut; a setting that waits for more than this server's disk stays.
+    cursor.execute("SELECT current_setting('synchronous_commit')")
+    if cursor.fetchone() == ("off",):
+        cursor.execute("SET synchronous_commit = on")
+    connection.commit()
+    cursor.close()
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
@@ -180,5 +221,5 @@ def _begin_sqlite(connection: Connection) -> None:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (OperationalError, sqlite3.OperationalError) as error:
+    except (OperationalError, InternalError, InterfaceError, sqlite3.OperationalError) as error:
         raise Unavailable("database_unavailable", "the register's database does not answer; try again") from error

@@ -4,11 +4,11 @@ import base64
 from collections.abc import Mapping
 
 from server.core.encoding import JsonObject
-from server.core.receipts import VerifiedReceipt, verify_evidence, verify_freshness
-from server.store import records
+from server.core.receipts import VerifiedReceipt, verify_evidence
 from server.usecases.answer_holder import Answer, answer_later, status_of
 from server.usecases.open_objection import open_objection
 from server.usecases.open_record import open_for_its_holder
+from server.usecases.recorded_before import recorded_before, refuse_stale
 from server.usecases.register import Register
 from server.usecases.seal_receipt import seal_receipt
 
@@ -22,13 +22,12 @@ def add_supplement(
     and Conflict ``too_many_supplements``: the log writer counts, for several may come at once. A mail whose signature
     cannot be checked now is kept as it is.
     """
-    verify_freshness(receipt, now=register.clock(), max_age_s=register.receipt_max_age_s)
+    refuse_stale(register, receipt)
     verify_evidence(receipt, evidence)
     objection = open_objection(register, receipt, holder_share)
     with register.database.reading() as connection:
-        known = records.find_record(connection, receipt.sha256) is not None
         status = status_of(connection, objection.record)
-    findings = {} if known else _look_at_mails(register, receipt, evidence)
+    findings = {} if recorded_before(register, receipt) else _look_at_mails(register, receipt, evidence)
     sealed = seal_receipt(
         register,
         receipt,

@@ -3,7 +3,7 @@
 import secrets
 import struct
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
@@ -28,7 +28,7 @@ _MAX_GROUP = 256
 _MAX_GROUP_BYTES = 1 << 25
 _MAX_SUBTREES = 1 << 16
 MAX_SUPPLEMENTS = 16
-_WAIT_S = 25  # below gunicorn's timeout: a client learns that we are slow before the worker is shot
+_WAIT_S = 25  # a client learns that the log is slow before it, or a proxy, stops waiting
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,15 @@ class Logged:
     anchor: Anchor | None = None
 
 
-# One put, one get: a future would bring a condition of its own, at several times the cost.
-Waiting = SimpleQueue[Logged | ObjectionError]
+class _Submission:
+    """A receipt in the queue, until its sender gives up, and the outcome.
+
+    The outcome is one put, one get: a future would bring a condition of its own, at several times the cost.
+    """
+
+    def __init__(self, receipt: SealedReceipt) -> None:
+        self.receipt: SealedReceipt | None = receipt
+        self.outcome: SimpleQueue[Logged | ObjectionError] = SimpleQueue()
 
 
 class LogWriter:
@@ -97,7 +104,7 @@ class LogWriter:
         self._clock = clock
         self._status_order = _StatusOrder()
         self._subtrees: SubtreeHashes = {}
-        self._queue: SimpleQueue[tuple[SealedReceipt, Waiting] | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Submission | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
@@ -108,11 +115,12 @@ class LogWriter:
         ``evidence_too_large``, Gone ``record_erased``. Raises Unavailable when the outcome is not known: the same
         receipt may be sent again, and gets the original answer if it was stored after all.
         """
-        waiting: Waiting = SimpleQueue()
-        self._queue.put((receipt, waiting))
+        submission = _Submission(receipt)
+        self._queue.put(submission)
         try:
-            outcome = waiting.get(timeout=_WAIT_S)
+            outcome = submission.outcome.get(timeout=_WAIT_S)
         except Empty as error:
+            submission.receipt = None  # while the log stands still, what nobody waits for must not fill the memory
             raise Unavailable("log_busy", "the log is busy; send the same receipt again") from error
         if isinstance(outcome, ObjectionError):
             raise outcome
@@ -132,30 +140,39 @@ class LogWriter:
             try:
                 with self._database.writing() as connection:
                     # Only now, with the log ours: while other processes had it, the group grew.
-                    group += self._drain(len(first[0].sealed))
-                    outcomes = self._append_group(connection, [receipt for receipt, _ in group])
+                    group, receipts = self._gather(first)
+                    outcomes = self._append_group(connection, receipts)
             except Exception as error:  # noqa: BLE001 (whatever went wrong, nobody waiting may believe it was stored)
                 self._forget()
                 outcomes = [_as_unavailable(error)] * len(group)
-            for (_, waiting), outcome in zip(group, outcomes, strict=True):
-                waiting.put(outcome)
+            for submission, outcome in zip(group, outcomes, strict=True):
+                submission.outcome.put(outcome)
 
     def _forget(self) -> None:
         """Drop what was remembered of the last group: its transaction may have been rolled back."""
         self._status_order.forget()
         self._subtrees.clear()
 
-    def _drain(self, size: int) -> list[tuple[SealedReceipt, Waiting]]:
-        """Take what is queued, without waiting, up to the bounds; the mark of the end stays for the next round."""
-        taken: list[tuple[SealedReceipt, Waiting]] = []
-        while len(taken) < _MAX_GROUP and size < _MAX_GROUP_BYTES and not self._queue.empty():
-            item = self._queue.get()
-            if item is None:
-                self._queue.put(None)
-                break
-            taken.append(item)
-            size += len(item[0].sealed)
-        return taken
+    def _gather(self, first: _Submission) -> tuple[list[_Submission], list[SealedReceipt]]:
+        """Take ``first`` and what is queued behind it, without waiting, up to the bounds, but for what was given up.
+
+        The mark of the end stays for the next round.
+        """
+        group: list[_Submission] = []
+        receipts: list[SealedReceipt] = []
+        size = 0
+        submission: _Submission | None = first
+        while submission is not None:
+            receipt = submission.receipt
+            if receipt is not None:
+                group.append(submission)
+                receipts.append(receipt)
+                size += len(receipt.sealed)
+            if len(group) >= _MAX_GROUP or size >= _MAX_GROUP_BYTES or self._queue.empty():
+                return group, receipts
+            submission = self._queue.get()
+        self._queue.put(None)
+        return group, receipts
 
     def _append_group(self, connection: Connection, receipts: Sequence[SealedReceipt]) -> list[Logged | ObjectionError]:
         """Log what is new of ``receipts`` in the caller's transaction; answer for each, in order."""
@@ -171,20 +188,21 @@ class LogWriter:
             head.size, lambda level, number: log.read_tile(connection, level, number), subtrees=self._subtrees
         )
         checkpoint = head.checkpoint
-        if new:
-            added = self._store(connection, new, start=head.size)
-            known |= {record.receipt_sha256: record for record in added}
-            checkpoint = self._extend(connection, tree, added)
-        return [
-            conflicts[receipt.salt] if receipt.salt in conflicts else _logged(receipt, known, tree, checkpoint)
-            for receipt in receipts
-        ]
+        with self._blobs.stored([receipt.sealed for receipt in new if receipt.sealed]) as blobs:
+            if new:
+                added = self._store(connection, new, iter(blobs), start=head.size)
+                known |= {record.receipt_sha256: record for record in added}
+                checkpoint = self._extend(connection, tree, added)
+            return [
+                conflicts[receipt.salt] if receipt.salt in conflicts else _logged(receipt, known, tree, checkpoint)
+                for receipt in receipts
+            ]
 
-    def _store(self, connection: Connection, new: Sequence[SealedReceipt], *, start: int) -> list[Record]:
-        """Store blobs, then records, of ``new`` receipts, which get the log's indexes from ``start``."""
+    def _store(
+        self, connection: Connection, new: Sequence[SealedReceipt], blobs: Iterator[str], *, start: int
+    ) -> list[Record]:
+        """Store records of ``new`` receipts, which get the log's indexes from ``start``; ``blobs``: of those sealed."""
         received_at = self._clock()
-        sealed = [receipt.sealed for receipt in new if receipt.sealed]
-        blobs = iter(self._blobs.put_all(sealed) if sealed else ())
         added = [
             Record(
                 receipt_sha256=receipt.receipt_sha256,

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 
-from server.core.receipts import VerifiedReceipt, verify_evidence, verify_freshness
+from server.core.receipts import VerifiedReceipt, verify_evidence
 from server.errors import Conflict, Forbidden, ObjectionError, VerificationError
 from server.outside.work import verify_work
-from server.store import records
 from server.store.records import Record
 from server.usecases.answer_holder import Answer, answer_objection, status_of
 from server.usecases.open_record import find_objection, open_for_its_holder
+from server.usecases.recorded_before import recorded_before, refuse_stale
 from server.usecases.register import Register
 from server.usecases.seal_receipt import seal_receipt
 from server.usecases.tally import countable
@@ -29,7 +29,7 @@ def record_objection(
     Nothing is kept of what is refused.
     """
     _refuse_practice(register, receipt)
-    verify_freshness(receipt, now=register.clock(), max_age_s=register.receipt_max_age_s)
+    refuse_stale(register, receipt)
     verify_evidence(receipt, evidence)
     assurance = _assurance(register, receipt, work)
     # Where work is asked for, what came without it gets its proof, and is not counted.
@@ -58,9 +58,8 @@ def _assurance(register: Register, receipt: VerifiedReceipt, work: str | None) -
         verify_work(work, receipt.sha256, secret=register.keyring.work_secret)
     except ObjectionError:
         # Sent again because no answer came, a receipt may bring work that has expired meanwhile: its record stands.
-        with register.database.reading() as connection:
-            if records.find_record(connection, receipt.sha256) is None:
-                raise
+        if not recorded_before(register, receipt):
+            raise
         return "device"
     return "work"
 

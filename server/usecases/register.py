@@ -80,9 +80,9 @@ def open_storage(
 ) -> Storage:
     """Open a register's storage, and check that head, keys and tiles agree.
 
-    With ``create``, migrate the database, and make folders and keys where nothing is recorded yet; without, a register
-    that never ran is an error. Raises OperatorError: ``keys_missing``, ``keys_exposed``, ``keys_invalid``,
-    ``anchors_invalid``, ``storage_unusable``, ``log_inconsistent``. Safe to run in several processes at once.
+    The database is brought to the newest revision. With ``create``, folders, tables and keys are made where nothing is
+    recorded yet; without, a register that never ran is an error. Raises OperatorError: ``keys_missing``,
+    ``keys_exposed``, ``keys_invalid``, ``anchors_invalid``, ``storage_unusable``, ``log_inconsistent``. Safe to run in several processes at once.
     """
     if not create and not (data_dir / "keys").is_dir():
         raise OperatorError("storage_unusable", f"there is no register in {data_dir}")
@@ -93,6 +93,8 @@ def open_storage(
         database = Database(database_url, lock_file=data_dir / "writer.lock")
     except OSError as error:
         raise OperatorError("storage_unusable", f"cannot use {data_dir}: {error.strerror}") from error
+    if not create and not database.has_tables():
+        raise OperatorError("storage_unusable", "there is no register in that database")
     with database.starting():
         database.migrate()
     with database.writing() as connection:

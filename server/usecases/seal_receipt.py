@@ -31,6 +31,7 @@ def seal_receipt(
     ``findings``: what the register itself saw in the evidence; it is sealed with it. ``acknowledged``: Meta's signed
     reply is among it. ``countable``: what it counts for, if it does.
     """
+    register.blobs.refuse_without_room(sum(item.size for item in receipt.evidence))
     record_id = receipt.sha256
     server_share, salt, nonce, wrapping_nonce = _random_bytes(SHARE_SIZE, SALT_SIZE, NONCE_SIZE, NONCE_SIZE)
     version, key_encryption_key = max(register.keyring.key_encryption_keys.items())

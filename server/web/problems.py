@@ -89,6 +89,7 @@ TITLES = {
     "record_not_found": "There is no such record",
     "release_not_found": "There is no such release",
     "signature_invalid": "The signature does not hold",
+    "storage_full": "The register has no room for evidence now",
     "storage_unavailable": "The register cannot store evidence now",
     "table_not_found": "There is no such table",
     "tile_not_found": "The log has no such tile",

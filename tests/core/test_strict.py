@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from marshmallow import fields
+from marshmallow import fields, validate
 
 from schemas.proofs import AcknowledgementClaims, StatusListClaims, TokenClaims
 from schemas.receipts import RECEIPTS
@@ -114,6 +114,16 @@ def test_they_agree_on_the_vectors_of_other_formats(schema: StrictSchema, payloa
     assert any(schema.validate(payload) == {} for payload in payloads)
     for payload in payloads:
         assert _compiled(type(schema))(payload) == (schema.validate(payload) == {}), payload
+
+
+@pytest.mark.parametrize(("low", "high"), [(None, None), (0, 0), (0, 1), (1, None), (None, 2)])
+def test_they_agree_on_the_length_of_lists(low: int | None, high: int | None) -> None:
+    class Listing(StrictSchema):
+        items = fields.List(text("[a-z]"), required=True, validate=validate.Length(min=low, max=high))
+
+    for count in range(4):
+        payload = {"items": ["a"] * count}
+        assert _compiled(Listing)(payload) == (Listing().validate(payload) == {}), count
 
 
 def test_no_schema_has_hooks_of_its_own() -> None:

@@ -1,5 +1,6 @@
 """SQLite and PostgreSQL: what the store relies on, and what happens when they go away."""
 
+import errno
 import json
 import os
 import sqlite3
@@ -16,9 +17,11 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from psycopg import sql
 from sqlalchemy import Table, insert, inspect, text
 from sqlalchemy.exc import IntegrityError
 
+import server.store.database
 from server.errors import LogInconsistent, NotFound, OperatorError, Unavailable
 from server.store import log, records, tables, tallies
 from server.store.blobs import LocalBlobs, segment_of
@@ -315,6 +318,60 @@ def test_postgres_that_is_not_there(tmp_path: Path) -> None:
         pass
 
 
+def test_another_machine_that_stands_still_with_the_log_keeps_nobody_for_long(
+    tmp_path: Path, postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.store.database, "_LOCK_TIMEOUT_S", 1)
+    holder = Holder()
+    with running(make_settings(tmp_path, database_url=postgres)) as app:
+        first = holder.objection()
+        assert post(app, first).status_code == 201
+        with psycopg.connect(postgres) as other, other.transaction():
+            other.execute("SELECT * FROM log_head FOR UPDATE")
+            started = time.monotonic()
+            response = post(app, holder.objection())
+            assert (response.status_code, json.loads(response.data)["code"]) == (503, "database_unavailable")
+            assert time.monotonic() - started < 10
+        assert post(app, holder.objection()).status_code == 201
+
+
+def test_a_thread_that_stands_still_with_the_log_keeps_nobody_for_long(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.store.database, "_TURN_TIMEOUT_S", 0.2)
+    with database.writing(), ThreadPoolExecutor(1) as pool:
+        other = pool.submit(database.writing().__enter__)
+        assert isinstance(other.exception(timeout=10), Unavailable)
+    with database.writing():
+        pass
+
+
+@pytest.mark.parametrize("theirs", ["off", "local", "remote_apply"])
+def test_what_postgres_has_committed_is_on_its_disk(tmp_path: Path, postgres: str, theirs: str) -> None:
+    name = postgres.rpartition("/")[2]
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        setting = sql.SQL("ALTER DATABASE {} SET synchronous_commit TO {}")
+        connection.execute(setting.format(sql.Identifier(name), sql.Literal(theirs)))
+    try:
+        database = Database(postgres.replace("postgresql:", "postgresql+psycopg:"), lock_file=tmp_path / "lock")
+        with database.reading() as connection:
+            found = connection.exec_driver_sql("SHOW synchronous_commit").scalar_one()
+        database.close()
+    finally:
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            connection.execute(sql.SQL("ALTER DATABASE {} RESET synchronous_commit").format(sql.Identifier(name)))
+    assert found == ("on" if theirs == "off" else theirs)
+
+
+def test_a_database_that_only_reads_is_unavailable(tmp_path: Path, postgres: str) -> None:
+    with running(make_settings(tmp_path, database_url=postgres)) as app:
+        database = register_of(app).database
+        with database.reading() as connection:
+            connection.exec_driver_sql("SET default_transaction_read_only = on")
+        with pytest.raises(Unavailable), database.writing() as connection:
+            records.write_status(connection, 5, 2)
+
+
 def test_whether_a_segment_is_in_use_is_found_by_index(database: Database) -> None:
     """And by the segment's whole name: an erasure must neither read all records nor delete a neighbour's bytes."""
     names = ["a" * 32 + ".0.9", "b" * 32 + ".0.9", "b" * 32 + ".9.1000", "c" * 31 + "b.0.1"]
@@ -358,6 +415,30 @@ def test_blobs_of_a_group_share_a_segment(tmp_path: Path) -> None:
 def test_a_blob_name_is_no_path(tmp_path: Path, name: str) -> None:
     with pytest.raises(OperatorError):
         LocalBlobs(tmp_path / "blobs").get(name)
+
+
+def test_blobs_whose_block_fails_are_taken_back(tmp_path: Path) -> None:
+    blobs = LocalBlobs(tmp_path / "blobs")
+    with blobs.stored([b"kept"]) as (kept,):
+        pass
+    with pytest.raises(ZeroDivisionError), blobs.stored([b"lost"]):
+        raise ZeroDivisionError
+    assert blobs.segments() == {segment_of(kept)}
+    with blobs.stored([]) as none:
+        assert none == []
+    assert blobs.segments() == {segment_of(kept)}
+
+
+def test_a_blob_that_cannot_be_read_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blobs = LocalBlobs(tmp_path / "blobs")
+    (name,) = blobs.put_all([b"x"])
+
+    def broken(*_: object) -> bytes:
+        raise OSError(errno.EIO, "input/output error")
+
+    monkeypatch.setattr(os, "pread", broken)
+    with pytest.raises(Unavailable):
+        blobs.get(name)
 
 
 def test_a_segment_is_synced_before_its_name_is_returned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

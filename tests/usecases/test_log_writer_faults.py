@@ -4,6 +4,8 @@ The client gets 503, nothing that was acknowledged is lost, the same receipt sen
 derives anew without a fault.
 """
 
+import contextlib
+import gc
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -16,11 +18,13 @@ from flask import Flask
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
+from server.errors import Unavailable
 from server.store.blobs import LocalBlobs
 from server.usecases.check_log import check_log
 from server.usecases.register import Register, Storage
 from tests.fixtures.auditor import audit
 from tests.fixtures.holders import Holder, Submission
+from tests.fixtures.sealed import sealed_receipt
 from tests.fixtures.servers import footprint, make_settings, post, register_of, running
 
 WRITES = [
@@ -142,7 +146,10 @@ def test_a_fault_in_recording(tmp_path: Path, storage_settings: dict[str, str], 
                 assert problem["code"] in {"database_unavailable", "log_unavailable", "storage_unavailable"}
                 assert int(response.headers["Retry-After"]) > 0
             stored = target == "COMMIT" and when == "after"
-            assert footprint(register)["records"] == len(tokens) + (stored or not failed)
+            left = footprint(register)
+            assert left["records"] == len(tokens) + (stored or not failed)
+            if failed and target not in {"COMMIT", "segment put"}:
+                assert len(left["segments"]) == len(tokens), "a failed group left its blobs"
             # Another receipt now stands where the faulty one would have stood.
             keep(app, Holder().objection({}), 201)
             keep(app, faulty, 200 if stored or not failed else 201)
@@ -275,6 +282,41 @@ def test_a_full_disk_leaves_no_half_segment(tmp_path: Path, monkeypatch: pytest.
         expect_recorded(app, submission, 201)
 
 
+def test_what_nobody_waits_for_any_more_leaves_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from server.usecases import log_writer
+
+    def living() -> list[Any]:
+        gc.collect()
+        return [each for each in gc.get_objects() if isinstance(each, log_writer.SealedReceipt)]
+
+    monkeypatch.setattr(log_writer, "_WAIT_S", 0.1)
+    with running(make_settings(tmp_path)) as app:
+        with register_of(app).database.starting():
+            for _ in range(4):
+                with contextlib.suppress(Unavailable):
+                    register_of(app).log_writer.append(sealed_receipt(size=100_000))
+            assert living() == []
+        monkeypatch.setattr(log_writer, "_WAIT_S", 10)
+        expect_recorded(app, Holder().objection({}), 201)
+        expect_consistent(register_of(app), 1)
+
+
+def test_a_nearly_full_disk_takes_objections_without_much_evidence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from server.store import blobs
+
+    with running(make_settings(tmp_path)) as app:
+        much, little = Holder().objection({"a.txt": bytes(100_000)}), Holder().objection({"a.txt": bytes(1_000)})
+        with monkeypatch.context() as patch:
+            patch.setattr(blobs, "_KEPT_FREE_BYTES", 1 << 60)
+            response = post(app, much)
+            assert (response.status_code, json.loads(response.data)["code"]) == (503, "storage_full")
+            expect_recorded(app, little, 201)
+        expect_recorded(app, much, 201)
+        expect_consistent(register_of(app), 2)
+
+
 def test_a_writer_that_is_too_slow_is_said_to_be_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from server.usecases import log_writer
 
@@ -285,5 +327,5 @@ def test_a_writer_that_is_too_slow_is_said_to_be_busy(tmp_path: Path, monkeypatc
             response = post(app, submission)
         assert (response.status_code, json.loads(response.data)["code"]) == (503, "log_busy")
         monkeypatch.setattr(log_writer, "_WAIT_S", 10)
-        expect_recorded(app, submission, 200)
+        expect_recorded(app, submission, 201)  # what nobody waited for any more was not recorded
         expect_consistent(register_of(app), 1)

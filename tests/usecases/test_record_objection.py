@@ -116,6 +116,25 @@ def test_a_repeat_gets_the_same_token_and_a_fresh_proof(app: Flask) -> None:
     expect_consistent(register, 4)
 
 
+@pytest.mark.parametrize("kind", ["objection", "supplement", "withdrawal"])
+def test_a_repeat_long_after_gets_the_answer_that_never_came(
+    app: Flask, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder = Holder()
+    objection = holder.objection()
+    first = answer_of(post(app, objection), 201)
+    submission = objection
+    if kind != "objection":
+        submission = holder.later(kind, objection)
+        first = answer_of(post(app, submission), 201)
+    late = int(time.time()) + 40 * 86_400
+    monkeypatch.setattr(time, "time", lambda: late)
+    again = answer_of(post(app, submission), 200)
+    assert {**again, "proof": ""} == {**first, "proof": ""}
+    response = post(app, holder.objection(iat=late - 40 * 86_400))
+    assert (response.status_code, json.loads(response.data)["code"]) == (422, "receipt_stale")
+
+
 def test_sixteen_threads_with_one_receipt(app: Flask) -> None:
     submission = Holder().objection()
     with ThreadPoolExecutor(16) as pool:

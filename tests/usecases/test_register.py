@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from sqlalchemy import text
 
@@ -252,6 +253,13 @@ def test_a_head_that_moved_stops_the_writer(tmp_path: Path) -> None:
         assert app.test_client().get("/readyz").status_code == 503
         assert app.test_client().get("/checkpoint").status_code == 503
         assert app.test_client().get("/healthz").status_code == 200
+
+
+def test_a_tool_makes_no_tables_in_another_database(used: Settings, postgres: str) -> None:
+    assert refusal(make_settings(used.data_dir, database_url=postgres), create=False) == "storage_unusable"
+    with psycopg.connect(postgres) as connection:
+        tables = connection.execute("SELECT count(*) FROM information_schema.tables WHERE table_schema = 'public'")
+        assert tables.fetchone() == (0,)
 
 
 def test_a_tool_does_not_make_a_register(tmp_path: Path) -> None:
