@@ -164,14 +164,9 @@ def _field_check(field: fields.Field[Any]) -> Check:  # noqa: PLR0911 (one a kin
 
 
 def _list_check(item: Check, length: validate.Length, others: list[Check]) -> Check:
-    low, high = (
-        (length.equal, length.equal)
-        if length.equal is not None
-        else (
-            length.min or 0,
-            math.inf if length.max is None else length.max,
-        )
-    )
+    low, high = length.min or 0, math.inf if length.max is None else length.max
+    if length.equal is not None:
+        low = high = length.equal
 
     def accepts(value: Any) -> bool:
         # Each item first: what a validator of the whole list may take for granted, as marshmallow has it.

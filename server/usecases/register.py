@@ -82,7 +82,8 @@ def open_storage(
 
     The database is brought to the newest revision. With ``create``, folders, tables and keys are made where nothing is
     recorded yet; without, a register that never ran is an error. Raises OperatorError: ``keys_missing``,
-    ``keys_exposed``, ``keys_invalid``, ``anchors_invalid``, ``storage_unusable``, ``log_inconsistent``. Safe to run in several processes at once.
+    ``keys_exposed``, ``keys_invalid``, ``anchors_invalid``, ``storage_unusable``,
+    ``log_inconsistent``. Safe to run in several processes at once.
     """
     if not create and not (data_dir / "keys").is_dir():
         raise OperatorError("storage_unusable", f"there is no register in {data_dir}")
