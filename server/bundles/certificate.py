@@ -243,7 +243,10 @@ def _statement(facts: CertificateFacts, words: Words) -> dict[str, str]:
         "text": versions[language],
         "note": "" if language == words.language else words.say("statement.signed_in"),
         "covers": words.say("statement.covers"),
-        "categories": "; ".join(words.say(f"category.{name}") for name in objection["data_categories"]) + ".",
+        "categories": words.say("statement.separator").join(
+            words.say(f"category.{name}") for name in objection["data_categories"]
+        )
+        + ".",
     }
 
 
