@@ -1,6 +1,7 @@
 """gunicorn's settings; every number with its reason."""
 
 import gc
+import logging
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from server.settings import load_settings
+from server.web.operating_log import leave_out_client_data
 
 _settings = load_settings()
 _cores = sorted(os.sched_getaffinity(0))
@@ -31,6 +33,11 @@ accesslog = None
 worker_tmp_dir = "/dev/shm"  # noqa: S108
 # No second way to steer the process than signals.
 control_socket_disable = True
+
+
+def on_starting(server: Any) -> None:
+    """Keep what clients sent out of gunicorn's log, at any level; workers inherit it."""
+    logging.getLogger("gunicorn.error").addFilter(leave_out_client_data)
 
 
 def when_ready(server: Any) -> None:
