@@ -42,6 +42,7 @@ TITLES = {
     "bad_request": "Not a request this register understands",
     "base64url_malformed": "Not canonical base64url",
     "blob_missing": "The sealed evidence is gone",
+    "body_malformed": "The body of the request is not what HTTP allows",
     "body_too_large": "The request is too large",
     "campaign_not_found": "There is no such campaign",
     "campaign_not_joined": "The objection counts for no campaign that could be left",

@@ -127,6 +127,39 @@ def test_a_chunked_body_within_bounds_is_recorded(server: Gunicorn) -> None:
     assert (status, answer["state"]) == (201, "recorded")
 
 
+BROKEN_CHUNKS = {
+    "a size that is none": b"s3cr3t\r\nx\r\n0\r\n\r\n",
+    "no size": b"\r\nx\r\n0\r\n\r\n",
+    "an extension that is none": b"1;s3cr3t=\x00\r\nx\r\n0\r\n\r\n",
+    "more than it says": b"1\r\ns3cr3t\r\n0\r\n\r\n",
+    "a trailer that is none": b"1\r\nx\r\n0\r\ns3cr3t\r\n\r\n",
+    "a trailer with a strange name": b"1\r\nx\r\n0\r\ns3cr3t (: x\r\n\r\n",
+    "a trailer with a bare line feed": b"1\r\nx\r\n0\r\ns3cr3t: x\n\r\n",
+    "a size without end": b"1" * 70_000,
+}
+
+
+@pytest.mark.parametrize("case", BROKEN_CHUNKS)
+def test_a_body_in_broken_chunks_is_the_clients_fault(server: Gunicorn, case: str) -> None:
+    before, size = server.logged(), size_of_log(server)
+    status, problem = talk(server, head("Transfer-Encoding: chunked"), BROKEN_CHUNKS[case])
+    assert (status, problem["code"]) == (400, "body_malformed")
+    assert not Problem().validate(problem)
+    assert "s3cr3t" not in json.dumps(problem)
+    assert size_of_log(server) == size
+    assert server.logged() == before
+
+
+def test_a_chunked_body_cut_off_is_the_clients_fault(server: Gunicorn) -> None:
+    before = server.logged()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(head("Transfer-Encoding: chunked") + b"5\r\nx")
+        connection.shutdown(socket.SHUT_WR)
+        answer = connection.recv(65_536)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert server.logged() == before
+
+
 def test_a_body_cut_off_stores_nothing(server: Gunicorn) -> None:
     before = size_of_log(server)
     body = format_multipart(parts_of(Holder().objection({})))
