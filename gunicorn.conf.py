@@ -20,7 +20,11 @@ workers = _settings.workers
 worker_class = "gthread"
 # A recording thread mostly waits for its group's commit, so many share a process.
 threads = 32
-# A request may wait 25 s for the log (usecases/log_writer.py) and must then still get its answer.
+# With the files and database connections beside them (70 under load) they must stay well below 1024 descriptors, the
+# usual limit: at the limit accept() fails, and the process ends with all that it was doing.
+worker_connections = 512
+# For a process whose main loop hangs. It ends no slow request, neither one that trickles in nor one that takes long:
+# the proxy has to (docs/operating.md).
 timeout = 60
 graceful_timeout = 30
 # Above the 60 s at which common load balancers drop idle connections: we never close one they are about to reuse.
