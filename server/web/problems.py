@@ -144,8 +144,6 @@ def _of_ours(error: ObjectionError) -> Response:
 
 def _of_http(error: HTTPException) -> Response:
     status = error.code or 500
-    if status < HTTPStatus.BAD_REQUEST and error.response is not None:  # a redirect is no problem
-        return Response(headers=error.get_headers(), status=status)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return problem(status, "rate_limited", f"The limit is {error.description}.")
     code = _CODE_OF_STATUS.get(status, "bad_request")

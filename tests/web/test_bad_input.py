@@ -353,6 +353,11 @@ def test_refused_and_nothing_stored(app: Flask, build: Callable[[], Sent], statu
         assert problem["errors"]
 
 
+def test_a_redirect_is_no_problem(app: Flask) -> None:
+    response = app.test_client().get("/v1//policy")
+    assert (response.status_code, response.headers["Location"]) == (308, "http://localhost/v1/policy")
+
+
 def test_the_same_submission_unspoilt_is_recorded(app: Flask) -> None:
     before = footprint(register_of(app))
     response = post(app, Holder().objection({"a.txt": b"one"}))

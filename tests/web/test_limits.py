@@ -1,5 +1,6 @@
 """Bounds that only a real server shows: sizes on the wire, and rates."""
 
+import dataclasses
 import json
 import re
 import secrets
@@ -18,6 +19,7 @@ import pytest
 import redis
 
 from schemas.proofs import Problem
+from server.settings import Settings
 from tests.fixtures.holders import Holder
 from tests.fixtures.ports import free_port
 from tests.fixtures.servers import (
@@ -190,6 +192,26 @@ def test_too_many_reads(tmp_path: Path) -> None:
     with running(make_settings(tmp_path, read_rate="2 per hour")) as app:
         client = app.test_client()
         assert [client.get("/checkpoint").status_code for _ in range(3)] == [200, 200, 429]
+
+
+def test_bundles_are_as_dear_as_recordings_and_counted_apart(tmp_path: Path) -> None:
+    with running(make_settings(tmp_path, record_rate="2 per hour")) as app:
+        client, address = app.test_client(), f"/v1/receipts/{'0' * 64}"
+        assert [client.get(f"{address}/bundle").status_code for _ in range(3)] == [401, 401, 429]
+        assert [client.get(address).status_code for _ in range(3)] == [401, 401, 401]
+        assert post(app, Holder().objection({})).status_code == 201
+
+
+def test_a_household_is_not_hindered(tmp_path: Path) -> None:
+    """By the default limit. The extension fetches a bundle when it has recorded, and another when that is anchored."""
+    settings = dataclasses.replace(make_settings(tmp_path), record_rate=Settings.from_env({}).record_rate)
+    with running(settings) as app:
+        for _ in range(12):
+            submission = Holder().objection({})
+            assert post(app, submission).status_code == 201
+            for _ in range(2):
+                bundle = app.test_client().get(f"/v1/receipts/{submission.sha256}/bundle")
+                assert bundle.status_code == 401, "it has no proof of possession, but is not one too many"
 
 
 def test_neighbours_share_a_limit_and_strangers_do_not(tmp_path: Path) -> None:
