@@ -1,6 +1,7 @@
 """gunicorn's entry: ``gunicorn wsgi:application``."""
 
 import logging
+import os
 import sys
 import time
 
@@ -10,6 +11,7 @@ from server.settings import GIVE_UP, load_settings
 
 logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(name)s %(levelname)s %(message)s", stream=sys.stderr)
 
+os.umask(0o077)  # database, its write-ahead log and releases are for this user alone, in whatever folder they lie
 _PAUSE_S = 1  # before another process asks a database that did not answer this one
 
 try:

@@ -204,6 +204,36 @@ def test_the_server_brings_a_worker_that_ends_with_it(tmp_path: Path, how: signa
         until(lambda: gone(pid))
 
 
+@pytest.fixture
+def usual_umask() -> Iterator[None]:
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("usual_umask")
+def test_no_other_user_can_read_what_the_server_stores(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        status, _ = server.post(Holder().objection({"a.txt": b"one"}))
+        assert status == 201
+        expect_private(tmp_path)
+        assert list((tmp_path / "blobs").iterdir())
+
+
+@pytest.mark.usefixtures("usual_umask")
+def test_no_other_user_can_read_what_the_worker_stores(tmp_path: Path) -> None:
+    with worker(tmp_path):
+        until((tmp_path / "worker.lock").exists)
+        expect_private(tmp_path)
+
+
+def expect_private(folder: Path) -> None:
+    """In a folder that was there already, so that its own mode says nothing."""
+    assert {"register.sqlite", "register.sqlite-wal", "register.sqlite-shm"} <= {path.name for path in folder.iterdir()}
+    modes = {str(path): path.stat().st_mode & 0o077 for path in folder.rglob("*")}
+    assert {path: mode for path, mode in modes.items() if mode} == {}
+
+
 def test_the_server_can_do_without(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         assert server.process is not None
