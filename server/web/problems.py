@@ -89,6 +89,7 @@ TITLES = {
     "record_erased": "Its holder had the record erased",
     "record_not_found": "There is no such record",
     "release_not_found": "There is no such release",
+    "server_busy": "Too many large requests at once",
     "signature_invalid": "The signature does not hold",
     "storage_unavailable": "The register cannot store evidence now",
     "table_not_found": "There is no such table",
