@@ -1,6 +1,8 @@
 """gunicorn's settings; every number with its reason."""
 
+import ctypes
 import gc
+import logging
 import os
 import subprocess
 import sys
@@ -8,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from server.settings import load_settings
+from server.web.operating_log import leave_out_client_data
 
 _settings = load_settings()
 _cores = sorted(os.sched_getaffinity(0))
+_M_ARENA_MAX = -8  # of mallopt(3), which glibc has and other C libraries do not need
 
 bind = _settings.bind
 # A process a core: verifying, sealing and signing keep Python's interpreter lock busy.
@@ -18,7 +22,11 @@ workers = _settings.workers
 worker_class = "gthread"
 # A recording thread mostly waits for its group's commit, so many share a process.
 threads = 32
-# A request may wait 25 s for the log (usecases/log_writer.py) and must then still get its answer.
+# With the files and database connections beside them (70 under load) they must stay well below 1024 descriptors, the
+# usual limit: at the limit accept() fails, and the process ends with all that it was doing.
+worker_connections = 512
+# For a process whose main loop hangs. It ends no slow request, neither one that trickles in nor one that takes long:
+# the proxy has to (docs/operating.md).
 timeout = 60
 graceful_timeout = 30
 # Above the 60 s at which common load balancers drop idle connections: we never close one they are about to reuse.
@@ -31,6 +39,11 @@ accesslog = None
 worker_tmp_dir = "/dev/shm"  # noqa: S108
 # No second way to steer the process than signals.
 control_socket_disable = True
+
+
+def on_starting(server: Any) -> None:
+    """Keep what clients sent out of gunicorn's log, at any level; workers inherit it."""
+    logging.getLogger("gunicorn.error").addFilter(leave_out_client_data)
 
 
 def when_ready(server: Any) -> None:
@@ -54,6 +67,10 @@ def post_fork(server: Any, worker: Any) -> None:
     os.sched_setaffinity(0, {worker.core})
     if _settings.worker:
         os.close(server.worker_pipe)  # only the arbiter's end may keep the worker alive
+    # Else each thread has a heap of its own, and keeps in it what its largest request took: after 32 of 8 MiB a process
+    # had 500 MiB more than before (server/web/room.py bounds how many there are at once); with two heaps it has 160.
+    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
+        mallopt(_M_ARENA_MAX, 2)
 
 
 def post_worker_init(worker: Any) -> None:

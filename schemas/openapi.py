@@ -143,7 +143,7 @@ def _paths() -> dict[str, Any]:
                 },
                 "responses": {
                     "200": _json("What was found", "VerificationReport"),
-                    **_problems("400", "413", "415", "429"),
+                    **_problems("400", "413", "415", "429", "503"),
                 },
             }
         },

@@ -67,7 +67,7 @@ def open_register(settings: Settings) -> Register:
     )
     check_witnesses(storage)
     try_to_sweep(storage.database, storage.blobs, now=current_time())
-    fetch_key = resolver(settings.dns_servers, timeout_s=_DNS_TIMEOUT_S)
+    fetch_key = resolver(settings.dns_servers)
     return start_register(
         storage,
         public_url=settings.public_url,
@@ -75,7 +75,9 @@ def open_register(settings: Settings) -> Register:
         work=settings.work,
         practice=settings.practice,
         clock=current_time,
-        check_mail=lambda raw: check_mail(raw, domains=settings.mail_domains, fetch_key=fetch_key, now=current_time()),
+        check_mail=lambda raw: check_mail(
+            raw, domains=settings.mail_domains, fetch_key=fetch_key, now=current_time(), timeout_s=_DNS_TIMEOUT_S
+        ),
     )
 
 

@@ -51,6 +51,7 @@ def main() -> None:
 
     Settings come from OBJECTION_… environment variables; docs/operating.md lists them.
     """
+    os.umask(0o077)  # what commands write is for this user alone, in whatever folder it lies
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal without ✓ must not end in a stack trace
             stream.reconfigure(errors="replace")

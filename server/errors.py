@@ -23,6 +23,8 @@
 
 from collections.abc import Mapping, Sequence
 
+_MAX_PROBLEMS = 20  # told at once: who sends thousands must not get back a hundred times what they sent
+
 
 class ObjectionError(Exception):
     """Base of all. ``code`` is for programs, ``str(error)`` for people."""
@@ -37,11 +39,15 @@ class ParseError(ObjectionError):
 
 
 class FieldError(ParseError):
-    """Fields are missing, unknown or out of bounds; ``problems`` names each."""
+    """Fields are missing, unknown or out of bounds; ``problems`` names the first twenty, the message says how many more
+    there are."""
 
     def __init__(self, problems: Sequence[tuple[str, str]]) -> None:
-        super().__init__("field_invalid", "; ".join(f"{field}: {problem}" for field, problem in problems))
-        self.problems = tuple(problems)
+        self.problems = tuple(problems[:_MAX_PROBLEMS])
+        named = [f"{field}: {problem}" for field, problem in self.problems]
+        if more := len(problems) - len(self.problems):
+            named.append(f"and {more} more")
+        super().__init__("field_invalid", "; ".join(named))
 
     @classmethod
     def from_messages(cls, messages: Mapping[str, object]) -> "FieldError":

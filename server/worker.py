@@ -4,7 +4,7 @@ import logging
 import threading
 import time
 
-from server.errors import ObjectionError
+from server.errors import ObjectionError, Unavailable
 from server.settings import Settings
 from server.store.release_files import ReleaseFiles
 from server.usecases.anchor_checkpoint import Anchoring
@@ -17,18 +17,14 @@ _PAUSE_S = 0.5  # between two looks at the log's head
 _SWEEP_S = 5  # between two looks for erased bytes that a crash, the disk or a reader kept from being overwritten
 _RELEASE_S = 60  # between two looks for epochs to close
 _FOLLOW_S = 2  # between two tries to lead
+_REOPEN_S = (1, 60)  # between two tries to open the storage: at first, and at most
 
 
 def run_worker(settings: Settings, *, stop: threading.Event) -> None:
     """Work until ``stop`` is set. Raises OperatorError when settings, keys or storage are not fit to run on."""
-    storage = open_storage(
-        settings.data_dir,
-        database_url=settings.database_url,
-        public_url=settings.public_url,
-        log_origin=settings.log_origin,
-        create=True,
-        anchors_file=settings.anchors,
-    )
+    storage = _open(settings, stop)
+    if storage is None:
+        return
     files = ReleaseFiles(settings.data_dir / "releases")
     try:
         while not stop.is_set():
@@ -41,6 +37,26 @@ def run_worker(settings: Settings, *, stop: threading.Event) -> None:
             stop.wait(_FOLLOW_S)
     finally:
         storage.database.close()
+
+
+def _open(settings: Settings, stop: threading.Event) -> Storage | None:
+    """Return the storage as soon as it answers, or None when ``stop`` is set before."""
+    pause_s, longest_s = _REOPEN_S
+    while not stop.is_set():
+        try:
+            return open_storage(
+                settings.data_dir,
+                database_url=settings.database_url,
+                public_url=settings.public_url,
+                log_origin=settings.log_origin,
+                create=True,
+                anchors_file=settings.anchors,
+            )
+        except Unavailable as error:
+            _log.warning("%s: %s; the next try is in %d s", error.code, error, pause_s)
+        stop.wait(pause_s)
+        pause_s = min(2 * pause_s, longest_s)
+    return None
 
 
 def _lead(storage: Storage, files: ReleaseFiles, stop: threading.Event) -> None:

@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -131,6 +132,48 @@ def test_a_worker_that_cannot_start_says_why(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def unopenable(data_dir: Path) -> Path:
+    """Make what SQLite cannot open, until it is removed, stand where its file should be."""
+    folder = data_dir / "register.sqlite"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_a_worker_that_starts_in_an_outage_works_after_it(tmp_path: Path) -> None:
+    in_the_way = unopenable(tmp_path)
+    command = [sys.executable, "-m", "server.cli", "worker"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment(tmp_path, {}), stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        try:
+            said = [process.stderr.readline().decode() for _ in range(2)]
+            in_the_way.rmdir()
+            until((tmp_path / "worker.lock").exists)
+        finally:
+            process.kill()
+        assert [line.split(" WARNING ")[1][:22] for line in said] == ["database_unavailable: "] * 2
+        assert [line.strip()[-4:] for line in said] == [" 1 s", " 2 s"]
+
+
+def test_a_worker_stops_when_told_in_an_outage(tmp_path: Path) -> None:
+    unopenable(tmp_path)
+    command = [sys.executable, "-m", "server.cli", "worker"]
+    with subprocess.Popen(command, cwd=ROOT, env=environment(tmp_path, {}), stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.terminate()
+        assert process.wait(10) == 0
+
+
+def test_a_server_whose_processes_start_in_an_outage_serves_after_it(tmp_path: Path) -> None:
+    in_the_way = unopenable(tmp_path)
+    threading.Timer(4, in_the_way.rmdir).start()
+    with serving(tmp_path, workers=2) as server:  # waits for an answer
+        assert server.logged().count("objection: database_unavailable: ") >= 2
+        assert "Traceback" not in server.logged()
+        status, _ = server.post(Holder().objection({}))
+    assert status == 201
+
+
 def children(pid: int, word: str) -> list[int]:
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
@@ -159,6 +202,36 @@ def test_the_server_brings_a_worker_that_ends_with_it(tmp_path: Path, how: signa
         (pid,) = children(server.process.pid, "server.cli worker")
         os.kill(server.process.pid, how)
         until(lambda: gone(pid))
+
+
+@pytest.fixture
+def usual_umask() -> Iterator[None]:
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("usual_umask")
+def test_no_other_user_can_read_what_the_server_stores(tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        status, _ = server.post(Holder().objection({"a.txt": b"one"}))
+        assert status == 201
+        expect_private(tmp_path)
+        assert list((tmp_path / "blobs").iterdir())
+
+
+@pytest.mark.usefixtures("usual_umask")
+def test_no_other_user_can_read_what_the_worker_stores(tmp_path: Path) -> None:
+    with worker(tmp_path):
+        until((tmp_path / "worker.lock").exists)
+        expect_private(tmp_path)
+
+
+def expect_private(folder: Path) -> None:
+    """In a folder that was there already, so that its own mode says nothing."""
+    assert {"register.sqlite", "register.sqlite-wal", "register.sqlite-shm"} <= {path.name for path in folder.iterdir()}
+    modes = {str(path): path.stat().st_mode & 0o077 for path in folder.rglob("*")}
+    assert {path: mode for path, mode in modes.items() if mode} == {}
 
 
 def test_the_server_can_do_without(tmp_path: Path) -> None:

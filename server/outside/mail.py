@@ -6,6 +6,7 @@ in quadratic time on what nobody sends, so the shape of a mail is bounded first.
 
 import json
 import re
+import time
 import unicodedata
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ _UNREADABLE = (
     *(ValueError, TypeError, KeyError, IndexError, LookupError, OverflowError, AttributeError, RecursionError),
 )
 
-FetchKey = Callable[[str], bytes | None]
+FetchKey = Callable[[str, float], bytes | None]  # given a name, and how many seconds are left
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,16 @@ class MailFinding:
         } | {name: value for name, value in told.items() if value is not None}
 
 
-def check_mail(raw: bytes, *, domains: Collection[str], fetch_key: FetchKey, now: int) -> MailFinding | None:
+def check_mail(
+    raw: bytes, *, domains: Collection[str], fetch_key: FetchKey, now: int, timeout_s: float
+) -> MailFinding | None:
     """Return what a signature by one of ``domains`` under the mail says, or None where none holds now.
 
     Counts only a signature by the domain in From, or one above it. ``fetch_key`` returns a TXT record, or None where
-    there is none, and raises Unavailable when the DNS does not answer: then nothing is found, either.
+    there is none. Raises Unavailable ``dns_unavailable``, as it does, when the DNS does not answer: no other signature
+    is looked at then, and ``timeout_s`` is for all of them.
     """
+    deadline = time.monotonic() + timeout_s
     try:
         mail = _parse(raw)
         candidates = list(_candidates(mail, domains, now))
@@ -93,12 +98,12 @@ def check_mail(raw: bytes, *, domains: Collection[str], fetch_key: FetchKey, now
         return None
     for signature in candidates:
         try:
-            key_record = fetch_key(f"{signature.selector}._domainkey.{signature.domain}")
+            key_record = fetch_key(f"{signature.selector}._domainkey.{signature.domain}", deadline - time.monotonic())
             if key_record is None or _is_for_tests(key_record):
                 continue
             recheck_mail(raw, key_record=key_record, domain=signature.domain, selector=signature.selector)
             return _finding(mail, signature, key_record)
-        except (VerificationError, Unavailable, *_UNREADABLE):
+        except (VerificationError, *_UNREADABLE):
             continue
     return None
 
@@ -120,16 +125,15 @@ def recheck_mail(raw: bytes, *, key_record: bytes, domain: str, selector: str) -
     raise VerificationError("dkim_mismatch", f"the signature of {domain} under the mail does not hold")
 
 
-def resolver(servers: Collection[str], *, timeout_s: float) -> FetchKey:
+def resolver(servers: Collection[str]) -> FetchKey:
     """Return what asks the DNS for a TXT record: at ``servers`` (address or address:port), or the system's."""
     found = dns.resolver.Resolver(configure=not servers)
-    found.lifetime = timeout_s
     if servers:
         found.nameservers = [_nameserver(server) for server in servers]
 
-    def fetch(name: str) -> bytes | None:
+    def fetch(name: str, timeout_s: float) -> bytes | None:
         try:
-            answer = found.resolve(f"{name}.", "TXT", search=False)
+            answer = found.resolve(f"{name}.", "TXT", search=False, lifetime=timeout_s)
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
             return None
         except (dns.exception.DNSException, OSError) as error:

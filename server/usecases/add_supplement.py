@@ -5,12 +5,15 @@ from collections.abc import Mapping
 
 from server.core.encoding import JsonObject
 from server.core.receipts import VerifiedReceipt, verify_evidence
+from server.errors import Unavailable
 from server.usecases.answer_holder import Answer, answer_later, status_of
 from server.usecases.open_objection import open_objection
 from server.usecases.open_record import open_for_its_holder
 from server.usecases.recorded_before import recorded_before, refuse_stale
 from server.usecases.register import Register
 from server.usecases.seal_receipt import seal_receipt
+
+_LOOK_S = 5  # until when a look at another mail may begin; it may itself take as long (server/app.py)
 
 
 def add_supplement(
@@ -44,10 +47,19 @@ def add_supplement(
 
 
 def _look_at_mails(register: Register, receipt: VerifiedReceipt, evidence: Mapping[str, bytes]) -> JsonObject:
-    """Return, by evidence name, what the register saw of the mails' own signatures, and the keys it saw it by."""
+    """Return, by evidence name, what the register saw of the mails' own signatures, and the keys it saw it by.
+
+    Not all of them are looked at when the DNS is silent or slow: the holder waits for it.
+    """
     seen = {}
+    last_look_at = register.clock() + _LOOK_S
     for item in receipt.evidence:
-        finding = register.check_mail(evidence[item.name]) if item.media_type == "message/rfc822" else None
+        if item.media_type != "message/rfc822" or register.clock() > last_look_at:
+            continue
+        try:
+            finding = register.check_mail(evidence[item.name])
+        except Unavailable:
+            break
         if finding is not None:
             record = base64.b64encode(finding.key_record).decode()
             seen[item.name] = {"finding": finding.as_json(), "key_record": record}

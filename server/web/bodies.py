@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from flask import Request
+from gunicorn.http.errors import ParseException
 from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
 from schemas import vocabulary as words
@@ -25,13 +26,20 @@ class Submission:
 
 
 def read_body(request: Request, *, max_bytes: int) -> bytes:
-    """Return the body. Raises TooLarge ``body_too_large``: where its length is announced, before any of it is read."""
+    """Return the body.
+
+    Raises RequestError ``body_malformed``, and TooLarge ``body_too_large``: where its length is announced, before any
+    of it is read.
+    """
     too_large = TooLarge("body_too_large", f"at most {max_bytes} bytes")
     if (request.content_length or 0) > max_bytes:
         raise too_large
     # werkzeug cuts a chunked body at the limit and says nothing: what is judged would not be what was sent.
     request.max_content_length = max_bytes + 1
-    body = request.get_data(cache=False)
+    try:
+        body = request.get_data(cache=False)
+    except ParseException:  # not its cause: gunicorn quotes the body in it
+        raise RequestError("body_malformed", "the chunks of the body are malformed") from None
     if len(body) > max_bytes:
         raise too_large
     return body
@@ -39,7 +47,7 @@ def read_body(request: Request, *, max_bytes: int) -> bytes:
 
 def read_submission(request: Request) -> Submission:
     """Raises RequestError ``media_type_refused``, ``multipart_malformed``, ``part_missing``, ``part_unexpected``, and
-    TooLarge ``body_too_large``."""
+    what ``read_body`` raises."""
     if request.mimetype != "multipart/form-data":
         raise RequestError("media_type_refused", "send multipart/form-data")
     body = read_body(request, max_bytes=words.MAX_BODY_BYTES)

@@ -14,7 +14,7 @@ from limits import parse_many
 
 from server.web.windows import ProcessWindows
 
-COSTLY = ("receipts.record", "verifications.verify")
+COSTLY = ("receipts.record", "receipts.bundle", "verifications.verify")
 TILES = ("log.tile", "log.entries")  # immutable and small: an auditor reads all of them, one after another
 _DAY_S = 86_400
 _STORAGE_TIMEOUT_S = 1  # a shared storage that hangs must not hang the register with it

@@ -42,6 +42,7 @@ TITLES = {
     "bad_request": "Not a request this register understands",
     "base64url_malformed": "Not canonical base64url",
     "blob_missing": "The sealed evidence is gone",
+    "body_malformed": "The body of the request is not what HTTP allows",
     "body_too_large": "The request is too large",
     "campaign_not_found": "There is no such campaign",
     "campaign_not_joined": "The objection counts for no campaign that could be left",
@@ -88,6 +89,7 @@ TITLES = {
     "record_erased": "Its holder had the record erased",
     "record_not_found": "There is no such record",
     "release_not_found": "There is no such release",
+    "server_busy": "Too many large requests at once",
     "signature_invalid": "The signature does not hold",
     "storage_full": "The register has no room for evidence now",
     "storage_unavailable": "The register cannot store evidence now",
@@ -144,8 +146,6 @@ def _of_ours(error: ObjectionError) -> Response:
 
 def _of_http(error: HTTPException) -> Response:
     status = error.code or 500
-    if status < HTTPStatus.BAD_REQUEST and error.response is not None:  # a redirect is no problem
-        return Response(headers=error.get_headers(), status=status)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return problem(status, "rate_limited", f"The limit is {error.description}.")
     code = _CODE_OF_STATUS.get(status, "bad_request")

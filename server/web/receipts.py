@@ -16,6 +16,7 @@ from server.usecases.read_record import HolderRequest, read_record
 from server.usecases.register import Register
 from server.usecases.submit_receipt import submit_receipt
 from server.web.bodies import read_submission
+from server.web.room import room_for
 
 CERTIFICATE_TYPE = "application/pdf"
 
@@ -25,14 +26,15 @@ def create_blueprint(register: Register) -> Blueprint:
 
     @blueprint.post("")
     def record() -> Response:
-        sent = read_submission(request)
-        answer = submit_receipt(
-            register,
-            raw_receipt=sent.receipt,
-            holder_share=_parse_share(sent.holder_share),
-            evidence=sent.evidence,
-            work=sent.work,
-        )
+        with room_for(request.content_length):
+            sent = read_submission(request)
+            answer = submit_receipt(
+                register,
+                raw_receipt=sent.receipt,
+                holder_share=_parse_share(sent.holder_share),
+                evidence=sent.evidence,
+                work=sent.work,
+            )
         return _answer(answer, HTTPStatus.OK if answer.repeated else HTTPStatus.CREATED)
 
     @blueprint.get("/<receipt_sha256>")
@@ -42,14 +44,15 @@ def create_blueprint(register: Register) -> Blueprint:
 
     @blueprint.get("/<receipt_sha256>/bundle")
     def bundle(receipt_sha256: str) -> Response:
-        held = read_record(register, _parse_id(receipt_sha256), _holder_request())
-        if request.accept_mimetypes.best_match([MIME_TYPE, CERTIFICATE_TYPE], MIME_TYPE) == CERTIFICATE_TYPE:
-            language = request.accept_languages.best_match(LANGUAGES, LANGUAGES[0])
-            response = Response(build_certificate(register, held, language=language), mimetype=CERTIFICATE_TYPE)
-            ending = "pdf"
-        else:
-            response = Response(build_container(register, held), mimetype=MIME_TYPE)
-            ending = "asice"
+        with room_for(None):
+            held = read_record(register, _parse_id(receipt_sha256), _holder_request())
+            if request.accept_mimetypes.best_match([MIME_TYPE, CERTIFICATE_TYPE], MIME_TYPE) == CERTIFICATE_TYPE:
+                language = request.accept_languages.best_match(LANGUAGES, LANGUAGES[0])
+                response = Response(build_certificate(register, held, language=language), mimetype=CERTIFICATE_TYPE)
+                ending = "pdf"
+            else:
+                response = Response(build_container(register, held), mimetype=MIME_TYPE)
+                ending = "asice"
         response.headers["Content-Disposition"] = f'attachment; filename="{receipt_sha256[:8]}.{ending}"'
         response.headers["Vary"] = "Accept, Accept-Language"
         response.headers["Cache-Control"] = "no-store"

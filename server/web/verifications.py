@@ -8,6 +8,7 @@ from server.errors import RequestError
 from server.usecases.register import Register
 from server.usecases.verify_bundle import verify_file
 from server.web.bodies import read_body
+from server.web.room import room_for
 
 
 def create_blueprint(register: Register) -> Blueprint:
@@ -17,8 +18,9 @@ def create_blueprint(register: Register) -> Blueprint:
     def verify() -> Response:
         if request.mimetype == "multipart/form-data":
             raise RequestError("media_type_refused", "send the file itself as the body, not a form")
-        body = read_body(request, max_bytes=MAX_BUNDLE_BYTES)
-        report = verify_file(body, policy=register.keyring.policy, now=register.clock())
+        with room_for(request.content_length):
+            body = read_body(request, max_bytes=MAX_BUNDLE_BYTES)
+            report = verify_file(body, policy=register.keyring.policy, now=register.clock())
         response = Response(format_json(report.as_json()), mimetype="application/json")
         response.headers["Cache-Control"] = "no-store"
         return response

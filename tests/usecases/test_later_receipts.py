@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import socket
 import time
 import zipfile
 import zlib
@@ -129,6 +130,29 @@ def test_a_supplement_is_acknowledged_and_travels_in_the_bundle(
         assert archive.read("later/01/reply.txt") == b"We honour it"
         assert archive.read("later/01-supplement.jws").decode() == supplement.receipt
     expect_consistent(register_of(app))
+
+
+def test_a_silent_dns_is_waited_for_once_a_supplement(tmp_path: Path, holder: Holder) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        expect_quick(tmp_path, holder, f"127.0.0.1:{silent.getsockname()[1]}")
+
+
+def test_a_slow_dns_is_not_asked_for_ever(tmp_path: Path, holder: Holder) -> None:
+    with dns_server({}, delay_s=1.5) as address:
+        expect_quick(tmp_path, holder, address)
+
+
+def expect_quick(tmp_path: Path, holder: Holder, dns: str) -> None:
+    """Send a supplement with as many signed mails as it takes."""
+    with running(make_settings(tmp_path, dns_servers=dns)) as app:
+        objection = holder.objection({})
+        sent(app, objection)
+        supplement = holder.later("supplement", objection, {f"{number}.eml": sign_mail() for number in range(8)})
+        started = time.monotonic()
+        answer = sent(app, supplement)
+        assert time.monotonic() - started < 9
+        expect_acknowledged(register_of(app), answer, supplement)
 
 
 def test_a_mail_that_meta_signed_is_acknowledged_as_such(tmp_path: Path, holder: Holder) -> None:

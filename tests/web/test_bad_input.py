@@ -353,6 +353,35 @@ def test_refused_and_nothing_stored(app: Flask, build: Callable[[], Sent], statu
         assert problem["errors"]
 
 
+MANY: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "evidence": lambda receipt: {"evidence": [{}] * 3700},
+    "categories": lambda receipt: {"objection": receipt["objection"] | {"data_categories": [1] * 5000}},
+    "digests": lambda receipt: {"self_asserted": receipt["self_asserted"] | {"account": {"_sd": [""] * 3500}}},
+    "unknown fields": lambda _: {str(number): number for number in range(1100)},
+}
+
+
+@pytest.mark.parametrize("case", MANY)
+def test_a_refusal_is_no_longer_than_what_is_refused(app: Flask, case: str) -> None:
+    holder = Holder()
+    receipt = payload_of(holder.objection({}))
+    request = with_receipt(holder.sign(receipt | MANY[case](receipt)))
+    assert len(request.body) < 17_500
+    response = app.test_client().post("/v1/receipts", data=request.body, content_type=MULTIPART)
+    problem = expect_problem(response, 422, "field_invalid")
+    assert len(response.data) < 3000
+    assert 1 <= len(problem["errors"]) <= 20
+    if case == "unknown fields":
+        assert problem["detail"].endswith("; and 1080 more")
+    else:
+        assert [error["problem"].partition(" be ")[0] for error in problem["errors"]] == ["Length must"]
+
+
+def test_a_redirect_is_no_problem(app: Flask) -> None:
+    response = app.test_client().get("/v1//policy")
+    assert (response.status_code, response.headers["Location"]) == (308, "http://localhost/v1/policy")
+
+
 def test_the_same_submission_unspoilt_is_recorded(app: Flask) -> None:
     before = footprint(register_of(app))
     response = post(app, Holder().objection({"a.txt": b"one"}))

@@ -1,5 +1,6 @@
 """Bounds that only a real server shows: sizes on the wire, and rates."""
 
+import dataclasses
 import json
 import re
 import secrets
@@ -18,6 +19,7 @@ import pytest
 import redis
 
 from schemas.proofs import Problem
+from server.settings import Settings
 from tests.fixtures.holders import Holder
 from tests.fixtures.ports import free_port
 from tests.fixtures.servers import (
@@ -127,6 +129,39 @@ def test_a_chunked_body_within_bounds_is_recorded(server: Gunicorn) -> None:
     assert (status, answer["state"]) == (201, "recorded")
 
 
+BROKEN_CHUNKS = {
+    "a size that is none": b"s3cr3t\r\nx\r\n0\r\n\r\n",
+    "no size": b"\r\nx\r\n0\r\n\r\n",
+    "an extension that is none": b"1;s3cr3t=\x00\r\nx\r\n0\r\n\r\n",
+    "more than it says": b"1\r\ns3cr3t\r\n0\r\n\r\n",
+    "a trailer that is none": b"1\r\nx\r\n0\r\ns3cr3t\r\n\r\n",
+    "a trailer with a strange name": b"1\r\nx\r\n0\r\ns3cr3t (: x\r\n\r\n",
+    "a trailer with a bare line feed": b"1\r\nx\r\n0\r\ns3cr3t: x\n\r\n",
+    "a size without end": b"1" * 70_000,
+}
+
+
+@pytest.mark.parametrize("case", BROKEN_CHUNKS)
+def test_a_body_in_broken_chunks_is_the_clients_fault(server: Gunicorn, case: str) -> None:
+    before, size = server.logged(), size_of_log(server)
+    status, problem = talk(server, head("Transfer-Encoding: chunked"), BROKEN_CHUNKS[case])
+    assert (status, problem["code"]) == (400, "body_malformed")
+    assert not Problem().validate(problem)
+    assert "s3cr3t" not in json.dumps(problem)
+    assert size_of_log(server) == size
+    assert server.logged() == before
+
+
+def test_a_chunked_body_cut_off_is_the_clients_fault(server: Gunicorn) -> None:
+    before = server.logged()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(head("Transfer-Encoding: chunked") + b"5\r\nx")
+        connection.shutdown(socket.SHUT_WR)
+        answer = connection.recv(65_536)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert server.logged() == before
+
+
 def test_a_body_cut_off_stores_nothing(server: Gunicorn) -> None:
     before = size_of_log(server)
     body = format_multipart(parts_of(Holder().objection({})))
@@ -157,6 +192,26 @@ def test_too_many_reads(tmp_path: Path) -> None:
     with running(make_settings(tmp_path, read_rate="2 per hour")) as app:
         client = app.test_client()
         assert [client.get("/checkpoint").status_code for _ in range(3)] == [200, 200, 429]
+
+
+def test_bundles_are_as_dear_as_recordings_and_counted_apart(tmp_path: Path) -> None:
+    with running(make_settings(tmp_path, record_rate="2 per hour")) as app:
+        client, address = app.test_client(), f"/v1/receipts/{'0' * 64}"
+        assert [client.get(f"{address}/bundle").status_code for _ in range(3)] == [401, 401, 429]
+        assert [client.get(address).status_code for _ in range(3)] == [401, 401, 401]
+        assert post(app, Holder().objection({})).status_code == 201
+
+
+def test_a_household_is_not_hindered(tmp_path: Path) -> None:
+    """By the default limit. The extension fetches a bundle when it has recorded, and another when that is anchored."""
+    settings = dataclasses.replace(make_settings(tmp_path), record_rate=Settings.from_env({}).record_rate)
+    with running(settings) as app:
+        for _ in range(12):
+            submission = Holder().objection({})
+            assert post(app, submission).status_code == 201
+            for _ in range(2):
+                bundle = app.test_client().get(f"/v1/receipts/{submission.sha256}/bundle")
+                assert bundle.status_code == 401, "it has no proof of possession, but is not one too many"
 
 
 def test_neighbours_share_a_limit_and_strangers_do_not(tmp_path: Path) -> None:
