@@ -68,8 +68,17 @@ test('the language of a notice that is known by its link alone is that of the pa
 });
 
 test('the address is kept without what identifies', () => {
-  const found = find(`<div role="dialog">${WORDS}</div>`, new URL('/groups/7?ref=a#b', HOME));
-  expect(found?.url).toBe('https://www.facebook.com/groups/7');
+  const found = find(`<div role="dialog">${WORDS}</div>`, new URL('/anna.b?ref=a#b', HOME));
+  expect(found?.url).toBe('https://www.facebook.com/');
+});
+
+test.each([
+  ['the main content', '<header><form>Search</form></header><main>The form</main>'],
+  ['the main content, although a form comes first', '<form>Search</form><div role="main">The form</div>'],
+  ['a form that is no search', '<header><form>Search</form></header><form role="search">?</form><form>The form</form>'],
+  ['what is shown of them', '<main style="display:none">Old</main><form><input></form><p>The form</p>'],
+])('the text of the objection form’s page is that of %s', (_, body) => {
+  expect(find(body, new URL('/help/contact/712876720715583', HOME))?.text).toBe('The form');
 });
 
 test('only an element of the page given is searched', () => {
