@@ -31,6 +31,19 @@ test('only what is shown, and not what others wrote, becomes the text', () => {
   expect(found?.text).toBe('AI at Meta: legitimate interests. e');
 });
 
+test('our card among the words leaves them as they were', () => {
+  const words = 'AI at Meta: legitimate interests. Learn<a href="/x">more</a>';
+  const before = find(`<div role="dialog">${words}</div>`)?.text;
+  expect(
+    find(`<div role="dialog">${words.replace('<a', '<proof-of-objection-card></proof-of-objection-card><a')}</div>`)
+      ?.text,
+  ).toBe(before);
+  expect(
+    find(`<div role="dialog">${words.replace('rest', '<proof-of-objection-card></proof-of-objection-card>rest')}</div>`)
+      ?.text,
+  ).toBe(before);
+});
+
 test('of dialogs within each other, the inner one is the notice', () => {
   const found = find(`<div aria-modal="true"><div role="dialog" id="inner">${WORDS}</div></div>`);
   expect(found?.element.id).toBe('inner');
