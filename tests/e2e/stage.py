@@ -174,7 +174,7 @@ class Browser:
 
 @dataclass
 class Card:
-    """Our card on ``page``: in a closed shadow root, so it is found as screen readers find it, and used by mouse and keys.
+    """Our card on ``page``, in a closed shadow root: found as screen readers find it, used by mouse and keys.
 
     A button that is inert, hidden or covered is not found, or not hit: as for a person.
     """

@@ -29,6 +29,7 @@ const STYLE = `
   all: initial !important; direction: ltr !important; display: block !important;
   position: fixed !important; inset: auto 16px 16px auto !important; z-index: 2147483647 !important;
 }
+:host::backdrop { display: none !important; }
 section[hidden] { display: none; }
 section {
   --ink: #16213a; --soft: #47526b; --paper: #ffffff; --line: #d5dae5; --accent: #1d4ed8; --on-accent: #ffffff;
