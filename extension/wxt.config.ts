@@ -83,7 +83,8 @@ export default defineConfig({
           browser_specific_settings: {
             gecko: {
               id: 'extension@proof-of-objection.example',
-              strict_min_version: '140.0',
+              // web-ext takes it for Android's, too, where 142 is the first that knows data_collection_permissions.
+              strict_min_version: '142.0',
               // All that can leave the browser, in Mozilla's words; docs/permissions.md says what each is here.
               data_collection_permissions: {
                 required: [
