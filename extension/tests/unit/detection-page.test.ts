@@ -35,12 +35,14 @@ test('our card among the words leaves them as they were', () => {
   const words = 'AI at Meta: legitimate interests. Learn<a href="/x">more</a>';
   const before = find(`<div role="dialog">${words}</div>`)?.text;
   expect(
-    find(`<div role="dialog">${words.replace('<a', '<proof-of-objection-card></proof-of-objection-card><a')}</div>`)
-      ?.text,
+    find(
+      `<div role="dialog">${words.replace('<a', '<proof-of-objection-card style="display:block"></proof-of-objection-card><a')}</div>`,
+    )?.text,
   ).toBe(before);
   expect(
-    find(`<div role="dialog">${words.replace('rest', '<proof-of-objection-card></proof-of-objection-card>rest')}</div>`)
-      ?.text,
+    find(
+      `<div role="dialog">${words.replace('rest', '<proof-of-objection-card style="display:block"></proof-of-objection-card>rest')}</div>`,
+    )?.text,
   ).toBe(before);
 });
 
