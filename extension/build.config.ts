@@ -6,8 +6,14 @@ export const outDir = `${process.env.OUTPUT_DIR ?? '.output'}/${practice ? 'prac
 
 const fallback = practice ? 'http://127.0.0.1:8000' : 'https://register.proof-of-objection.example';
 
-/** An origin, without a trailing slash; refuses anything that is not one, rather than building an extension that cannot record. */
+/** An origin, without a trailing slash; refuses anything that is not one. */
 export const registerUrl = originOf(process.env.REGISTER_URL || fallback);
+
+/** Tests resolve the fallback to a register of theirs; nowhere else does it exist. */
+export const warning =
+  process.env.REGISTER_URL || practice
+    ? undefined
+    : `REGISTER_URL is not set: this build is for tests, nobody can record with it. ${fallback} does not exist.`;
 
 function originOf(url: string): string {
   const { origin, protocol, pathname, search, hash } = new URL(url);

@@ -1,5 +1,5 @@
 import { defineConfig } from 'wxt';
-import { outDir, practice, registerUrl } from './build.config';
+import { outDir, practice, registerUrl, warning } from './build.config';
 
 /** The only pages the content script runs on. */
 const PLATFORM_MATCHES = [
@@ -56,6 +56,9 @@ export default defineConfig({
     build: { target: 'es2022' },
   }),
   hooks: {
+    'build:before': ({ logger }) => {
+      if (warning) logger.warn(warning);
+    },
     'build:manifestGenerated': (_wxt, manifest) => {
       for (const script of manifest.content_scripts ?? []) {
         script.matches = practice ? [...PLATFORM_MATCHES, 'http://127.0.0.1/practice*'] : PLATFORM_MATCHES;
@@ -70,16 +73,29 @@ export default defineConfig({
     default_locale: 'en',
     // Each one is explained to ordinary people in docs/permissions.md; a test keeps the two lists equal.
     permissions: ['storage', 'downloads', 'activeTab', 'alarms', ...(browser === 'firefox' ? [] : ['offscreen'])],
+    // Where a page keeps the focus to itself, the keyboard reaches the popup all the same.
+    commands: {
+      _execute_action: { suggested_key: { default: 'Alt+Shift+O', mac: 'MacCtrl+Shift+O' } },
+    },
     icons: { 16: 'icons/16.png', 32: 'icons/32.png', 48: 'icons/48.png', 128: 'icons/128.png' },
     ...(browser === 'firefox'
       ? {
           browser_specific_settings: {
             gecko: {
               id: 'extension@proof-of-objection.example',
-              strict_min_version: '140.0',
-              data_collection_permissions: { required: ['websiteContent'] },
+              // web-ext takes it for Android's, too, where 142 is the first that knows data_collection_permissions.
+              strict_min_version: '142.0',
+              // All that can leave the browser, in Mozilla's words; docs/permissions.md says what each is here.
+              data_collection_permissions: {
+                required: [
+                  'websiteContent',
+                  'browsingActivity',
+                  'locationInfo',
+                  'personalCommunications',
+                  'personallyIdentifyingInfo',
+                ],
+              },
             },
-            gecko_android: { strict_min_version: '142.0' },
           },
         }
       : { minimum_chrome_version: '137' /* Ed25519 in WebCrypto */ }),

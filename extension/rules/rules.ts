@@ -13,6 +13,8 @@ export interface NoticeRules {
   platforms: Record<Platform, string[]>;
   forms: { sites: { host: string; under: string }[]; objection: string[]; thirdParty: string[] };
   linkWrappers: { host: string; path: RegExp; parameter: string }[];
+  /** Whole paths that name no person: others are not kept. */
+  namelessPaths: { host: string; path: RegExp }[];
   places: Record<Place, { channel: Channel; selector: string }>;
   notificationPaths: RegExp;
   notificationPanes: string;
@@ -21,6 +23,10 @@ export interface NoticeRules {
   besideNotifications: string;
   /** Paths of pages that are made of people's own words. */
   contentPaths: RegExp;
+  /** The same, but where Meta may open a dialog above them. */
+  dialogsOnlyPaths: RegExp;
+  /** What the address of something has that a person wrote or shows. */
+  peoplesLinks: { segments: string[]; parameters: string[] };
   otherPeoplesWords: string;
   messageLists: string;
   /** What a dialog or region has inside when it shows or takes people's words: Meta's notice has none of it. */
@@ -64,6 +70,10 @@ export function parseRules(raw: typeof rawRules): NoticeRules {
       thirdParty: matching(raw.forms.third_party, FORM_ID, 'forms.third_party'),
     },
     linkWrappers: raw.link_wrappers.map((wrapper) => ({ ...wrapper, path: new RegExp(wrapper.path) })),
+    namelessPaths: raw.nameless_paths.map(({ host, path }) => ({
+      host: matching([host], HOST, 'nameless_paths')[0] ?? '',
+      path: new RegExp(`^(?:${path})/?$`),
+    })),
     places: mapValues(exactly(raw.places, PLACES, 'places'), ({ channel, selector }, place) => {
       const known = CHANNELS.find((some) => some === channel);
       if (!known) throw new Error(`places.${place}: ${channel} is no channel`);
@@ -74,6 +84,11 @@ export function parseRules(raw: typeof rawRules): NoticeRules {
     notificationNames: anyPhrase(allLanguages(raw.notification_names, 'notification_names'), 'notification_names'),
     besideNotifications: raw.beside_notifications,
     contentPaths: anyPath(raw.content_paths, 'content_paths'),
+    dialogsOnlyPaths: anyPath(raw.dialogs_only_paths, 'dialogs_only_paths'),
+    peoplesLinks: {
+      segments: matching(raw.peoples_links.segments, NOT_EMPTY, 'peoples_links.segments'),
+      parameters: matching(raw.peoples_links.parameters, NOT_EMPTY, 'peoples_links.parameters'),
+    },
     otherPeoplesWords: raw.other_peoples_words,
     messageLists: raw.message_lists,
     showsOtherPeoplesWords: raw.shows_other_peoples_words,

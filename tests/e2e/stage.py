@@ -15,12 +15,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from playwright.sync_api import BrowserContext, Page, Worker, sync_playwright
+from playwright.sync_api import BrowserContext, CDPSession, Page, Worker, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "extension/.output/production/chrome-mv3"
@@ -169,6 +170,51 @@ class Browser:
         """The files that the browser has finished saving."""
         found = [path for path in sorted(self.downloads.rglob("*")) if path.suffix != ".crdownload"]
         return [path for path in found if path.is_file() and path.read_bytes()[:2] == b"PK"]
+
+
+@dataclass
+class Card:
+    """Our card on ``page``, in a closed shadow root: found as screen readers find it, used by mouse and keys.
+
+    A button that is inert, hidden or covered is not found, or not hit: as for a person.
+    """
+
+    page: Page
+
+    def buttons(self, name: str = "Record my objection") -> list[dict[str, Any]]:
+        """The accessibility nodes of the card's buttons called ``name``."""
+        with self._devtools() as session:
+            session.send("Accessibility.enable")
+            document = session.send("DOM.getDocument", {"depth": 0})["root"]["nodeId"]
+            query = {"nodeId": document, "role": "button", "accessibleName": name}
+            found = session.send("Accessibility.queryAXTree", query)["nodes"]
+        return [node for node in found if not node["ignored"]]
+
+    def wait_for(self) -> None:
+        wait_until(self.buttons)
+
+    def center(self, name: str = "Record my objection") -> tuple[float, float]:
+        """Where the button called ``name`` is on the screen."""
+        with self._devtools() as session:
+            button = self.buttons(name)[0]["backendDOMNodeId"]
+            quad = session.send("DOM.getContentQuads", {"backendNodeId": button})["quads"][0]
+        return sum(quad[0::2]) / 4, sum(quad[1::2]) / 4
+
+    def click(self, name: str = "Record my objection") -> None:
+        self.wait_for()
+        self.page.mouse.click(*self.center(name))
+
+    def is_focused(self, name: str = "Record my objection") -> bool:
+        properties = [one for button in self.buttons(name) for one in button["properties"]]
+        return any(one["name"] == "focused" and one["value"]["value"] for one in properties)
+
+    @contextmanager
+    def _devtools(self) -> Iterator[CDPSession]:
+        session = self.page.context.new_cdp_session(self.page)
+        try:
+            yield session
+        finally:
+            session.detach()
 
 
 @contextmanager

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Page
 
 from tests.e2e.stage import (
     BUILD,
     CHROMIUM,
     ROOT,
     Browser,
+    Card,
     TlsRegister,
     browsing,
     make_certificate,
@@ -66,13 +67,9 @@ def browser(tmp_path: Path, certificate: tuple[Path, Path], register: TlsRegiste
         yield running
 
 
-def record_button(page: Page) -> Locator:
-    return page.get_by_role("region", name="Proof of Objection").get_by_role("button", name="Record my objection")
-
-
 def open_review(browser: Browser, page: Page) -> Page:
     with browser.context.expect_page() as opened:
-        record_button(page).click()
+        Card(page).click()
     sheet = opened.value
     sheet.get_by_role("heading", name="Review before you record").wait_for()
     return sheet
@@ -122,7 +119,7 @@ def test_notice_to_file_that_verifies(browser: Browser, register: TlsRegister, t
 @pytest.mark.parametrize("delay_ms", [0, 20, 40, 150])
 def test_service_worker_stopped_in_between(browser: Browser, delay_ms: int) -> None:
     page = browser.open("https://www.facebook.com/")
-    record_button(page).wait_for()
+    Card(page).wait_for()
     browser.stop_workers(page)
     sheet = open_review(browser, page)
     browser.stop_workers(sheet)
@@ -166,12 +163,12 @@ def test_register_down_then_back(browser: Browser, register: TlsRegister) -> Non
 def test_quotation_in_a_post_is_no_notice(browser: Browser) -> None:
     page = browser.open("https://www.facebook.com/quoted")
     page.wait_for_timeout(1500)
-    assert record_button(page).count() == 0
+    assert Card(page).buttons() == []
     # The same page with the notice beside the post: so the silence above was a decision, not a failure to start.
     page.evaluate(
         "html => document.body.insertAdjacentHTML('beforeend', html)", NOTICE.partition("</div></div></div>")[2]
     )
-    record_button(page).wait_for()
+    Card(page).wait_for()
 
 
 def test_other_sites_never_see_the_extension(browser: Browser) -> None:
@@ -205,10 +202,10 @@ def test_every_fixture_page_in_chromium(tmp_path: Path, certificate: tuple[Path,
             served[url] = html  # several fixtures live at one address
             page.goto(url)
             if expected:
-                wait_until(lambda: record_button(page).count() == 1, timeout_s=10)
+                Card(page).wait_for()
             else:
                 page.wait_for_timeout(350)
-            shown[name] = record_button(page).count() == 1
+            shown[name] = len(Card(page).buttons()) == 1
     for name, _, expected, _ in rows:
         print(f"{name:<50} {'card' if expected else '-':<6} {'card' if shown[name] else '-':<6}")
     assert shown == {name: expected for name, _, expected, _ in rows}

@@ -1,5 +1,5 @@
 /** What Meta's notice is made of, without a page: wording, links, addresses. The rules are data. */
-import { type Channel, type Platform, rules } from '../../rules/rules';
+import { type Channel, type Place, type Platform, rules } from '../../rules/rules';
 
 export type { Channel, Place, Platform } from '../../rules/rules';
 
@@ -15,7 +15,6 @@ export interface Notice {
 }
 
 export const MAX_TEXT = 20_000;
-const MAX_URL = 512;
 const MAX_WRAPPERS = 3;
 
 /** A language in which Meta's wording was found. */
@@ -36,11 +35,12 @@ export function platformOf(host: string): Platform | undefined {
   return undefined;
 }
 
-/** Returns scheme, host and path: no query, no fragment, printable ASCII only, at most 512 characters. */
+/** Returns scheme and host, and the path where it names no person: over a profile it would be the account's handle. */
 export function sanitiseUrl(url: string): string {
   const { protocol, host, hostname, pathname } = new URL(url);
   if (__PRACTICE__ && hostname === '127.0.0.1') return `${protocol}//${host}/practice`;
-  return `https://${hostname}${pathname}`.slice(0, MAX_URL).replace(/%.?$/, '');
+  const isNameless = rules.namelessPaths.some(({ host, path }) => isWithin(hostname, host) && path.test(pathname));
+  return `https://${hostname}${isNameless ? pathname : '/'}`;
 }
 
 /** Returns which form stands at `url` itself: known by the number in its path, on any subdomain, in any language. */
@@ -66,9 +66,21 @@ export function formLinked(url: string): Form | undefined {
   return formAt(target);
 }
 
-/** Returns whether a page at `path` is made of people's own words, so that nothing on it is taken for a notice. */
-export function isContentPath(path: string): boolean {
-  return rules.contentPaths.test(path);
+/** Returns whether a notice may stand in `place` on a page at `path`: what people wrote or show is none. */
+export function mayStandAt(place: Place, path: string): boolean {
+  return !rules.contentPaths.test(path) && (place === 'dialog' || !rules.dialogsOnlyPaths.test(path));
+}
+
+/** Returns whether a link to `url` leads to what a person wrote or shows. */
+export function leadsToPeoplesWords(url: string): boolean {
+  if (!URL.canParse(url)) return false;
+  const { hostname, pathname, searchParams } = new URL(url);
+  if (!platformOf(hostname)) return false;
+  const { segments, parameters } = rules.peoplesLinks;
+  return (
+    pathname.split('/').some((segment) => segments.includes(segment)) ||
+    parameters.some((parameter) => searchParams.has(parameter))
+  );
 }
 
 export function isNotificationPath(path: string): boolean {
@@ -141,6 +153,13 @@ export function findWording(...texts: string[]): Wording | undefined {
 export function mayHaveWording(text: string): boolean {
   const squeezed = squeeze(text);
   return SQUEEZED_PHRASES.some((phrase) => squeezed.includes(phrase));
+}
+
+/** Returns by what `notice` is known again: notifications tell how long ago they came, and whether they were read. */
+export function gistOf({ rule, language, text }: Notice): string {
+  const folded = foldText(text);
+  const said = Object.values(rules.phrases[language] ?? {}).map((pattern) => folded.match(pattern)?.[0] ?? '');
+  return [rule, language, ...said].join('\n');
 }
 
 /** Returns a language tag as `xx`, or undefined for anything that is none. */

@@ -2,7 +2,7 @@
 import { components } from '../../../schemas/openapi.json';
 import statements from '../../../schemas/statements.json';
 import type { ObjectionReceipt, SeenNotice } from './contract.gen';
-import type { Notice, Platform as NoticePlatform } from './detection';
+import { type Notice, type Platform as NoticePlatform, sanitiseUrl } from './detection';
 import { type Bytes, formatJson, type Json, sha256Hex, utf8 } from './encoding';
 import { allowedValues } from './schema';
 import { disclosureDigest, formatDisclosure, SLOTS, type Slot } from './tokens';
@@ -140,6 +140,7 @@ export function isNotice(value: unknown): value is Notice {
     NOTICE_PLATFORMS.includes(platform as NoticePlatform) &&
     seenNoticeFields.channel.enum.includes(channel as string) &&
     Object.entries(texts).every(([name, one]) => fits(one, seenNoticeFields[name as keyof typeof texts])) &&
+    sanitiseUrl(String(url)) === url &&
     typeof text === 'string' &&
     text.length > 0 &&
     text.length <= MAX_NOTICE_CHARACTERS

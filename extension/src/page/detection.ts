@@ -5,10 +5,11 @@ import {
   findWording,
   formAt,
   formLinked,
-  isContentPath,
   isNotificationPath,
   languageOf,
+  leadsToPeoplesWords,
   mayHaveWording,
+  mayStandAt,
   type Notice,
   namesNotifications,
   type Platform,
@@ -18,16 +19,18 @@ import {
   startsSponsored,
   tellsWhatSomebodyDid,
 } from '../core/detection';
+import { CARD } from './card';
 
 export interface FoundNotice extends Notice {
   element: Element;
 }
 
 const { dialog: DIALOG, page: PAGE, notification: ENTRY } = mapSelectors();
-/** Users' own words, and what is not there to be read: never looked into. */
-const NEVER = `${rules.otherPeoplesWords}, ${rules.messageLists}, ${rules.hidden}, script, style, noscript, template`;
+/** Users' own words, what is not there to be read, and our card, which may stand in a dialog: never looked into. */
+const NEVER = `${rules.otherPeoplesWords}, ${rules.messageLists}, ${rules.hidden}, script, style, noscript, template, ${CARD}`;
 /** Set apart when read, although they may be inline. */
 const APART = 'br, button, [role=button]';
+const FORM_IN_PAGE = 'form:not([role=search], [role=search] *, header *, [role=banner] *)';
 const PANE_HEADING = 'h1, h2, h3, [role=heading]';
 const MAX_PANE_NAME = 60;
 /** Beyond these a place is no notice but a page. They bound the cost of one look. */
@@ -63,9 +66,14 @@ export function lookFor(
  * Cheap reasons only: what is yielded has a right place, and words or links that deserve to be read properly.
  */
 export function* candidatesIn(root: Document | Element, location: Location | URL): Generator<[Place, Element]> {
-  if (isContentPath(location.pathname)) return;
-  for (const element of within(root, DIALOG)) if (isCandidate('dialog', element)) yield ['dialog', element];
-  for (const element of within(root, PAGE)) if (isCandidate('page', element)) yield ['page', element];
+  const { pathname } = location;
+  if (mayStandAt('dialog', pathname)) {
+    for (const element of within(root, DIALOG)) if (isCandidate('dialog', element)) yield ['dialog', element];
+  }
+  if (mayStandAt('page', pathname)) {
+    for (const element of within(root, PAGE)) if (isCandidate('page', element)) yield ['page', element];
+  }
+  if (!mayStandAt('notification', pathname)) return;
   for (const pane of panesIn(root, location)) {
     for (const element of within(pane, ENTRY)) {
       if (isCandidate('notification', element) && isNotificationEntry(element, location)) {
@@ -77,10 +85,9 @@ export function* candidatesIn(root: Document | Element, location: Location | URL
 
 /** Yields what holds `element` and may itself be a notice, innermost first. */
 export function* candidatesAround(element: Element, location: Location | URL): Generator<[Place, Element]> {
-  if (isContentPath(location.pathname)) return;
   for (let around: Element | null = element; around; around = around.parentElement) {
     const place = placeOf(around);
-    if (!place || !isCandidate(place, around)) continue;
+    if (!place || !mayStandAt(place, location.pathname) || !isCandidate(place, around)) continue;
     if (place !== 'notification' || isNotificationEntry(around, location)) yield [place, around];
   }
 }
@@ -132,6 +139,7 @@ function noticeAt(
   const wording = findWording(text, apart);
   if (!forms.includes('objection') && (!wording || forms.includes('third-party'))) return undefined;
   if (place !== 'dialog' && (startsSponsored(text) || tellsWhatSomebodyDid(text))) return undefined;
+  if (place === 'notification' && [...links, ...linkAround(element)].some(leadsToPeoplesWords)) return undefined;
   return {
     platform,
     channel: rules.places[place].channel,
@@ -147,19 +155,24 @@ function noticeAt(
 /** Returns the objection form's own page: its address says all. */
 function formPage(root: Document | Element, location: Location | URL, platform: Platform): FoundNotice | undefined {
   const document = root.nodeType === Node.DOCUMENT_NODE ? (root as Document) : root.ownerDocument;
-  const element = document?.querySelector('[role=main], main, form') ?? document?.body;
-  if (!element) return undefined;
-  const { text, apart } = readShown(element);
-  return {
-    platform,
-    channel: 'form',
-    language: findWording(text, apart)?.language ?? languageAt(element),
-    rule: `${platform}.form`,
-    ruleset: rules.ruleset,
-    url: sanitiseUrl(location.href),
-    text: boundedText(text),
-    element,
-  };
+  if (!document) return undefined;
+  // The first form of a page is often the search in its header.
+  for (const selector of ['[role=main], main', FORM_IN_PAGE, 'body']) {
+    const element = document.querySelector(selector);
+    const { text, apart } = element ? readShown(element) : NOTHING_READ;
+    if (!element || !text) continue;
+    return {
+      platform,
+      channel: 'form',
+      language: findWording(text, apart)?.language ?? languageAt(element),
+      rule: `${platform}.form`,
+      ruleset: rules.ruleset,
+      url: sanitiseUrl(location.href),
+      text: boundedText(text),
+      element,
+    };
+  }
+  return undefined;
 }
 
 function placeOf(element: Element): Place | undefined {
@@ -220,6 +233,8 @@ interface Reading {
   links: string[];
 }
 
+const NOTHING_READ: Reading = { text: '', apart: '', links: [] };
+
 /** Reads the text and the link targets that `element` shows, leaving out what must not be looked into. */
 function readShown(element: Element): Reading {
   const words: string[] = [];
@@ -243,7 +258,7 @@ function readShown(element: Element): Reading {
     words.push(isApart ? ' ' : EDGE);
   };
   read(element);
-  if (nodes > MAX_NODES) return { text: '', apart: '', links: [] };
+  if (nodes > MAX_NODES) return NOTHING_READ;
   const all = words.join('');
   return { text: readableText(all.replaceAll(EDGE, '')), apart: readableText(all.replaceAll(EDGE, ' ')), links };
 }
@@ -282,6 +297,12 @@ function styleOf(element: Element): CSSStyleDeclaration | undefined {
 
 function languageAt(element: Element): string {
   return languageOf(element.closest('[lang]')?.getAttribute('lang')) ?? 'en';
+}
+
+/** Returns the target of the link that `element` stands in, if it does. */
+function linkAround(element: Element): string[] {
+  const link = element.closest<HTMLAnchorElement>('a[href]');
+  return link ? [link.href] : [];
 }
 
 function* within(root: Document | Element, selector: string): Generator<Element> {

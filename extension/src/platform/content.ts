@@ -1,8 +1,8 @@
 /** On Meta's pages: watches for the notice, shows the card, and answers the background. */
 import { browser } from 'wxt/browser';
-import type { Notice } from '../core/detection';
+import { gistOf, type Notice } from '../core/detection';
 import { type Card, showCard } from '../page/card';
-import { watchForNotice } from '../page/watch';
+import { type FoundNotice, watchForNotice } from '../page/watch';
 import type { PageMessage, TabMessage } from './messages';
 import { send } from './send';
 import { t, textLanguage } from './text';
@@ -14,29 +14,36 @@ export function startContent(document: Document): () => void {
   let card: Card | undefined;
   let shownFor = '';
 
-  const watch = watchForNotice(document, (found) => void show(found && plain(found)));
+  const watch = watchForNotice(document, (found) => void show(found));
 
-  async function show(notice: Notice | undefined): Promise<void> {
-    const key = notice ? `${notice.rule}\n${notice.text}` : '';
-    if (key === shownFor) return;
-    shownFor = key;
+  async function show(found: FoundNotice | undefined): Promise<void> {
+    const gist = found ? gistOf(found) : '';
+    if (gist === shownFor) {
+      if (found) card?.standBy(found.element);
+      return;
+    }
+    shownFor = gist;
     card?.remove();
     card = undefined;
-    const { show } = await tell<{ show: boolean }>({ kind: 'page/notice', notice: notice ?? null, dismissed: false });
-    if (!show || !notice || shownFor !== key) return;
-    card = showCard(document, cardTexts(), {
-      record: () => void record(notice),
-      dismiss: () => {
-        card?.remove();
-        card = undefined;
-        void tell({ kind: 'page/notice', notice, dismissed: true });
-      },
-    });
+    const notice = found ? plain(found) : null;
+    const { show } = await tell<{ show: boolean }>({ kind: 'page/notice', notice, dismissed: false });
+    const latest = watch.current();
+    if (!show || !latest || shownFor !== gist) return;
+    card = showCard(latest.element, cardTexts(), { record: () => void record(), dismiss });
   }
 
-  async function record(notice: Notice): Promise<void> {
+  function dismiss(): void {
+    card?.remove();
+    card = undefined;
+    const found = watch.current();
+    if (found) void tell({ kind: 'page/notice', notice: plain(found), dismissed: true });
+  }
+
+  async function record(): Promise<void> {
+    const found = watch.current();
+    if (!found) return;
     try {
-      await send({ kind: 'page/record', notice });
+      await send({ kind: 'page/record', notice: plain(found) });
       card?.say(t('card_opened'));
     } catch (error) {
       // An updated extension leaves this script behind without a background to talk to.
@@ -89,6 +96,7 @@ function cardTexts() {
     explanation: t('card_explanation'),
     record: t('record_my_objection'),
     dismiss: t('not_now'),
+    announcement: t('card_announcement'),
   };
 }
 

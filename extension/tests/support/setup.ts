@@ -1,4 +1,4 @@
-/** What browsers have and Node 20 lacks. Real behaviour, not switches: the code under test runs unchanged. */
+/** What browsers have and Node 20 or jsdom lacks. Real behaviour, not switches: the code under test runs unchanged. */
 import 'fake-indexeddb/auto';
 
 const queues = new Map<string, Promise<unknown>>();
@@ -19,3 +19,16 @@ if (typeof navigator === 'undefined') {
   Object.defineProperty(globalThis, 'navigator', { value: {}, configurable: true, writable: true });
 }
 Object.defineProperty(navigator, 'locks', { value: locks, configurable: true });
+
+if (typeof HTMLElement !== 'undefined') {
+  // No top layer and no boxes: whether a person gets to the card, real browsers tell (tests/e2e/test_card.py).
+  HTMLElement.prototype.showPopover = function () {
+    if (!this.isConnected || !this.hasAttribute('popover')) throw new DOMException('', 'InvalidStateError');
+  };
+  Element.prototype.checkVisibility = function () {
+    for (let around: Element | null = this; around; around = around.parentElement) {
+      if (getComputedStyle(around).display === 'none') return false;
+    }
+    return this.isConnected;
+  };
+}

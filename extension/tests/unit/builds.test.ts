@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,14 +14,16 @@ const PLATFORMS = [
 ];
 
 /** Builds into a folder of its own, so that a build somebody uses is not pulled from under them. */
-function build(environment: Record<string, string>, ...options: string[]): void {
+function build(environment: Record<string, string>, ...options: string[]): string {
   // Vitest's own variables would turn the production build into a test build.
-  const { NODE_ENV, VITEST, MODE, DEV, PROD, ...env } = process.env;
-  execFileSync('node_modules/.bin/wxt', ['build', ...options], {
+  const { NODE_ENV, VITEST, MODE, DEV, PROD, REGISTER_URL, ...env } = process.env;
+  const { status, stdout, stderr } = spawnSync('node_modules/.bin/wxt', ['build', ...options], {
     cwd: root,
     env: { ...env, OUTPUT_DIR: out, ...environment },
-    stdio: 'pipe',
+    encoding: 'utf8',
   });
+  if (status !== 0) throw new Error(stderr);
+  return stdout + stderr;
 }
 
 const manifest = (folder: string) => JSON.parse(readFileSync(join(out, folder, 'manifest.json'), 'utf8'));
@@ -31,10 +33,12 @@ const everything = (folder: string) =>
     .map((name) => readFileSync(join(out, folder, name), 'utf8'))
     .join('\n');
 
+const said = { chrome: '', firefox: '', practice: '' };
+
 beforeAll(() => {
-  build({});
-  build({}, '-b', 'firefox', '--mv3');
-  build({ WXT_PRACTICE: 'true' });
+  said.chrome = build({});
+  said.firefox = build({ REGISTER_URL: 'https://register.proof-of-objection.example' }, '-b', 'firefox', '--mv3');
+  said.practice = build({ WXT_PRACTICE: 'true' });
 }, 120_000);
 afterAll(() => rmSync(out, { recursive: true }));
 
@@ -67,10 +71,36 @@ describe.each(['production/chrome-mv3', 'production/firefox-mv3'])('%s', (folder
     for (const name of [...others, 'externally_connectable']) expect(manifest(folder)).not.toHaveProperty(name);
   });
 
+  it('opens by a key of its own', () => {
+    const { _execute_action } = manifest(folder).commands;
+    const page = readFileSync(join(root, '../docs/permissions.md'), 'utf8');
+    expect(page).toContain(_execute_action.suggested_key.default);
+  });
+
   it('never writes HTML from strings', () => {
     expect(everything(folder)).not.toMatch(
       /innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function/,
     );
+  });
+});
+
+it('without a register of its own, the build says that it is for tests only', () => {
+  expect(said.chrome).toContain('REGISTER_URL is not set');
+  expect(said.firefox).not.toContain('REGISTER_URL');
+  expect(said.practice).not.toContain('REGISTER_URL');
+});
+
+describe('the Firefox build', () => {
+  const gecko = () => manifest('production/firefox-mv3').browser_specific_settings;
+
+  it('tells at installation all that docs/permissions.md says', () => {
+    const page = readFileSync(join(root, '../docs/permissions.md'), 'utf8');
+    const explained = [...page.matchAll(/^\| \*\*.+?\*\* \(`(\w+)`\)/gm)].map(([, name]) => name);
+    expect(gecko().gecko.data_collection_permissions).toEqual({ required: explained });
+  });
+
+  it('is not offered on Android, where it could save nothing', () => {
+    expect(gecko()).not.toHaveProperty('gecko_android');
   });
 });
 

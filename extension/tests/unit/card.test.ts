@@ -1,6 +1,6 @@
 // @vitest-environment jsdom
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { type Card, showCard } from '../../src/page/card';
+import { CARD, type Card, showCard } from '../../src/page/card';
 
 const TEXTS = {
   language: 'fr',
@@ -9,18 +9,30 @@ const TEXTS = {
   explanation: 'Nothing was sent.',
   record: 'Record my objection',
   dismiss: 'Not now',
+  announcement: 'A card came.',
 };
 let card: Card | undefined;
 
-afterEach(() => card?.remove());
+afterEach(() => {
+  card?.remove();
+  document.body.innerHTML = '';
+});
 
-function shown() {
+/** Shows the card for `notice`. The closed root is handed to nobody: it is seen here as it is made. */
+function shown(notice: Element = document.body) {
   const on = { record: vi.fn(), dismiss: vi.fn() };
-  card = showCard(document, TEXTS, on);
-  const host = document.querySelector('proof-of-objection-card');
-  const region = host?.shadowRoot?.querySelector('section');
+  const attach = vi.spyOn(Element.prototype, 'attachShadow');
+  card = showCard(notice, TEXTS, on);
+  const root: ShadowRoot = attach.mock.results.at(-1)?.value;
+  const host = document.querySelector(CARD);
+  const region = root.querySelector('section');
   if (!host || !region) throw new Error('no card');
   return { on, host, region };
+}
+
+function dialog(html: string): Element {
+  document.body.innerHTML = `<div aria-modal="true"><p id="notice">AI at Meta</p>${html}</div>`;
+  return document.querySelector('#notice') as Element;
 }
 
 describe('the card', () => {
@@ -56,16 +68,57 @@ describe('the card', () => {
   });
 
   it('hides for a screenshot and comes back', () => {
-    const { host } = shown();
+    const { region } = shown();
     card?.hide(true);
-    expect(host.hasAttribute('hidden')).toBe(true);
+    expect(region.hidden).toBe(true);
     card?.hide(false);
-    expect(host.hasAttribute('hidden')).toBe(false);
+    expect(region.hidden).toBe(false);
   });
 
   it('speaks to screen readers', () => {
     const { region } = shown();
     card?.say('Opened.');
-    expect(region.querySelector('[role=status]')?.textContent).toBe('Opened.');
+    expect([...region.querySelectorAll('[role=status]')].map((one) => one.textContent)).toEqual(['', 'Opened.']);
+  });
+
+  it('is announced once it is there, and not again when it moves', async () => {
+    const { region } = shown(dialog(''));
+    const announcement = region.querySelector('[role=status]') as Element;
+    expect(announcement.textContent).toBe('');
+    await vi.waitFor(() => expect(announcement.textContent).toBe(TEXTS.announcement));
+    const said = new MutationObserver(() => {});
+    said.observe(region, { subtree: true, childList: true, characterData: true });
+    card?.standBy(dialog(''));
+    expect(said.takeRecords()).toEqual([]);
+  });
+
+  it('is closed to the page', () => expect(shown().host.shadowRoot).toBeNull());
+
+  it('stands in the modal dialog of the notice, before the last element that takes the focus', () => {
+    const { host } = shown(dialog('<a href="/x">Object</a><button id="last">OK</button><a hidden href="/y">n</a>'));
+    expect(host.nextElementSibling?.id).toBe('last');
+  });
+
+  it('stands in a modal dialog that has nothing to focus', () => {
+    expect(shown(dialog('')).host.parentElement?.hasAttribute('aria-modal')).toBe(true);
+  });
+
+  it('follows a notice that is drawn anew', () => {
+    const { host } = shown(dialog('<button>1</button>'));
+    const again = dialog('<button id="last">2</button>');
+    expect(host.isConnected).toBe(false);
+    card?.standBy(again);
+    expect(host.nextElementSibling?.id).toBe('last');
+    card?.standBy(document.body);
+    expect(host.parentElement).toBe(document.documentElement);
+  });
+
+  it('keeps clicks from the dialog that it stands in', () => {
+    const { region } = shown(dialog(''));
+    const heard = vi.fn();
+    document.body.addEventListener('click', heard);
+    region.querySelector('button')?.click();
+    document.body.removeEventListener('click', heard);
+    expect(heard).not.toHaveBeenCalled();
   });
 });

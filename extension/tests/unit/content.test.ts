@@ -51,6 +51,28 @@ describe('on a page', () => {
     expect(told).toEqual([{ kind: 'page/notice', notice: NOTICE, dismissed: false }]);
   });
 
+  it('keeps its card, and does not ask again, while a notice only grows older', async () => {
+    const text = (age: string) => `Learn how we’ll use your information as we improve AI at Meta. ${age}`;
+    found({ text: text('2 h') });
+    await vi.waitFor(() => expect(cards()).toBe(1));
+    const card = document.querySelector('proof-of-objection-card');
+    found({ text: text('3 h') });
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    expect(document.querySelector('proof-of-objection-card')).toBe(card);
+    expect(told).toHaveLength(1);
+  });
+
+  it('moves its card to a dialog that is drawn anew', async () => {
+    document.body.innerHTML = '<div aria-modal="true">1</div><div aria-modal="true" id="again">2</div>';
+    const [first, again] = document.querySelectorAll('[aria-modal]');
+    watch.change({ ...NOTICE, element: first });
+    await vi.waitFor(() => expect(cards()).toBe(1));
+    first?.remove();
+    watch.change({ ...NOTICE, element: again });
+    expect(document.querySelector('proof-of-objection-card')?.parentElement?.id).toBe('again');
+    document.body.innerHTML = '';
+  });
+
   it('takes the card away with the notice, and says so', async () => {
     found();
     await vi.waitFor(() => expect(cards()).toBe(1));
@@ -93,12 +115,13 @@ describe('on a page', () => {
   });
 
   it('hides the card for the picture, and answers once that is painted', async () => {
+    const attach = vi.spyOn(Element.prototype, 'attachShadow');
     found();
     await vi.waitFor(() => expect(cards()).toBe(1));
     const respond = vi.fn();
     expect(answerTab({ kind: 'tab/card', hidden: true }, own, respond)).toBe(true);
     expect(respond).not.toHaveBeenCalled();
-    expect(document.querySelector('proof-of-objection-card')?.hasAttribute('hidden')).toBe(true);
+    expect(attach.mock.results.at(-1)?.value.querySelector('section').hidden).toBe(true);
     await vi.waitFor(() => expect(respond).toHaveBeenCalled());
   });
 

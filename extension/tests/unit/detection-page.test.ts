@@ -31,6 +31,21 @@ test('only what is shown, and not what others wrote, becomes the text', () => {
   expect(found?.text).toBe('AI at Meta: legitimate interests. e');
 });
 
+test('our card among the words leaves them as they were', () => {
+  const words = 'AI at Meta: legitimate interests. Learn<a href="/x">more</a>';
+  const before = find(`<div role="dialog">${words}</div>`)?.text;
+  expect(
+    find(
+      `<div role="dialog">${words.replace('<a', '<proof-of-objection-card style="display:block"></proof-of-objection-card><a')}</div>`,
+    )?.text,
+  ).toBe(before);
+  expect(
+    find(
+      `<div role="dialog">${words.replace('rest', '<proof-of-objection-card style="display:block"></proof-of-objection-card>rest')}</div>`,
+    )?.text,
+  ).toBe(before);
+});
+
 test('of dialogs within each other, the inner one is the notice', () => {
   const found = find(`<div aria-modal="true"><div role="dialog" id="inner">${WORDS}</div></div>`);
   expect(found?.element.id).toBe('inner');
@@ -68,8 +83,17 @@ test('the language of a notice that is known by its link alone is that of the pa
 });
 
 test('the address is kept without what identifies', () => {
-  const found = find(`<div role="dialog">${WORDS}</div>`, new URL('/groups/7?ref=a#b', HOME));
-  expect(found?.url).toBe('https://www.facebook.com/groups/7');
+  const found = find(`<div role="dialog">${WORDS}</div>`, new URL('/anna.b?ref=a#b', HOME));
+  expect(found?.url).toBe('https://www.facebook.com/');
+});
+
+test.each([
+  ['the main content', '<header><form>Search</form></header><main>The form</main>'],
+  ['the main content, although a form comes first', '<form>Search</form><div role="main">The form</div>'],
+  ['a form that is no search', '<header><form>Search</form></header><form role="search">?</form><form>The form</form>'],
+  ['what is shown of them', '<main style="display:none">Old</main><form><input></form><p>The form</p>'],
+])('the text of the objection form’s page is that of %s', (_, body) => {
+  expect(find(body, new URL('/help/contact/712876720715583', HOME))?.text).toBe('The form');
 });
 
 test('only an element of the page given is searched', () => {

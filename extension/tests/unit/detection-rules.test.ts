@@ -22,6 +22,7 @@ test.each<[string, (raw: Raw) => void, RegExp]>([
   ['a language with a region', (raw) => Object.assign(raw.phrases, { 'pt-BR': raw.phrases.en }), /phrases: pt-BR/],
   ['an empty phrase, which is everywhere', (raw) => raw.phrases.fr.right.push(' '), /phrases\.fr\.right/],
   ['a path that is not anchored', (raw) => raw.content_paths.push('photo'), /content_paths: photo/],
+  ['a nameless path without a host', (raw) => raw.nameless_paths.push({ host: '', path: '/' }), /nameless_paths/],
   ['a concept without phrases', (raw) => raw.enough.push([['consent']]), /enough: en has no phrases for consent/],
 ])('%s is refused', (_, change, message) => expect(() => parseRules(changed(change))).toThrow(message));
 

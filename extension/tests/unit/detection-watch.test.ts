@@ -18,7 +18,7 @@ function add(html: string, parent: Element = document.body): Element {
 }
 
 beforeEach(() => {
-  document.body.innerHTML = '<div role="feed"></div>';
+  document.body.innerHTML = '<nav>Meta</nav><div role="feed"></div>';
   seen = [];
   watch = watchForNotice(document, (found) => seen.push(found));
 });
@@ -107,6 +107,19 @@ test('a single-page navigation to the objection form is seen', async () => {
   history.pushState(null, '', '/');
   vi.advanceTimersByTime(1_000);
   expect(watch.current()).toBeUndefined();
+});
+
+test('a form that is not drawn yet is waited for', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+  watch.stop();
+  document.body.innerHTML = '';
+  watch = watchForNotice(document, (found) => seen.push(found));
+  history.pushState(null, '', '/help/contact/712876720715583');
+  vi.advanceTimersByTime(1_000);
+  expect(seen).toHaveLength(0);
+  add('<main>The form</main>');
+  vi.advanceTimersByTime(1_000);
+  expect(seen.map((found) => found?.text)).toEqual(['The form']);
 });
 
 test('a notice shown by style alone is seen', async () => {
@@ -242,10 +255,13 @@ test('a notice that is drawn anew is reported again, with the element that is th
 test('a notice that stays through a navigation is reported with the new address', async () => {
   add(`<div role="dialog">${NOTICE}</div>`);
   await settle();
-  history.pushState(null, '', '/groups/7');
-  add('<p>Group</p>');
+  history.pushState(null, '', '/privacy/center');
+  add('<p>Privacy</p>');
   await settle();
-  expect(seen.map((found) => found?.url)).toEqual(['https://www.facebook.com/', 'https://www.facebook.com/groups/7']);
+  expect(seen.map((found) => found?.url)).toEqual([
+    'https://www.facebook.com/',
+    'https://www.facebook.com/privacy/center',
+  ]);
 });
 
 test('a notice that is moved into a post is one no longer', async () => {

@@ -5,11 +5,14 @@ import {
   foldText,
   formAt,
   formLinked,
-  isContentPath,
+  gistOf,
   isNotificationPath,
   languageOf,
+  leadsToPeoplesWords,
   MAX_TEXT,
   mayHaveWording,
+  mayStandAt,
+  type Notice,
   namesNotifications,
   platformOf,
   readableText,
@@ -66,21 +69,27 @@ test.each([
   ['https://l.facebook.com/l.php', undefined],
 ])('a link to %s leads to the form: %s', (url, form) => expect(formLinked(url)).toBe(form));
 
-test('an address keeps host and path, and nothing that identifies', () => {
-  expect(sanitiseUrl('https://user:pw@www.facebook.com:8443/groups/7?ref=a#b')).toBe(
-    'https://www.facebook.com/groups/7',
-  );
-  expect(sanitiseUrl('https://www.facebook.com/ü?x')).toBe('https://www.facebook.com/%C3%BC');
-  expect(sanitiseUrl(`https://www.facebook.com/${'a'.repeat(600)}`)).toHaveLength(512);
-});
-
-test('an address that is too long is not cut inside an escaped character', () => {
-  const start = 'https://www.facebook.com/';
-  for (const length of [511, 510]) {
-    const url = sanitiseUrl(`${start}${'a'.repeat(length - start.length)}ü`);
-    expect(url).toBe(`${start}${'a'.repeat(length - start.length)}`);
-  }
-});
+test.each([
+  ['https://www.instagram.com/anna_b/', 'https://www.instagram.com/'],
+  ['https://www.threads.com/@anna_b', 'https://www.threads.com/'],
+  ['https://www.facebook.com/anna.b/posts/7', 'https://www.facebook.com/'],
+  ['https://www.instagram.com/anna_b/contact/767264225370182', 'https://www.instagram.com/'],
+  ['https://www.facebook.com/help/contact/712876720715583/anna', 'https://www.facebook.com/'],
+  ['https://www.facebook.com/notifications/anna', 'https://www.facebook.com/'],
+  ['https://www.facebook.com/privacy/anna77', 'https://www.facebook.com/'],
+  ['https://www.instagram.com/privacy/', 'https://www.instagram.com/'],
+  ['https://accountscenter.facebook.com/profiles/17841400000/', 'https://accountscenter.facebook.com/'],
+  ['https://user:pw@www.facebook.com:8443/groups/7?ref=a#b', 'https://www.facebook.com/'],
+  ['https://www.facebook.com/ü?x', 'https://www.facebook.com/'],
+  ['https://www.facebook.com/help/contact/712876720715583?ref=a#b'],
+  ['https://m.facebook.com/help/instagram/contact/767264225370182/'],
+  ['https://help.instagram.com/contact/767264225370182'],
+  ['https://www.facebook.com/privacy/center/'],
+  ['https://privacycenter.instagram.com/policy/'],
+  ['https://www.facebook.com/notifications'],
+  ['https://www.instagram.com/accounts/activity/'],
+  ['https://www.threads.net/activity'],
+])('of %s the receipt tells %s', (url, told = url.replace(/[?].*/, '')) => expect(sanitiseUrl(url)).toBe(told));
 
 test.each([
   ['Improving AI at Meta: your right to object', 'en'],
@@ -147,21 +156,52 @@ test('a text that is too long is not cut inside a character', () => {
 });
 
 test.each([
-  ['/', false],
-  ['/privacy/center', false],
-  ['/photography.club', false],
-  ['/watchmakers', false],
-  ['/photo/', true],
-  ['/photo.php', true],
-  ['/messages', true],
-  ['/direct/t/42', true],
-  ['/marketplace/item/7', true],
-  ['/search', true],
-  ['/p/Cabc', true],
-  ['/ana/p/Cabc', true],
-  ['/@ana/post/Dxyz', true],
-  ['/@ana', false],
-])('%s is a page of people’s words: %s', (path, is) => expect(isContentPath(path)).toBe(is));
+  ['/', 'anywhere'],
+  ['/privacy/center', 'anywhere'],
+  ['/photography.club', 'anywhere'],
+  ['/watchmakers', 'anywhere'],
+  ['/@ana', 'anywhere'],
+  ['/watch', 'in a dialog'],
+  ['/reels/Cabc', 'in a dialog'],
+  ['/explore/', 'in a dialog'],
+  ['/marketplace/berlin', 'in a dialog'],
+  ['/marketplace/item/7', 'nowhere'],
+  ['/photo/', 'nowhere'],
+  ['/photo.php', 'nowhere'],
+  ['/messages', 'nowhere'],
+  ['/direct/t/42', 'nowhere'],
+  ['/search', 'nowhere'],
+  ['/reel/7', 'nowhere'],
+  ['/p/Cabc', 'nowhere'],
+  ['/ana/p/Cabc', 'nowhere'],
+  ['/@ana/post/Dxyz', 'nowhere'],
+])('at %s a notice may stand %s', (path, where) => {
+  expect(mayStandAt('dialog', path)).toBe(where !== 'nowhere');
+  expect(mayStandAt('page', path)).toBe(where === 'anywhere');
+  expect(mayStandAt('notification', path)).toBe(where === 'anywhere');
+});
+
+test.each([
+  ['https://www.facebook.com/ana/posts/pfbid02', true],
+  ['https://www.facebook.com/ana?comment_id=7', true],
+  ['https://m.facebook.com/story.php?story_fbid=7', true],
+  ['https://www.facebook.com/groups/7/permalink/8/', true],
+  ['https://www.instagram.com/p/Cabc/', true],
+  ['https://www.threads.com/@ana/post/Dxyz', true],
+  ['https://www.facebook.com/privacy/consent/?notif_id=7', false],
+  ['https://www.facebook.com/help/contact/712876720715583', false],
+  ['https://www.facebook.com/postscript', false],
+  ['https://news.example/posts/1', false],
+  ['not a link', false],
+])('%s leads to people’s words: %s', (url, leads) => expect(leadsToPeoplesWords(url)).toBe(leads));
+
+test('a notice is known again by what it says, not by when it came or whether it was read', () => {
+  const gist = (text: string, rule = 'facebook.notification') => gistOf({ rule, language: 'en', text } as Notice);
+  const first = gist('Unread Learn how we’ll use your information as we improve AI at Meta. 2 h');
+  expect(gist('Learn how we’ll use your information as we improve AI at Meta. Yesterday at 09:12')).toBe(first);
+  expect(gist('Learn how we’ll use your information as we improve AI at Meta. You can object. 2 h')).not.toBe(first);
+  expect(gist('Learn how we’ll use your information as we improve AI at Meta. 2 h', 'facebook.dialog')).not.toBe(first);
+});
 
 test.each([
   ['/notifications', true],
@@ -190,6 +230,8 @@ test('what somebody did is not what Meta says', () => {
   expect(tellsWhatSomebodyDid('Ben mentioned you in a comment: AI at Meta')).toBe(true);
   expect(tellsWhatSomebodyDid('Ben hat dich erwähnt')).toBe(true);
   expect(tellsWhatSomebodyDid('Zoé a répondu à votre commentaire')).toBe(true);
+  expect(tellsWhatSomebodyDid('Information like your photos, and what you posted')).toBe(false);
+  expect(tellsWhatSomebodyDid('Wir haben deine Einstellungen geändert: KI bei Meta')).toBe(false);
   expect(tellsWhatSomebodyDid('We use public posts and comments you shared a while ago')).toBe(false);
   expect(tellsWhatSomebodyDid('Meta hat einen neuen Weg: KI bei Meta')).toBe(false);
 });

@@ -95,6 +95,7 @@ describe('a notice from a page', () => {
     ['an unknown channel', { channel: 'none' }],
     ['another host', { url: 'https://facebook.com.evil.example/' }],
     ['a query', { url: 'https://www.facebook.com/?id=1' }],
+    ['an address that names a person', { url: 'https://www.instagram.com/anna_b/' }],
     ['plain http', { url: 'http://www.facebook.com/' }],
     ['no text', { text: '' }],
     ['endless text', { text: 'a'.repeat(100_001) }],
