@@ -5,9 +5,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -166,12 +166,23 @@ def test_a_worker_stops_when_told_in_an_outage(tmp_path: Path) -> None:
 
 def test_a_server_whose_processes_start_in_an_outage_serves_after_it(tmp_path: Path) -> None:
     in_the_way = unopenable(tmp_path)
-    threading.Timer(4, in_the_way.rmdir).start()
-    with serving(tmp_path, workers=2) as server:  # waits for an answer
-        assert server.logged().count("objection: database_unavailable: ") >= 2
-        assert "Traceback" not in server.logged()
-        status, _ = server.post(Holder().objection({}))
+    server = Gunicorn(tmp_path, free_port())
+
+    def end_the_outage() -> None:
+        until(lambda: "objection: database_unavailable: " in server.logged())
+        in_the_way.rmdir()
+
+    with ThreadPoolExecutor(1) as pool:
+        outage = pool.submit(end_the_outage)
+        try:
+            server.start()  # and wait for an answer
+            outage.result()
+            status, _ = server.post(Holder().objection({}))
+        finally:
+            server.kill()
     assert status == 201
+    assert "exited with code 1" in server.logged()
+    assert "Traceback" not in server.logged()
 
 
 def children(pid: int, word: str) -> list[int]:
