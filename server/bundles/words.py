@@ -11,10 +11,10 @@ from typing import Any
 
 LANGUAGES = ("en", "fr", "de")
 # Blocks that the fonts in typst cover completely (a test sets them all). Anything else would stop typst:
-# PDF/A allows no missing glyph, and some format characters make it panic. Left out with intent: what is
-# invisible or changes direction, but for the zero-width space, which is how breakable() marks places.
+# PDF/A allows no missing glyph, and some format characters make it panic. Left out with intent: what changes direction,
+# combines with what stands before it, or is invisible, but for the zero-width space: so breakable() marks places.
 _PRINTABLE = re.compile(
-    "[ -~\u00a1-\u00ac\u00ae-\u024f\u0370-\u0377\u037a-\u037f\u0384-\u038a\u038c\u038e-\u03a1\u03a3-\u04ff"
+    "[ -~\u00a1-\u00ac\u00ae-\u024f\u0370-\u0377\u037a-\u037f\u0384-\u038a\u038c\u038e-\u03a1\u03a3-\u0482\u048a-\u04ff"
     "\u05d0-\u05ea\u0621-\u063a\u0641-\u064a\u1e00-\u1eff\u200b\u2010-\u2027\u2030-\u2040\u20a0-\u20bf]"
 )
 _MAX_TEXT = 400
