@@ -29,6 +29,7 @@ export async function freshBrowser(): Promise<Downloads> {
     },
     search: async () => [{ state: 'complete' }],
   });
+  Object.assign(fakeBrowser.runtime, { getPlatformInfo: async () => ({ os: 'linux' }) });
   Object.assign(fakeBrowser.action, { setBadgeText: async () => {}, setBadgeBackgroundColor: async () => {} });
   return downloads;
 }
