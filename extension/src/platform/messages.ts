@@ -20,7 +20,7 @@ export type PageMessage =
 
 /** From the popup, the review sheet and the page of an objection. */
 export type UiMessage =
-  | { kind: 'ui/popup'; tabId: number }
+  | { kind: 'ui/popup'; tabId: number; opening: boolean }
   | { kind: 'ui/record'; tabId: number }
   | { kind: 'ui/draft'; draft: string }
   | { kind: 'ui/confirm'; draft: string; payload: string; disclosures: Disclosures }
@@ -73,7 +73,7 @@ const PAGE_FIELDS: Record<PageMessage['kind'], Record<string, (value: unknown) =
 };
 
 const UI_FIELDS: Record<UiMessage['kind'], Record<string, (value: unknown) => boolean>> = {
-  'ui/popup': { tabId: isTab },
+  'ui/popup': { tabId: isTab, opening: (value) => typeof value === 'boolean' },
   'ui/record': { tabId: isTab },
   'ui/draft': { draft: isDraft },
   'ui/confirm': { draft: isDraft, payload: isText, disclosures: isDisclosures },

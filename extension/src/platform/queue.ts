@@ -5,6 +5,7 @@
 import { browser } from 'wxt/browser';
 import { parseAnswer, type VerifiedAnswer, verifyAnswer } from '../core/answers';
 import type { Bytes } from '../core/encoding';
+import { ObjectionError } from '../core/errors';
 import { verifyReceipt } from '../core/receipts';
 import { nextAttemptAt, problemOf } from './attempts';
 import { changed } from './badge';
@@ -59,12 +60,17 @@ export async function releaseHeld(): Promise<void> {
   await flush();
 }
 
-/** Forgets a receipt that was not recorded. Only on the person's word; the flush lock keeps it from being under way. */
+/**
+ * Forgets a receipt that the register refused; a repeat is no error. Only on the person's word. Throws `not_refused` for
+ * any other: the register may have recorded it, and its share exists only here.
+ */
 export async function discard(receipt: string): Promise<void> {
-  await navigator.locks.request('flush', async () => {
-    await write('queue', (queue) => queue.delete(receipt));
-    await changed();
+  await write('queue', async (queue) => {
+    const queued = await queue.get(receipt);
+    if (queued && queued.state !== 'refused') throw new ObjectionError('not_refused', `it is ${queued.state}`);
+    await queue.delete(receipt);
   });
+  await changed();
 }
 
 // In the order in which they were signed: a withdrawal must not overtake the supplement before it.

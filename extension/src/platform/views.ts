@@ -66,14 +66,25 @@ export interface DetailView {
   kept: number;
 }
 
-/** `header`: the canonical JSON that will stand before the payload in what is signed. */
+/** An objection that stands or is on its way. `since`: seconds, when it was recorded, or else signed. */
+export interface Before {
+  recorded: boolean;
+  since: number;
+}
+
+/**
+ * `header`: the canonical JSON that will stand before the payload in what is signed. `before`: by platform, what was
+ * objected to already.
+ */
 export interface DraftView {
   draft: Draft;
   header: string;
+  before: Partial<Record<Platform, Before>>;
 }
 
 export interface PopupView {
   notice: Notice | undefined;
+  before: DraftView['before'];
   draft: { screenshot: Draft['screenshot']['state'] } | undefined;
   queue: QueuedView[];
   objections: ObjectionView[];

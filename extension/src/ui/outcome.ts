@@ -3,6 +3,7 @@ import { send } from '../platform/send';
 import { formatTime, t, tName } from '../platform/text';
 import type { ObjectionView, QueuedView, ReceiptView } from '../platform/views';
 import { actionButton, type Child, facts, h, present } from './dom';
+import { discardDialog } from './ending-dialogs';
 import { errorText, problemText } from './problems';
 import { anchoringText } from './states';
 
@@ -18,7 +19,7 @@ interface Actions {
 export function outcome(state: ReceiptView, actions: Actions): Outcome {
   if (state.kind === 'recorded') return recorded(state.objection, actions);
   if (state.kind === 'queued') return queued(state.queued, actions);
-  return sheet(t('discarded_title'), actions, h('p', {}, t('discarded_text')));
+  return sheet(t('not_kept_title'), actions, h('p', {}, t('not_kept_text')));
 }
 
 function recorded(objection: ObjectionView, actions: Actions): Outcome {
@@ -72,7 +73,7 @@ function queued({ receipt, state, problem, nextAttemptAt, working }: QueuedView,
     });
   const reason = problem && h('p', { class: 'hint' }, problemText(problem), ' ', h('code', {}, problem.code));
   if (state === 'refused') {
-    const discard = action(t('discard'), false, async () => send<void>({ kind: 'ui/discard', receipt }));
+    const discard = action(t('discard'), false, async () => discardDialog(receipt));
     return sheet(t('refused_title'), { ...actions, buttons: [discard] }, reason, h('p', {}, t('refused_text')), status);
   }
   if (state === 'held') {

@@ -10,7 +10,7 @@ const HASH = 'a'.repeat(64);
 const DRAFT = 'A'.repeat(22);
 
 const UI_MESSAGES = [
-  { kind: 'ui/popup', tabId: 1 },
+  { kind: 'ui/popup', tabId: 1, opening: true },
   { kind: 'ui/record', tabId: 1 },
   { kind: 'ui/draft', draft: DRAFT },
   { kind: 'ui/confirm', draft: DRAFT, payload: '{}', disclosures: { account: 'x' } },
@@ -76,10 +76,11 @@ describe('shapes', () => {
     {},
     { kind: 'ui/unknown' },
     { kind: 'toString' },
-    { kind: 'ui/popup' },
-    { kind: 'ui/popup', tabId: '1' },
-    { kind: 'ui/popup', tabId: -1 },
-    { kind: 'ui/popup', tabId: 1, more: 1 },
+    { kind: 'ui/record' },
+    { kind: 'ui/record', tabId: '1' },
+    { kind: 'ui/record', tabId: -1 },
+    { kind: 'ui/record', tabId: 1, more: 1 },
+    { kind: 'ui/popup', tabId: 1 },
     { kind: 'ui/receipt', receipt: HASH.toUpperCase() },
     { kind: 'ui/draft', draft: '../..' },
     { kind: 'ui/confirm', draft: DRAFT, payload: 'x'.repeat(16_385), disclosures: {} },
