@@ -220,6 +220,7 @@ it('what was confirmed can no longer be cancelled, and is followed', async () =>
   expect(await say({ kind: 'ui/cancel', draft: draftId() })).toBe(receipt);
   await browser.storage.session.set(unsaved); // stopped between queueing and noting it
   expect(await say({ kind: 'ui/cancel', draft: draftId() })).toBe(receipt);
+  expect(await say({ kind: 'ui/cancel', draft: draftId() })).toBe(receipt);
   expect(await read('queue', (store) => store.all())).toHaveLength(1);
 });
 

@@ -149,7 +149,7 @@ describe('the review', () => {
     form.update({ state: 'taken', jpegBase64: JPEG_BASE64 });
     await settled(() => expect(shown().evidence).toHaveLength(2));
     expect(document.querySelectorAll('img')).toHaveLength(1);
-    expect(scrolledTo?.querySelector('img')).not.toBeNull();
+    expect(scrolledTo?.querySelector('img')).toBeTruthy();
     expect(document.querySelector('.confirm [role=status]')?.textContent).toContain('Look at it before you confirm');
   });
 
