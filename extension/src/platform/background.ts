@@ -14,7 +14,7 @@ import { changeDraft, type Draft, findDraft, openDraft, openDraftOf } from './dr
 import { forget, leave, lookAgain, recorded, saveAcknowledgement, saveAgain, saveCertificate } from './keeping';
 import { holderKey } from './keystore';
 import { type Answer, type Message, verifyMessage } from './messages';
-import { acceptShownKeys } from './pins';
+import { acceptShownKeys, compareKeys } from './pins';
 import { presentation, saveKit } from './presenting';
 import { ALARM, attemptNow, discard, flush, releaseHeld } from './queue';
 import { cancelDraft, confirmDraft, forgetReviewIn } from './recording';
@@ -118,8 +118,10 @@ async function handle(message: Message, sender: Browser.runtime.MessageSender): 
       return saveKit();
     case 'ui/forget':
       return forget(message.receipt);
+    case 'ui/keys':
+      return compareKeys();
     case 'ui/accept-keys':
-      await acceptShownKeys();
+      await acceptShownKeys(message.fingerprint);
       return releaseHeld();
   }
 }

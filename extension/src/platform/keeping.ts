@@ -1,14 +1,17 @@
 /** Keeps recorded objections up to date: asks whether they are anchored, fetches the newest proof, saves it to disk. */
+
 import { parseAnswer, type VerifiedAnswer, verifyAnswer } from '../core/answers';
+import { MIME_TYPE as BUNDLE_TYPE } from '../core/asice';
 import { formatJson } from '../core/encoding';
 import { ObjectionError } from '../core/errors';
 import { verifyReceipt } from '../core/receipts';
 import { nextAttemptAt, problemOf } from './attempts';
 import { changed } from './badge';
+import { verifyProofOf } from './checking';
 import { type RecordedObjection, read, write } from './database';
 import { saveFile } from './downloads';
 import { verifyByPinned } from './pins';
-import { getAnswer, getBundle, getCertificate, leaveCampaign, Refused } from './register';
+import { getAnswer, getBundle, getCertificate, leaveCampaign, PDF_TYPE, Refused } from './register';
 
 const MINUTE_MS = 60_000;
 const DAY_MS = 24 * 60 * MINUTE_MS;
@@ -62,7 +65,9 @@ export async function saveAgain(receipt: string): Promise<string> {
 export async function saveCertificate(receipt: string, language: string): Promise<string> {
   return navigator.locks.request('flush', async () => {
     const objection = await recorded(receipt);
-    return saveFile(`${proofName(objection)}-${language}.pdf`, await getCertificate(objection, language));
+    const raw = await getCertificate(objection, language);
+    await verifyProofOf(raw, objection);
+    return saveFile(`${proofName(objection)}-${language}.pdf`, new Blob([raw], { type: PDF_TYPE }));
   });
 }
 
@@ -217,13 +222,16 @@ async function fetchAndSave(): Promise<void> {
 async function fetchBundle(objection: RecordedObjection): Promise<RecordedObjection> {
   let next: RecordedObjection;
   try {
-    const bundle = await getBundle(objection);
+    const raw = await getBundle(objection);
+    await verifyProofOf(raw, objection); // only what holds may take the place of the one that is kept
+    const bundle = new Blob([raw], { type: BUNDLE_TYPE });
     const fetched = { bundle, bundle_wanted: false, bundle_unsaved: true, bundle_attempts: 0 };
     next = { ...without(objection, 'bundle_problem'), ...fetched };
   } catch (error) {
     const attempts = objection.bundle_attempts + 1;
     next = {
       ...objection,
+      bundle_wanted: true,
       bundle_attempts: attempts,
       bundle_problem: problemOf(error),
       bundle_next_attempt_at: nextAttemptAt(attempts, error),
@@ -246,7 +254,9 @@ async function saveFirstTime(objection: RecordedObjection): Promise<void> {
 
 async function saveNow(objection: RecordedObjection): Promise<string> {
   const file = await saveFile(`${proofName(objection)}.asice`, objection.bundle ?? new Blob());
-  const saved = { ...without(objection, 'bundle_problem'), file, bundle_unsaved: false };
+  // A newer one that could not be had is still a problem when the one that is kept was saved.
+  const kept = objection.bundle_wanted ? objection : without(objection, 'bundle_problem');
+  const saved = { ...kept, file, bundle_unsaved: false };
   await write('objections', (objections) => objections.put(saved));
   await changed();
   return file;

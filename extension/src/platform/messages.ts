@@ -38,7 +38,8 @@ export type UiMessage =
   | { kind: 'ui/leave'; receipt: string }
   | { kind: 'ui/kit' }
   | { kind: 'ui/forget'; receipt: string }
-  | { kind: 'ui/accept-keys' };
+  | { kind: 'ui/keys' }
+  | { kind: 'ui/accept-keys'; fingerprint: string };
 
 export type Message = PageMessage | UiMessage;
 
@@ -91,7 +92,8 @@ const UI_FIELDS: Record<UiMessage['kind'], Record<string, (value: unknown) => bo
   'ui/leave': { receipt: isHash },
   'ui/kit': {},
   'ui/forget': { receipt: isHash },
-  'ui/accept-keys': {},
+  'ui/keys': {},
+  'ui/accept-keys': { fingerprint: isHash },
 };
 
 /** Returns the message once its shape and its sender are what the list allows. Throws `message_refused`. */

@@ -1,5 +1,6 @@
 /** The register over HTTP. Nothing it says is believed here: callers verify. */
 import { browser } from 'wxt/browser';
+import { MIME_TYPE as BUNDLE_TYPE, MAX_BUNDLE_BYTES } from '../core/asice';
 import type { Campaigns, Policy, WorkChallenge } from '../core/contract.gen';
 import { signDpop } from '../core/dpop';
 import { type Bytes, concat, parseJson } from '../core/encoding';
@@ -16,9 +17,7 @@ const STAY_AWAKE_MS = 20_000;
 /** Work is worth no long wait: whatever it was for is sent without. */
 const CHALLENGE_PATIENCE_MS = 5_000;
 const MAX_ANSWER_BYTES = 1_048_576;
-const MAX_BUNDLE_BYTES = 16_777_216;
-const BUNDLE_TYPE = 'application/vnd.etsi.asic-e+zip';
-const PDF_TYPE = 'application/pdf';
+export const PDF_TYPE = 'application/pdf';
 
 /** The register cannot answer now, or cannot be reached; the same request may succeed later. */
 export class Unreachable extends ObjectionError {
@@ -60,10 +59,10 @@ export async function postReceipt(queued: QueuedReceipt, work?: string): Promise
   return request('/v1/receipts', { method: 'POST', body }, { maxBytes: MAX_ANSWER_BYTES, sentBytes });
 }
 
-/** Returns the policy document as raw bytes: what is pinned is what was read. */
-export async function getPolicy(): Promise<{ raw: Bytes; policy: Policy }> {
+/** Returns the policy that the register shows now. */
+export async function getPolicy(): Promise<Policy> {
   const raw = await request('/v1/policy', {}, { maxBytes: MAX_ANSWER_BYTES });
-  return { raw, policy: verifyFields('Policy', parseJson(raw)) };
+  return verifyFields('Policy', parseJson(raw));
 }
 
 /** Returns the campaigns that an objection may count for. */
@@ -82,24 +81,15 @@ export function getAnswer(objection: RecordedObjection): Promise<Bytes> {
   return holderRequest(objection, '', {}, MAX_ANSWER_BYTES);
 }
 
-/** Returns the bundle. Throws `bundle_malformed` when what came is not an ASiC-E container at all. */
-export async function getBundle(objection: RecordedObjection): Promise<Blob> {
-  const raw = await holderRequest(objection, '/bundle', { headers: { Accept: BUNDLE_TYPE } }, MAX_BUNDLE_BYTES);
-  // An ASiC-E container starts with the stored file "mimetype" (ETSI EN 319 162-1, A.1), at fixed places.
-  if (new TextDecoder().decode(raw.slice(30, 38 + BUNDLE_TYPE.length)) !== `mimetype${BUNDLE_TYPE}`) {
-    throw new ObjectionError('bundle_malformed', 'the register sent something that is not a bundle');
-  }
-  return new Blob([raw], { type: BUNDLE_TYPE });
+/** Returns the container. Nothing of it is checked yet. */
+export function getBundle(objection: RecordedObjection): Promise<Bytes> {
+  return holderRequest(objection, '/bundle', { headers: { Accept: BUNDLE_TYPE } }, MAX_BUNDLE_BYTES);
 }
 
-/** Returns the certificate with the proof inside it. Throws `bundle_malformed` when what came is not a PDF at all. */
-export async function getCertificate(objection: RecordedObjection, language: string): Promise<Blob> {
+/** Returns the certificate with the proof inside it. Nothing of it is checked yet. */
+export function getCertificate(objection: RecordedObjection, language: string): Promise<Bytes> {
   const headers = { Accept: PDF_TYPE, 'Accept-Language': language };
-  const raw = await holderRequest(objection, '/bundle', { headers }, MAX_BUNDLE_BYTES);
-  if (new TextDecoder().decode(raw.slice(0, 5)) !== '%PDF-') {
-    throw new ObjectionError('bundle_malformed', 'the register sent something that is not a PDF');
-  }
-  return new Blob([raw], { type: PDF_TYPE });
+  return holderRequest(objection, '/bundle', { headers }, MAX_BUNDLE_BYTES);
 }
 
 /** Asks for something that only the holder of the key gets. */

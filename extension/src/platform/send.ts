@@ -13,7 +13,11 @@ const WAITS_FOR_THE_NETWORK: Message['kind'][] = [
   'ui/acknowledgement',
   'ui/kit',
   'ui/forget',
+  'ui/keys',
   'ui/accept-keys',
+  'ui/campaigns',
+  'ui/leave',
+  'ui/discard',
 ];
 
 /**

@@ -90,6 +90,12 @@ export interface PopupView {
   objections: ObjectionView[];
 }
 
+/** SHA-256 (hex) of the register's policy as this browser knows it, and as the register shows it now. */
+export interface KeysView {
+  pinned: string;
+  shown: string;
+}
+
 export type ReceiptView =
   | { kind: 'queued'; queued: QueuedView }
   | { kind: 'recorded'; objection: ObjectionView }

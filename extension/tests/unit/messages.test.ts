@@ -19,7 +19,8 @@ const UI_MESSAGES = [
   { kind: 'ui/attempt', receipt: HASH },
   { kind: 'ui/discard', receipt: HASH },
   { kind: 'ui/save', receipt: HASH },
-  { kind: 'ui/accept-keys' },
+  { kind: 'ui/keys' },
+  { kind: 'ui/accept-keys', fingerprint: HASH },
   { kind: 'ui/objection', receipt: HASH },
   { kind: 'ui/certificate', receipt: HASH, language: 'fr' },
   { kind: 'ui/later', payload: '{}', files: { 'reply.eml': 'AAAA' } },
@@ -65,7 +66,7 @@ describe('who may say what', () => {
     ['another extension', { ...ui, id: 'another' }],
     ['a web page that names us in its path', { id, url: `https://evil.example/${ui.url}` }],
   ])('our messages, not from %s', (_, sender) => {
-    expect(() => verifyMessage({ kind: 'ui/accept-keys' }, sender)).toThrow(refused);
+    expect(() => verifyMessage({ kind: 'ui/keys' }, sender)).toThrow(refused);
   });
 });
 

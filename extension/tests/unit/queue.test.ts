@@ -2,7 +2,7 @@ import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { browser } from 'wxt/browser';
 import { inTransaction, read } from '../../src/platform/database';
 import { saveAgain } from '../../src/platform/keeping';
-import { acceptShownKeys } from '../../src/platform/pins';
+import { acceptShownKeys, compareKeys } from '../../src/platform/pins';
 import { ALARM, attemptNow, discard, flush, releaseHeld } from '../../src/platform/queue';
 import { confirmDraft } from '../../src/platform/recording';
 import { type Downloads, freshBrowser } from '../support/browser';
@@ -258,7 +258,10 @@ describe('the register’s keys', () => {
     await makeDue();
     await flush();
     expect(posts()).toBe(1); // held is not tried by itself
-    await acceptShownKeys();
+    const { pinned, shown } = await compareKeys();
+    expect(pinned).not.toBe(shown);
+    await expect(acceptShownKeys(pinned)).rejects.toMatchObject({ code: 'keys_changed_again' });
+    await acceptShownKeys(shown);
     await releaseHeld();
     expect((await objections()).map((one) => one.receipt_sha256)).toContain(hash);
   });
