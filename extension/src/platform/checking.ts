@@ -5,7 +5,7 @@ import type { TrustPolicy } from '../core/policies';
 import type { Facts } from '../core/reports';
 import { verifyProofFile } from '../core/verification';
 import type { RecordedObjection } from './database';
-import { verifyByPinned } from './pins';
+import { KEYS_CHANGED, verifyByPinned } from './pins';
 import { Refused, Unreachable } from './register';
 
 /** Why a check is no reason against a proof: its subject was withdrawn, or another check that failed says why. */
@@ -19,7 +19,7 @@ export async function verifyProofOf(raw: Bytes, objection: RecordedObjection): P
   try {
     refuseOther(await verifyByPinned((policy, document) => factsOf(raw, policy, document)), objection);
   } catch (error) {
-    const about = error instanceof ObjectionError && error.code !== 'register_keys_changed';
+    const about = error instanceof ObjectionError && error.code !== KEYS_CHANGED;
     if (!about || error instanceof Unreachable || error instanceof Refused) throw error;
     throw new ObjectionError('proof_does_not_hold', `${error.code}: ${error.message}`, { cause: error });
   }

@@ -9,6 +9,7 @@ import { getPolicy } from './register';
 import type { KeysView } from './views';
 
 const KEY = 'pinned-policy';
+export const KEYS_CHANGED = 'register_keys_changed';
 /** What a register with other keys than the pinned ones makes the verifiers say. */
 const UNKNOWN_KEY_CODES = ['token_issuer_unknown', 'note_unverified', 'quorum_missed', 'document_signature_invalid'];
 
@@ -42,7 +43,7 @@ export async function verifyByPinned<T>(verify: (policy: TrustPolicy, document: 
 async function refuseChangedKeys(): Promise<void> {
   const pinned = await stored();
   if (pinned && formatJson(asJson(pinned)) !== formatJson(asJson(await getPolicy()))) {
-    throw new ObjectionError('register_keys_changed', 'the register shows other keys than when it was first used');
+    throw new ObjectionError(KEYS_CHANGED, 'the register shows other keys than when it was first used');
   }
 }
 

@@ -14,8 +14,6 @@ const PATIENCE_MS = 20_000;
 const SLOWEST_BYTES_PER_MS = 30;
 /** Chrome stops a worker after 30 seconds in which it calls nothing of the browser's. */
 const STAY_AWAKE_MS = 20_000;
-/** Work is worth no long wait: whatever it was for is sent without. */
-const CHALLENGE_PATIENCE_MS = 5_000;
 const MAX_ANSWER_BYTES = 1_048_576;
 export const PDF_TYPE = 'application/pdf';
 
@@ -38,11 +36,7 @@ export class Refused extends ObjectionError {
 
 /** Returns the challenge for the work proof that may go with a receipt. */
 export async function getChallenge(receipt: string): Promise<WorkChallenge> {
-  const raw = await request(
-    `/v1/work/${receipt}`,
-    {},
-    { maxBytes: MAX_ANSWER_BYTES, patienceMs: CHALLENGE_PATIENCE_MS },
-  );
+  const raw = await request(`/v1/work/${receipt}`, {}, { maxBytes: MAX_ANSWER_BYTES });
   return verifyFields('WorkChallenge', parseJson(raw));
 }
 
@@ -112,16 +106,11 @@ interface Limits {
   maxBytes: number;
   /** How much goes out with the request. */
   sentBytes?: number;
-  patienceMs?: number;
 }
 
-async function request(
-  path: string,
-  init: RequestInit,
-  { maxBytes, sentBytes = 0, patienceMs = PATIENCE_MS }: Limits,
-): Promise<Bytes> {
+async function request(path: string, init: RequestInit, { maxBytes, sentBytes = 0 }: Limits): Promise<Bytes> {
   const awake = setInterval(() => void browser.runtime.getPlatformInfo(), STAY_AWAKE_MS);
-  const allowance = new Allowance(patienceMs);
+  const allowance = new Allowance();
   let response: Response;
   let raw: Bytes;
   try {
@@ -153,12 +142,8 @@ async function request(
 /** Aborts a request that moves more slowly than the slowest line; a stalled one does not hold up the others for long. */
 class Allowance {
   private readonly controller = new AbortController();
-  private untilMs: number;
+  private untilMs = Date.now() + PATIENCE_MS;
   private timer: ReturnType<typeof setTimeout> | undefined;
-
-  constructor(patienceMs: number) {
-    this.untilMs = Date.now() + patienceMs;
-  }
 
   get signal(): AbortSignal {
     return this.controller.signal;

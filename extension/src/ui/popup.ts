@@ -5,9 +5,9 @@ import { onChange } from '../platform/changes';
 import { send } from '../platform/send';
 import { formatDay, t, textLanguage, tName } from '../platform/text';
 import type { ObjectionView, PopupView, QueuedView } from '../platform/views';
-import { actionButton, h } from './dom';
-import { errorText, problemText } from './problems';
-import { anchoringText, beforeText, noPictureText, statusChip, waitingItem } from './states';
+import { actionButton, h, present } from './dom';
+import { errorText } from './problems';
+import { anchoringText, beforeText, noPictureText, statusChip, waitingItem, warnings } from './states';
 
 export async function showPopup(document: Document): Promise<void> {
   document.documentElement.lang = textLanguage();
@@ -118,8 +118,13 @@ export async function showPopup(document: Document): Promise<void> {
       {},
       h('p', { class: 'item' }, title, status !== 'stands' && statusChip(objection)),
       h('p', { class: 'soft' }, stateText(objection)),
-      !file && bundleProblem && h('p', { class: 'hint' }, `${t('not_saved_yet')} ${problemText(bundleProblem)}`),
-      h('div', { class: 'actions' }, open, !file && button(t('save_proof'), `save-${receipt}`, save)),
+      ...present(warnings(objection, button)),
+      h(
+        'div',
+        { class: 'actions' },
+        open,
+        (!file || bundleProblem) && button(t('save_proof'), `save-${receipt}`, save),
+      ),
     );
   }
 

@@ -104,6 +104,16 @@ describe('signing', () => {
     await expect(signed(second, objection)).rejects.toEqual(withCode(code));
   });
 
+  it('after a withdrawal that the register refused, another one may follow', async () => {
+    await signed('withdrawal', objection);
+    register.intercept = async () => problem(422, 'receipt_from_future');
+    await flush();
+    register.intercept = undefined;
+    await signed('withdrawal', objection);
+    await flush();
+    expect((await objectionOf(objection)).status).toBe('withdrawn');
+  });
+
   it('refuses a seventeenth supplement', async () => {
     for (let i = 0; i < 16; i++) await signed('supplement', objection, `Mail ${i}`);
     await expect(signed('supplement', objection)).rejects.toEqual(withCode('too_many_supplements'));
@@ -186,6 +196,42 @@ describe('sending', () => {
     const second = await signLater(later, { 'b.txt': formatBase64(utf8('b')) });
     await flush();
     expect((await objectionOf(objection)).later.map((one) => one.receipt_sha256)).toEqual([first, second]);
+  });
+
+  describe('what was signed before and is not recorded yet', () => {
+    const later = async (kind: 'withdrawal' | 'erasure') =>
+      signLater(formatLater({ kind, objection, jti: JTI, evidence: [] }, LATER_S + 1), {});
+
+    beforeEach(async () => {
+      await signed('supplement', objection);
+      register.intercept = async ({ method }) => (method === 'POST' ? problem(503, 'log_busy') : undefined);
+      await flush();
+      register.intercept = undefined;
+    });
+
+    it('is waited for, and goes first when the later one is tried at once', async () => {
+      const withdrawal = await later('withdrawal');
+      await flush();
+      expect((await queue()).map(({ attempts }) => attempts).sort()).toEqual([0, 1]);
+      await attemptNow(withdrawal);
+      expect((await objectionOf(objection)).later.map(({ kind }) => kind)).toEqual(['supplement', 'withdrawal']);
+    });
+
+    it('does not hold up an erasure', async () => {
+      await later('erasure');
+      await flush();
+      expect((await objectionOf(objection)).status).toBe('erased');
+    });
+
+    it('is not waited for once it was refused', async () => {
+      register.intercept = async ({ method }) => (method === 'POST' ? problem(422, 'receipt_stale') : undefined);
+      await makeDue();
+      await flush();
+      register.intercept = undefined;
+      await later('withdrawal');
+      await flush();
+      expect((await objectionOf(objection)).status).toBe('withdrawn');
+    });
   });
 
   it.each([

@@ -4,8 +4,8 @@ import { unpackContainer } from '../../src/core/asice';
 import { type Bytes, parseJson, parseUtf8, utf8 } from '../../src/core/encoding';
 import { verifyReceipt } from '../../src/core/receipts';
 import { type RecordedObjection, read, write } from '../../src/platform/database';
-import { forget, leave, lookAgain, saveAcknowledgement, saveAgain, saveCertificate } from '../../src/platform/keeping';
-import { ALARM, flush } from '../../src/platform/queue';
+import { forget, leave, saveAcknowledgement, saveAgain, saveCertificate } from '../../src/platform/keeping';
+import { ALARM, flush, lookAgain } from '../../src/platform/queue';
 import { type Downloads, freshBrowser } from '../support/browser';
 import { makeDue, objectionOf, recordObjection, signed } from '../support/recorded';
 import { problem, type Register, startRegister } from '../support/register';
@@ -52,10 +52,27 @@ describe('leaving a campaign', () => {
     expect((await objectionOf(objection)).left_campaign).toBe(true);
   });
 
-  it('remembers nothing when the register refuses', async () => {
+  it('remembers nothing when the register refuses, however often', async () => {
     register.intercept = async ({ method }) => (method === 'DELETE' ? problem(404, 'campaign_not_joined') : undefined);
-    await expect(leave(objection)).rejects.toThrow(withCode('campaign_not_joined'));
-    expect((await objectionOf(objection)).left_campaign).toBeUndefined();
+    for (let i = 0; i < 2; i++) {
+      await expect(leave(objection)).rejects.toThrow(withCode('campaign_not_joined'));
+      expect((await objectionOf(objection)).left_campaign).toBeUndefined();
+    }
+  });
+
+  it('asks once, however often it is told', async () => {
+    register.intercept = async ({ method }) => (method === 'DELETE' ? new Response(null, { status: 204 }) : undefined);
+    await Promise.all([leave(objection), leave(objection)]);
+    expect(register.seen.filter((line) => line.startsWith('DELETE'))).toHaveLength(1);
+  });
+
+  it('is done when the answer got lost and there is nothing to leave any more', async () => {
+    register.intercept = async ({ method }) =>
+      method === 'DELETE' ? Promise.reject(new TypeError('reset')) : undefined;
+    await expect(leave(objection)).rejects.toThrow(withCode('unreachable'));
+    register.intercept = async ({ method }) => (method === 'DELETE' ? problem(404, 'campaign_not_joined') : undefined);
+    await leave(objection);
+    expect((await objectionOf(objection)).left_campaign).toBe(true);
   });
 });
 
