@@ -50,16 +50,6 @@ export async function verifyReceipt(raw: string): Promise<VerifiedReceipt> {
   };
 }
 
-/** Throws `receipt_stale` or `receipt_from_future` unless it was signed lately. Seconds. */
-export function verifyFreshness(receipt: VerifiedReceipt, nowS: number, maxAgeS: number): void {
-  if (receipt.payload.iat > nowS + CLOCK_SKEW_S) {
-    throw new ObjectionError('receipt_from_future', 'the receipt is dated in the future');
-  }
-  if (receipt.payload.iat < nowS - maxAgeS) {
-    throw new ObjectionError('receipt_stale', 'the receipt was signed too long ago');
-  }
-}
-
 /** Throws unless `files` are exactly the evidence that the receipt names, byte for byte. */
 export async function verifyEvidence(items: Evidence[], files: Map<string, Bytes>): Promise<void> {
   const named = new Set(items.map(({ name }) => name));

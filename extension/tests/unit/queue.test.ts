@@ -29,9 +29,9 @@ async function confirmed(): Promise<string> {
   return confirmDraft(draft.id, payload, disclosures);
 }
 
-async function makeChecksDue(): Promise<void> {
+async function planCheck(next_check_at: number): Promise<void> {
   const [objection] = await objections();
-  if (objection) await write('objections', (store) => store.put({ ...objection, next_check_at: 0 }));
+  if (objection) await write('objections', (store) => store.put({ ...objection, next_check_at }));
 }
 
 async function makeDue(): Promise<void> {
@@ -79,17 +79,17 @@ describe('when the register answers', () => {
   });
 
   it.each([
-    ['flush', () => flush()],
-    ['a look', () => lookAgain()],
-  ])('plans the next wake even when %s fails', async (_, work) => {
+    ['flush', 0, () => flush()],
+    ['a look', 200_000, () => lookAgain()],
+  ])('plans the next wake even when %s fails', async (_, checkInMs, work) => {
     await confirmed();
     await flush();
     vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 11_000 });
     vi.spyOn(browser.action, 'setBadgeText').mockRejectedValue(new Error('no badge'));
     register.intercept = async () => problem(503, 'log_busy');
-    await makeChecksDue();
+    await planCheck(Date.now() + checkInMs);
     await expect(work()).rejects.toThrow('no badge');
-    expect((await browser.alarms.get(ALARM))?.scheduledTime ?? 0).toBeGreaterThan(Date.now() + 29_000);
+    expect((await browser.alarms.get(ALARM))?.scheduledTime ?? 0).toBeGreaterThan(Date.now() + 100_000);
     vi.mocked(browser.action.setBadgeText).mockRestore();
     vi.useRealTimers();
   });
@@ -100,9 +100,7 @@ describe('when the register answers', () => {
     const [queued] = await queue();
     if (queued) await write('queue', (store) => store.put({ ...queued, next_attempt_at: inYears }));
     await flush();
-    const [objection] = await objections();
-    if (!objection) throw new Error('not recorded');
-    await write('objections', (store) => store.put({ ...objection, next_check_at: inYears }));
+    await planCheck(inYears);
     await flush();
     expect((await objections())[0]?.checks).toBe(1);
     await flush();
@@ -356,6 +354,20 @@ describe('the register’s keys', () => {
     await acceptShownKeys(shown);
     await releaseHeld();
     expect((await objections()).map((one) => one.receipt_sha256)).toContain(hash);
+  });
+
+  it('once accepted, let a proof be fetched that was not believed', async () => {
+    await confirmed();
+    await flush();
+    const [objection] = await objections();
+    if (!objection) throw new Error('not recorded');
+    const problem = { code: 'register_keys_changed', title: '', detail: '' };
+    const waiting = { bundle_wanted: true, bundle_problem: problem, bundle_next_attempt_at: Date.now() + 600_000 };
+    await write('objections', (store) => store.put({ ...objection, ...waiting }));
+    await flush();
+    expect((await objections())[0]?.bundle_problem).toEqual(problem);
+    await releaseHeld();
+    expect((await objections())[0]?.bundle_problem).toBeUndefined();
   });
 
   it('a forger who leaves the policy alone is only disbelieved', async () => {
