@@ -9,7 +9,6 @@ export const RECEIPT_TYPE = 'objection-receipt+jwt';
 export const MAX_RECEIPT_BYTES = 16_384;
 export const MAX_EVIDENCE_BYTES = 4_194_304;
 export const MAX_EVIDENCE_TOTAL_BYTES = 8_388_608;
-export const CLOCK_SKEW_S = 300;
 const KINDS = {
   objection: 'ObjectionReceipt',
   supplement: 'SupplementReceipt',
