@@ -17,7 +17,6 @@ const WAITS_FOR_THE_NETWORK: Message['kind'][] = [
   'ui/accept-keys',
   'ui/campaigns',
   'ui/leave',
-  'ui/discard',
 ];
 
 /**

@@ -80,7 +80,7 @@ export async function showPopup(document: Document): Promise<void> {
     return h(
       'li',
       {},
-      h('p', { class: 'item' }, h('strong', {}, tName('platform', platform)), ' · ', formatDay(signedAt)),
+      h('p', { class: 'item' }, h('strong', {}, tName('platform', platform), ' · ', formatDay(signedAt))),
       ...waitingItem(queued, button),
     );
   }
