@@ -36,7 +36,7 @@ export function flush(): Promise<void> {
   return alone(async () => {
     await clearPassingFiles();
     for (const queued of await dueReceipts()) {
-      if (!(await mustWait(queued))) await attempt(queued);
+      if (!mustWait(queued, await all())) await attempt(queued);
     }
     await keepUp();
   });
@@ -100,17 +100,17 @@ export async function discard(receipt: string): Promise<void> {
   await changed();
 }
 
+const all = () => read('queue', (queue) => queue.all());
+
 // In the order in which they were signed: a withdrawal must not overtake the supplement before it.
 async function dueReceipts(): Promise<QueuedReceipt[]> {
-  const all = await read('queue', (queue) => queue.all());
-  const due = all.filter(({ state, next_attempt_at }) => state === 'waiting' && isDue(next_attempt_at));
+  const due = (await all()).filter(({ state, next_attempt_at }) => state === 'waiting' && isDue(next_attempt_at));
   return due.sort((one, other) => signedAt(one) - signedAt(other));
 }
 
 // An erasure waits for nothing: what it overtakes would be erased with the rest.
-async function mustWait(queued: QueuedReceipt): Promise<boolean> {
-  if (queued.kind === 'erasure') return false;
-  return earlier(queued, await read('queue', (queue) => queue.all())).length > 0;
+function mustWait(queued: QueuedReceipt, all: QueuedReceipt[]): boolean {
+  return queued.kind !== 'erasure' && earlier(queued, all).length > 0;
 }
 
 /** What is still to be recorded for the same objection, and was signed before. */
@@ -224,12 +224,10 @@ function afterFailure(queued: QueuedReceipt, error: unknown): QueuedReceipt {
 }
 
 async function scheduleNext(): Promise<void> {
-  const queued = await read('queue', (queue) => queue.all());
-  const all = [
-    ...queued.filter(({ state }) => state === 'waiting').map(({ next_attempt_at }) => next_attempt_at),
-    ...(await nextKeepingAt()),
-  ];
-  const times = all.filter(Number.isFinite);
+  const queued = await all();
+  const waiting = queued.filter((one) => one.state === 'waiting' && !mustWait(one, queued));
+  const planned = [...waiting.map(({ next_attempt_at }) => next_attempt_at), ...(await nextKeepingAt())];
+  const times = planned.filter(Number.isFinite);
   if (times.length === 0) await browser.alarms.clear(ALARM);
   else await browser.alarms.create(ALARM, { when: Math.max(Math.min(...times), Date.now() + MIN_ALARM_MS) });
 }

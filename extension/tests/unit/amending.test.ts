@@ -5,7 +5,7 @@ import { formatBase64, parseBase64url, utf8 } from '../../src/core/encoding';
 import { evidenceItem, formatLater, type LaterKind } from '../../src/core/later';
 import { verifyReceipt } from '../../src/core/receipts';
 import { signLater } from '../../src/platform/amending';
-import { read } from '../../src/platform/database';
+import { read, write } from '../../src/platform/database';
 import { ALARM, attemptNow, discard, flush } from '../../src/platform/queue';
 import { type Downloads, freshBrowser } from '../support/browser';
 import { LATER_S, MAIL, makeDue, objectionOf, recordObjection, signed } from '../support/recorded';
@@ -203,6 +203,8 @@ describe('sending', () => {
       signLater(formatLater({ kind, objection, jti: JTI, evidence: [] }, LATER_S + 1), {});
 
     beforeEach(async () => {
+      const recorded = await objectionOf(objection);
+      await write('objections', (store) => store.put({ ...recorded, next_check_at: Number.POSITIVE_INFINITY }));
       await signed('supplement', objection);
       register.intercept = async ({ method }) => (method === 'POST' ? problem(503, 'log_busy') : undefined);
       await flush();
@@ -213,6 +215,8 @@ describe('sending', () => {
       const withdrawal = await later('withdrawal');
       await flush();
       expect((await queue()).map(({ attempts }) => attempts).sort()).toEqual([0, 1]);
+      const { scheduledTime = 0 } = (await browser.alarms.get(ALARM)) ?? {};
+      expect(scheduledTime).toBeGreaterThan(Date.now() + 50_000); // the earlier one's time
       await attemptNow(withdrawal);
       expect((await objectionOf(objection)).later.map(({ kind }) => kind)).toEqual(['supplement', 'withdrawal']);
     });
