@@ -214,8 +214,10 @@ async function sameNotice(one: Notice | undefined, other: Notice | undefined): P
 async function addScreenshot(tabId: number): Promise<void> {
   const draft = await openDraftOf(tabId);
   if (!draft?.notice || draft.screenshot.state === 'taken') return;
-  if (!(await sameNotice(draft.notice, await noticeOn(tabId)))) return;
+  const stillShown = async () => sameNotice(draft.notice, await noticeOn(tabId));
+  if (!(await stillShown())) return;
   const screenshot = await captureTab(tabId);
+  if (!(await stillShown())) return; // it may have gone there in between
   await changeDraft(draft.id, (latest) => (latest.receipt ? latest : { ...latest, screenshot }));
 }
 

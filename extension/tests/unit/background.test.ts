@@ -253,6 +253,17 @@ describe('a click on the toolbar icon while the review is open', () => {
     expect((await draft()).screenshot).toEqual({ state: 'refused' });
   });
 
+  it('keeps no picture of a tab that left the notice in that moment', async () => {
+    tab.captures = 'refused';
+    await say({ kind: 'page/record', notice: NOTICE }, page);
+    browser.tabs.captureVisibleTab = (async () => {
+      tab.notice = null;
+      return `data:image/jpeg;base64,${JPEG_BASE64}`;
+    }) as never;
+    await popup();
+    expect((await draft()).screenshot).toEqual({ state: 'refused' });
+  });
+
   it('takes it when the popup opens, not when it is refreshed', async () => {
     tab.captures = 'refused';
     await say({ kind: 'page/record', notice: NOTICE }, page);
