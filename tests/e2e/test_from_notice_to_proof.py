@@ -130,6 +130,21 @@ def test_service_worker_stopped_in_between(browser: Browser, delay_ms: int) -> N
     assert objection("verify", str(saved_proof(browser))).returncode == 0
 
 
+def test_one_review_for_two_clicks_which_ends_with_its_window(browser: Browser) -> None:
+    page = browser.open("https://www.facebook.com/")
+    before = len(browser.context.pages)
+    with browser.context.expect_page() as opened:
+        record_button(page).dblclick()
+    sheet = opened.value
+    sheet.get_by_role("heading", name="Review before you record").wait_for()
+    page.wait_for_timeout(500)
+    assert len(browser.context.pages) == before + 1
+    kept = "chrome.storage.session.get(null).then(all => Object.keys(all).filter(key => key.startsWith('draft:')).length)"
+    assert browser.worker.evaluate(kept) == 1
+    sheet.close()
+    wait_until(lambda: browser.worker.evaluate(kept) == 0)
+
+
 def test_toolbar_click_adds_the_screenshot(browser: Browser) -> None:
     page = browser.open("https://www.instagram.com/")
     sheet = open_review(browser, page)

@@ -7,7 +7,6 @@ import { FieldError } from './schema';
 
 export type LaterReceipt = SupplementReceipt | WithdrawalReceipt | ErasureReceipt;
 export type LaterKind = LaterReceipt['kind'];
-export const LATER_KINDS: LaterKind[] = ['supplement', 'withdrawal', 'erasure'];
 export const MAX_FILES = 8;
 
 /** What is to be signed, without the time. `objection`: hex SHA-256 of the receipt it belongs to. */

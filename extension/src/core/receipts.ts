@@ -9,7 +9,6 @@ export const RECEIPT_TYPE = 'objection-receipt+jwt';
 export const MAX_RECEIPT_BYTES = 16_384;
 export const MAX_EVIDENCE_BYTES = 4_194_304;
 export const MAX_EVIDENCE_TOTAL_BYTES = 8_388_608;
-export const CLOCK_SKEW_S = 300;
 const KINDS = {
   objection: 'ObjectionReceipt',
   supplement: 'SupplementReceipt',
@@ -48,16 +47,6 @@ export async function verifyReceipt(raw: string): Promise<VerifiedReceipt> {
     holderJwk: holder.jwk,
     payload,
   };
-}
-
-/** Throws `receipt_stale` or `receipt_from_future` unless it was signed lately. Seconds. */
-export function verifyFreshness(receipt: VerifiedReceipt, nowS: number, maxAgeS: number): void {
-  if (receipt.payload.iat > nowS + CLOCK_SKEW_S) {
-    throw new ObjectionError('receipt_from_future', 'the receipt is dated in the future');
-  }
-  if (receipt.payload.iat < nowS - maxAgeS) {
-    throw new ObjectionError('receipt_stale', 'the receipt was signed too long ago');
-  }
 }
 
 /** Throws unless `files` are exactly the evidence that the receipt names, byte for byte. */

@@ -53,7 +53,8 @@ async function alreadySigned(objection: RecordedObjection, jti: string): Promise
 
 // What the register would refuse anyway is refused before anything is signed.
 function refuseUseless(payload: LaterReceipt, objection: RecordedObjection, queued: QueuedLater[]): void {
-  const kinds = [...objection.later, ...queued].map(({ kind }) => kind);
+  // What the register refused was not recorded, and keeps nobody from trying anew.
+  const kinds = [...objection.later, ...queued.filter(({ state }) => state !== 'refused')].map(({ kind }) => kind);
   if (kinds.includes('erasure')) throw new ObjectionError('record_erased', 'nothing can follow an erasure');
   if (payload.kind === 'withdrawal' && kinds.includes('withdrawal')) {
     throw new ObjectionError('already_withdrawn', 'it is withdrawn already');

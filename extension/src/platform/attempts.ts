@@ -4,12 +4,18 @@ import type { StoredProblem } from './database';
 import { Refused, Unreachable } from './register';
 
 const BACK_OFF_MINUTES = [1, 2, 5, 15, 30, 60];
+const MAX_DELAY_MS = 3_600_000;
+
+/** Whether something planned for `atMs` is due. What is further away than it can be planned was planned by a wrong clock. */
+export function isDue(atMs: number, maxDelayMs = MAX_DELAY_MS): boolean {
+  return Number.isFinite(atMs) && (atMs <= Date.now() || atMs > Date.now() + maxDelayMs);
+}
 
 /** Milliseconds since 1970 of the attempt after `attempts` failures, the last one with `error`. */
 export function nextAttemptAt(attempts: number, error: unknown): number {
   const minutes = BACK_OFF_MINUTES[Math.min(attempts, BACK_OFF_MINUTES.length) - 1] ?? 60;
-  const askedS = error instanceof Unreachable ? Math.min(error.retryAfterS ?? 0, 3600) : 0;
-  return Date.now() + Math.max(minutes * 60, askedS) * 1000;
+  const askedS = error instanceof Unreachable ? (error.retryAfterS ?? 0) : 0;
+  return Date.now() + Math.min(Math.max(minutes * 60, askedS) * 1000, MAX_DELAY_MS);
 }
 
 export function problemOf(error: unknown): StoredProblem {

@@ -10,15 +10,17 @@ import { badgeNotice, badgeWaiting } from './badge';
 import { captureTab, showCard } from './capture';
 import { announceChange } from './changes';
 import { inTransaction, read } from './database';
-import { closeDraft, type Draft, findDraft, openDraft, openDraftOf, saveDraft } from './drafts';
-import { forget, leave, lookAgain, recorded, saveAcknowledgement, saveAgain, saveCertificate } from './keeping';
+import { changeDraft, type Draft, findDraft, openDraft, openDraftOf } from './drafts';
+import { forget, leave, recorded, saveAcknowledgement, saveAgain, saveCertificate } from './keeping';
 import { holderKey } from './keystore';
-import { type Answer, type Message, type TabMessage, verifyMessage } from './messages';
-import { acceptShownKeys } from './pins';
+import { type Answer, type Message, verifyMessage } from './messages';
+import { acceptShownKeys, compareKeys } from './pins';
 import { presentation, saveKit } from './presenting';
-import { ALARM, attemptNow, discard, flush, releaseHeld } from './queue';
-import { confirmDraft } from './recording';
+import { ALARM, attemptNow, discard, flush, lookAgain, releaseHeld } from './queue';
+import { cancelDraft, confirmDraft, forgetReviewIn } from './recording';
 import { getCampaigns } from './register';
+import { objectedBefore, signedNotices } from './signed';
+import { askTab } from './tabs';
 import {
   type DetailView,
   type DraftView,
@@ -41,7 +43,10 @@ export function startBackground(): void {
   browser.alarms.onAlarm.addListener(({ name }) => {
     if (name === ALARM) void flush();
   });
-  browser.tabs.onRemoved.addListener((tabId) => void browser.storage.session.remove(`${DISMISSED_PREFIX}${tabId}`));
+  browser.tabs.onRemoved.addListener((tabId) => {
+    void browser.storage.session.remove(`${DISMISSED_PREFIX}${tabId}`);
+    void forgetReviewIn(tabId);
+  });
   // Without a listener the background would not be woken when the browser starts.
   browser.runtime.onStartup.addListener(() => undefined);
   // At every wake: an earlier one may have been stopped between two steps.
@@ -67,6 +72,8 @@ async function handle(message: Message, sender: Browser.runtime.MessageSender): 
       return openReview(tabOf(sender), message.notice);
     case 'ui/popup':
       void lookAgain();
+      // At the opening alone: it follows the click that allows a picture, and a refresh must not take one after the other.
+      if (message.opening) await addScreenshot(message.tabId);
       return viewPopup(message.tabId);
     case 'ui/record':
       return openReview(message.tabId, await noticeOn(message.tabId));
@@ -74,12 +81,12 @@ async function handle(message: Message, sender: Browser.runtime.MessageSender): 
       return viewDraft(message.draft);
     case 'ui/confirm': {
       const receipt = await confirmDraft(message.draft, message.payload, message.disclosures);
-      await retireCard(await findDraft(message.draft));
       void flush(); // the sheet follows by 'ui/receipt'; it must not wait for the network
+      void hideCardOf(message.draft); // nor for a tab that hangs
       return receipt;
     }
     case 'ui/cancel':
-      return closeDraft(message.draft);
+      return cancelDraft(message.draft);
     case 'ui/receipt':
       return viewReceipt(message.receipt);
     case 'ui/attempt':
@@ -111,8 +118,10 @@ async function handle(message: Message, sender: Browser.runtime.MessageSender): 
       return saveKit();
     case 'ui/forget':
       return forget(message.receipt);
+    case 'ui/keys':
+      return compareKeys();
     case 'ui/accept-keys':
-      await acceptShownKeys();
+      await acceptShownKeys(message.fingerprint);
       return releaseHeld();
   }
 }
@@ -128,14 +137,14 @@ async function noteNotice(tabId: number, notice: Notice | null, dismissed: boole
   await badgeNotice(tabId, notice !== null);
   if (!notice) return { show: false };
   if (dismissed) await dismiss(tabId, notice);
-  return { show: !(await dismissedOn(tabId)).includes(await fingerprint(notice)) };
+  if ((await dismissedOn(tabId)).includes(await fingerprint(notice))) return { show: false };
+  // A notice that was answered asks no more, in whichever tab.
+  return { show: !(await signedNotices()).has(await sha256Hex(utf8(notice.text))) };
 }
 
-/** A notice that was answered asks no more. */
-async function retireCard(draft: Draft | undefined): Promise<void> {
-  if (draft?.tabId === undefined || !draft.notice) return;
-  await dismiss(draft.tabId, draft.notice);
-  await showCard(draft.tabId, false);
+async function hideCardOf(draftId: string): Promise<void> {
+  const draft = await findDraft(draftId);
+  if (draft?.tabId !== undefined) await showCard(draft.tabId, false);
 }
 
 async function dismiss(tabId: number, notice: Notice): Promise<void> {
@@ -155,37 +164,70 @@ function fingerprint({ rule, text }: Notice): Promise<string> {
 
 /** Asks the tab itself: what a tab showed earlier may be gone. Undefined where our content script does not run. */
 async function noticeOn(tabId: number): Promise<Notice | undefined> {
-  const message: TabMessage = { kind: 'tab/notice' };
-  const notice: unknown = await browser.tabs.sendMessage(tabId, message).catch(() => undefined);
+  const notice = await askTab(tabId, { kind: 'tab/notice' });
   return isNotice(notice) ? notice : undefined;
 }
 
+/** Opens the review, or brings to the front the one that is open for the same tab and notice. */
 async function openReview(tabId: number, notice: Notice | undefined): Promise<void> {
-  // Without a notice there is nothing to photograph, and the tab may show anything: a bank, a letter.
-  const screenshot = notice ? await captureTab(tabId) : ({ state: 'not-wanted' } as const);
-  const { id } = await openDraft({ tabId, notice, screenshot });
-  const url = browser.runtime.getURL(`/review.html?draft=${id}`);
-  // Firefox for Android has no windows.
-  if (browser.windows) await browser.windows.create({ url, type: 'popup', ...REVIEW_SIZE });
-  else await browser.tabs.create({ url });
+  // One at a time: a double click must not open two.
+  await navigator.locks.request('review', async () => {
+    const earlier = await openDraftOf(tabId);
+    if (earlier && (await sameNotice(earlier.notice, notice))) return showReview(earlier);
+    // Without a notice there is nothing to photograph, and the tab may show anything: a bank, a letter.
+    const screenshot = notice ? await captureTab(tabId) : ({ state: 'not-wanted' } as const);
+    return showReview(await openDraft({ tabId, notice, screenshot }));
+  });
 }
 
-/** Adds a screenshot to the open review of a tab: possible once the toolbar icon was clicked there. */
+async function showReview(draft: Draft): Promise<void> {
+  if (draft.reviewTabId !== undefined && (await focusTab(draft.reviewTabId))) return;
+  const url = browser.runtime.getURL(`/review.html?draft=${draft.id}`);
+  // Firefox for Android has no windows.
+  const opened = browser.windows
+    ? (await browser.windows.create({ url, type: 'popup', ...REVIEW_SIZE }))?.tabs?.[0]
+    : await browser.tabs.create({ url });
+  await changeDraft(draft.id, (latest) => ({ ...latest, reviewTabId: opened?.id }));
+}
+
+/** Brings a tab to the front; false when it is gone. */
+async function focusTab(tabId: number): Promise<boolean> {
+  try {
+    const tab = await browser.tabs.update(tabId, { active: true });
+    if (browser.windows && tab) await browser.windows.update(tab.windowId, { focused: true });
+    return true;
+  } catch (error) {
+    console.info('the review is gone:', error);
+    return false;
+  }
+}
+
+async function sameNotice(one: Notice | undefined, other: Notice | undefined): Promise<boolean> {
+  if (!one || !other) return one === other;
+  return (await fingerprint(one)) === (await fingerprint(other));
+}
+
+/**
+ * Adds a screenshot to the open review of a tab: possible once the toolbar icon was clicked there. Only while the tab
+ * still shows the notice: since then it may have gone to a bank, or to a letter.
+ */
 async function addScreenshot(tabId: number): Promise<void> {
   const draft = await openDraftOf(tabId);
   if (!draft?.notice || draft.screenshot.state === 'taken') return;
+  const stillShown = async () => sameNotice(draft.notice, await noticeOn(tabId));
+  if (!(await stillShown())) return;
   const screenshot = await captureTab(tabId);
-  const latest = await findDraft(draft.id); // it may have been confirmed or cancelled meanwhile
-  if (latest && !latest.receipt) await saveDraft({ ...latest, screenshot });
+  if (!(await stillShown())) return; // it may have gone there in between
+  await changeDraft(draft.id, (latest) => (latest.receipt ? latest : { ...latest, screenshot }));
 }
 
 async function viewDraft(id: string): Promise<DraftView | undefined> {
   const draft = await findDraft(id);
-  return draft && { draft, header: formatJson(receiptHeader((await holderKey()).jwk)) };
+  if (!draft) return undefined;
+  return { draft, header: formatJson(receiptHeader((await holderKey()).jwk)), before: await objectedBefore() };
 }
 
 async function viewPopup(tabId: number): Promise<PopupView> {
-  await addScreenshot(tabId);
   const draft = await openDraftOf(tabId);
   const lists = await inTransaction(['queue', 'objections'], 'readonly', async (store) => ({
     queue: (await store('queue').all()).map(viewQueued),
@@ -193,6 +235,7 @@ async function viewPopup(tabId: number): Promise<PopupView> {
   }));
   return {
     notice: await noticeOn(tabId),
+    before: await objectedBefore(),
     draft: draft && { screenshot: draft.screenshot.state },
     queue: lists.queue.sort((one, other) => other.signedAt - one.signedAt),
     objections: lists.objections.sort((one, other) => other.receivedAt - one.receivedAt),

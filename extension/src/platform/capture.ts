@@ -1,12 +1,17 @@
 /** A picture of the tab as the person sees it, taken only after their click, without our own card on it. */
 import { browser } from 'wxt/browser';
 import { MAX_EVIDENCE_BYTES } from '../core/receipts';
-import type { TabMessage } from './messages';
+import { askTab } from './tabs';
 
 const DATA_URL = 'data:image/jpeg;base64,';
 
-/** `refused`: the browser gave no permission, because the toolbar icon was not clicked on this page. */
-export type Screenshot = { state: 'taken'; jpegBase64: string } | { state: 'refused' | 'too-large' | 'not-wanted' };
+/**
+ * `refused`: the browser gave no permission, because the toolbar icon was not clicked on this page. `no-room`: it was
+ * taken, and the browser's session storage cannot hold it.
+ */
+export type Screenshot =
+  | { state: 'taken'; jpegBase64: string }
+  | { state: 'refused' | 'too-large' | 'no-room' | 'not-wanted' };
 
 /** Photographs `tab` if it is what its window shows. Never throws: an objection does not depend on a picture. */
 export async function captureTab(tabId: number): Promise<Screenshot> {
@@ -29,7 +34,5 @@ export async function captureTab(tabId: number): Promise<Screenshot> {
 
 /** Shows or hides our card on a tab; resolves once that is painted. */
 export async function showCard(tabId: number, shown: boolean): Promise<void> {
-  const message: TabMessage = { kind: 'tab/card', hidden: !shown };
-  // A tab without our content script has no card to hide.
-  await browser.tabs.sendMessage(tabId, message).catch(() => undefined);
+  await askTab(tabId, { kind: 'tab/card', hidden: !shown });
 }

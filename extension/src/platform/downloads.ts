@@ -11,8 +11,8 @@ const MAX_WAIT_MS = 15_000;
 const POLL_MS = 100;
 
 /**
- * Saves `file` under `name` in our folder and returns where, once it is on disk. Never replaces a file: what lies there
- * may be the only copy. The caller holds the flush lock. Throws `download_failed`.
+ * Saves `file` under `name` in our folder and returns where the browser put it, once it is on disk. Never replaces a
+ * file, what lies there may be the only copy: the browser then gives it another name. The caller holds the flush lock. Throws `download_failed`.
  */
 export async function saveFile(name: string, file: Blob): Promise<string> {
   const filename = `${FOLDER}/${name}`;
@@ -23,11 +23,11 @@ export async function saveFile(name: string, file: Blob): Promise<string> {
     const link = await openLink(id);
     try {
       const url = link.url;
-      await finished(await browser.downloads.download({ url, filename, saveAs: false, conflictAction: 'uniquify' }));
+      const options = { url, filename, saveAs: false, conflictAction: 'uniquify' } as const;
+      return placeOf(await finished(await browser.downloads.download(options)));
     } finally {
       await link.close();
     }
-    return filename;
   } catch (error) {
     if (error instanceof ObjectionError) throw error;
     throw new ObjectionError('download_failed', String(error), { cause: error });
@@ -84,12 +84,19 @@ export function serveLinks(): void {
 }
 
 // Polled, not by onChanged: the event of a small file can come before the listener is there.
-async function finished(id: number): Promise<void> {
+/** Returns the path that the file got. */
+async function finished(id: number): Promise<string> {
   for (let waited = 0; waited < MAX_WAIT_MS; waited += POLL_MS) {
     const [item] = await browser.downloads.search({ id });
-    if (item?.state === 'complete') return;
+    if (item?.state === 'complete') return item.filename;
     if (item?.state === 'interrupted') throw new ObjectionError('download_failed', item.error ?? 'interrupted');
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
   throw new ObjectionError('download_failed', 'the download did not finish');
+}
+
+/** The end of a path: what lies in our folder is told with it. */
+function placeOf(path: string): string {
+  const [folder, name = ''] = path.split(/[\\/]/).slice(-2);
+  return folder === FOLDER ? `${FOLDER}/${name}` : name;
 }

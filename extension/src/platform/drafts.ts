@@ -15,6 +15,8 @@ export interface Draft {
   slots: Facts['slots'];
   notice: Notice | undefined;
   screenshot: Screenshot;
+  /** The tab in which the review itself is open. */
+  reviewTabId: number | undefined;
   /** Set once confirmed: the receipt that came of it, as hex SHA-256. */
   receipt: string | undefined;
 }
@@ -29,19 +31,10 @@ export async function openDraft(from: Pick<Draft, 'tabId' | 'notice' | 'screensh
     id: randomBase64url(16),
     jti: randomBase64url(16),
     slots: { account: slot(), contact: slot(), person: slot() },
+    reviewTabId: undefined,
     receipt: undefined,
   };
-  try {
-    await saveDraft(draft);
-    return draft;
-  } catch (error) {
-    // The session holds 10 MB: a huge picture must not keep the review from opening.
-    if (draft.screenshot.state !== 'taken') throw error;
-    console.warn(error);
-    const without: Draft = { ...draft, screenshot: { state: 'too-large' } };
-    await saveDraft(without);
-    return without;
-  }
+  return saveDraft(draft);
 }
 
 export async function findDraft(id: string): Promise<Draft | undefined> {
@@ -51,15 +44,38 @@ export async function findDraft(id: string): Promise<Draft | undefined> {
 
 /** The draft of a tab that still awaits its person's decision. */
 export async function openDraftOf(tabId: number | undefined): Promise<Draft | undefined> {
-  const drafts = Object.entries(await browser.storage.session.get(null)).filter(([key]) => key.startsWith(PREFIX));
-  return drafts
-    .map(([, draft]) => draft as Draft)
-    .find((draft) => draft.tabId === tabId && tabId !== undefined && !draft.receipt);
+  return (await allDrafts()).find((draft) => draft.tabId === tabId && tabId !== undefined && !draft.receipt);
 }
 
-export async function saveDraft(draft: Draft): Promise<void> {
-  await browser.storage.session.set({ [PREFIX + draft.id]: draft });
+export async function draftReviewedIn(reviewTabId: number): Promise<Draft | undefined> {
+  return (await allDrafts()).find((draft) => draft.reviewTabId === reviewTabId);
+}
+
+async function allDrafts(): Promise<Draft[]> {
+  const stored = Object.entries(await browser.storage.session.get(null));
+  return stored.filter(([key]) => key.startsWith(PREFIX)).map(([, draft]) => draft as Draft);
+}
+
+/** Returns the draft as it could be saved. */
+export async function saveDraft(draft: Draft): Promise<Draft> {
+  try {
+    await browser.storage.session.set({ [PREFIX + draft.id]: draft });
+  } catch (error) {
+    // The session holds 10 MB, for all open reviews together: a picture must not keep this one from opening.
+    if (draft.screenshot.state !== 'taken') throw error;
+    console.warn(error);
+    return saveDraft({ ...draft, screenshot: { state: 'no-room' } });
+  }
   announceChange();
+  return draft;
+}
+
+/** Changes a draft that may be confirmed or closed at the same moment: it is read and written under one lock. */
+export async function changeDraft(id: string, change: (draft: Draft) => Draft): Promise<void> {
+  await navigator.locks.request('confirm', async () => {
+    const draft = await findDraft(id);
+    if (draft) await saveDraft(change(draft));
+  });
 }
 
 export async function closeDraft(id: string): Promise<void> {

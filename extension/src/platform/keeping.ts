@@ -1,27 +1,29 @@
 /** Keeps recorded objections up to date: asks whether they are anchored, fetches the newest proof, saves it to disk. */
+
 import { parseAnswer, type VerifiedAnswer, verifyAnswer } from '../core/answers';
+import { MIME_TYPE as BUNDLE_TYPE } from '../core/asice';
 import { formatJson } from '../core/encoding';
 import { ObjectionError } from '../core/errors';
 import { verifyReceipt } from '../core/receipts';
-import { nextAttemptAt, problemOf } from './attempts';
+import { isDue, nextAttemptAt, problemOf } from './attempts';
 import { changed } from './badge';
+import { verifyProofOf } from './checking';
 import { type RecordedObjection, read, write } from './database';
 import { saveFile } from './downloads';
 import { verifyByPinned } from './pins';
-import { getAnswer, getBundle, getCertificate, leaveCampaign, Refused } from './register';
+import { getAnswer, getBundle, getCertificate, leaveCampaign, PDF_TYPE, Refused } from './register';
 
 const MINUTE_MS = 60_000;
 const DAY_MS = 24 * 60 * MINUTE_MS;
 /** How long to wait before each question whether a proof is anchored; then only when the person looks. */
 const CHECK_DELAYS_MS = [MINUTE_MS / 2, 2 * MINUTE_MS, 10 * MINUTE_MS, 60 * MINUTE_MS, ...Array(7).fill(DAY_MS)];
 export const FIRST_CHECK_MS = CHECK_DELAYS_MS[0];
-const LOOK_PAUSE_MS = 10_000;
-
-let lookedAt = 0;
+/** A folder that cannot be written to is not asked for ever: then the popup offers it. */
+const MAX_SAVES = 6;
 
 /** Does what is due for recorded objections. The caller holds the flush lock. */
 export async function keepUp(): Promise<void> {
-  for (const objection of await those(({ next_check_at }) => next_check_at <= Date.now())) {
+  for (const objection of await those(({ next_check_at }) => isDue(next_check_at, DAY_MS))) {
     await check(objection, nextCheck(objection));
   }
   await fetchAndSave();
@@ -32,20 +34,18 @@ export async function nextKeepingAt(): Promise<number[]> {
   const all = await those(() => true);
   return [
     ...all.map(({ next_check_at }) => next_check_at),
-    ...all.filter(bundleMissing).map(({ bundle_next_attempt_at }) => bundle_next_attempt_at),
+    ...all.filter(bundleDue).map(({ bundle_next_attempt_at }) => bundle_next_attempt_at),
   ];
 }
 
-/** The person looks: asks now about whatever is not anchored yet, without using up a question of the schedule. */
-export async function lookAgain(): Promise<void> {
-  if (Date.now() - lookedAt < LOOK_PAUSE_MS) return;
-  lookedAt = Date.now();
-  await navigator.locks.request('flush', async () => {
-    for (const objection of await those((one) => !isSettled(one))) {
-      await check(objection, objection);
-    }
-    await fetchAndSave();
-  });
+/**
+ * Asks about whatever is not anchored yet, without using up a question of the schedule. The caller holds the flush lock.
+ */
+export async function askAboutAll(): Promise<void> {
+  for (const objection of await those((one) => !isSettled(one))) {
+    await check(objection, objection);
+  }
+  await fetchAndSave();
 }
 
 /** Saves a proof again: a newer bundle if the register gives one, else the one kept here. Returns the file name. */
@@ -62,7 +62,9 @@ export async function saveAgain(receipt: string): Promise<string> {
 export async function saveCertificate(receipt: string, language: string): Promise<string> {
   return navigator.locks.request('flush', async () => {
     const objection = await recorded(receipt);
-    return saveFile(`${proofName(objection)}-${language}.pdf`, await getCertificate(objection, language));
+    const raw = await getCertificate(objection, language);
+    await verifyProofOf(raw, objection);
+    return saveFile(`${proofName(objection)}-${language}.pdf`, new Blob([raw], { type: PDF_TYPE }));
   });
 }
 
@@ -91,14 +93,32 @@ export async function forget(receipt: string): Promise<void> {
   });
 }
 
-/** Has the objection count for its campaign no more; what was published with it stays published. */
+/**
+ * Has the objection count for its campaign no more; what was published with it stays published. Safe to repeat. Throws
+ * `campaign_not_joined` when it is too late.
+ */
 export async function leave(receipt: string): Promise<void> {
   await navigator.locks.request('flush', async () => {
     const objection = await recorded(receipt);
-    await leaveCampaign(objection);
-    await write('objections', (objections) => objections.put({ ...objection, left_campaign: true }));
+    if (objection.left_campaign) return;
+    await write('objections', (objections) => objections.put({ ...objection, leaving_campaign: true }));
+    const done = await leftNow(objection);
+    const { leaving_campaign, ...kept } = objection;
+    await write('objections', (objections) => objections.put(done ? { ...kept, left_campaign: true } : kept));
+    if (!done) throw new ObjectionError('campaign_not_joined', 'there is nothing to leave');
     await changed();
   });
+}
+
+/** False when there is nothing to leave, unless an earlier attempt, whose answer never came, may be the reason. */
+async function leftNow(objection: RecordedObjection): Promise<boolean> {
+  try {
+    await leaveCampaign(objection);
+    return true;
+  } catch (error) {
+    if (!(error instanceof Refused && error.code === 'campaign_not_joined')) throw error;
+    return objection.leaving_campaign ?? false;
+  }
 }
 
 export async function recorded(receipt: string): Promise<RecordedObjection> {
@@ -131,6 +151,7 @@ async function those(wanted: (objection: RecordedObjection) => boolean): Promise
 }
 
 const bundleMissing = ({ bundle_wanted, status }: RecordedObjection) => bundle_wanted && status !== 'erased';
+const bundleDue = (one: RecordedObjection) => bundleMissing(one) || one.bundle_unsaved;
 
 type Schedule = Pick<RecordedObjection, 'checks' | 'next_check_at'>;
 
@@ -206,27 +227,29 @@ async function keep(before: RecordedObjection, after: RecordedObjection): Promis
 }
 
 async function fetchAndSave(): Promise<void> {
-  const due = (one: RecordedObjection) => bundleMissing(one) && one.bundle_next_attempt_at <= Date.now();
-  for (const objection of await those(due)) await fetchBundle(objection);
-  for (const objection of await those((one) => one.bundle_unsaved && !one.bundle_problem)) {
-    await saveFirstTime(objection);
-  }
+  const due = ({ bundle_next_attempt_at }: RecordedObjection) => isDue(bundle_next_attempt_at);
+  for (const objection of await those((one) => bundleMissing(one) && due(one))) await fetchBundle(objection);
+  for (const objection of await those((one) => one.bundle_unsaved && due(one))) await saveFirstTime(objection);
 }
 
 /** Returns the objection with the newest bundle; after a failure with the one it had, and the problem. */
 async function fetchBundle(objection: RecordedObjection): Promise<RecordedObjection> {
   let next: RecordedObjection;
   try {
-    const bundle = await getBundle(objection);
-    const fetched = { bundle, bundle_wanted: false, bundle_unsaved: true, bundle_attempts: 0 };
-    next = { ...without(objection, 'bundle_problem'), ...fetched };
+    const raw = await getBundle(objection);
+    await verifyProofOf(raw, objection); // only what holds may take the place of the one that is kept
+    const bundle = new Blob([raw], { type: BUNDLE_TYPE });
+    const fetched = { bundle, bundle_wanted: false, bundle_unsaved: true };
+    next = { ...without(objection, 'bundle_problem'), ...fetched, bundle_attempts: 0, bundle_next_attempt_at: 0 };
   } catch (error) {
     const attempts = objection.bundle_attempts + 1;
     next = {
       ...objection,
+      bundle_wanted: true,
       bundle_attempts: attempts,
       bundle_problem: problemOf(error),
-      bundle_next_attempt_at: nextAttemptAt(attempts, error),
+      // What it refuses it would refuse again.
+      bundle_next_attempt_at: error instanceof Refused ? Number.POSITIVE_INFINITY : nextAttemptAt(attempts, error),
     };
   }
   await write('objections', (objections) => objections.put(next));
@@ -238,15 +261,22 @@ async function saveFirstTime(objection: RecordedObjection): Promise<void> {
   try {
     await saveNow(objection);
   } catch (error) {
-    // Not tried again by itself: a folder that cannot be written to would be asked forever. The popup offers it.
-    await write('objections', (objections) => objections.put({ ...objection, bundle_problem: problemOf(error) }));
+    const attempts = objection.bundle_attempts + 1;
+    const next = {
+      bundle_attempts: attempts,
+      bundle_problem: problemOf(error),
+      bundle_next_attempt_at: attempts < MAX_SAVES ? nextAttemptAt(attempts, error) : Number.POSITIVE_INFINITY,
+    };
+    await write('objections', (objections) => objections.put({ ...objection, ...next }));
     await changed();
   }
 }
 
 async function saveNow(objection: RecordedObjection): Promise<string> {
   const file = await saveFile(`${proofName(objection)}.asice`, objection.bundle ?? new Blob());
-  const saved = { ...without(objection, 'bundle_problem'), file, bundle_unsaved: false };
+  // A newer one that could not be had is still a problem when the one that is kept was saved.
+  const kept = objection.bundle_wanted ? objection : without(objection, 'bundle_problem');
+  const saved = { ...kept, file, bundle_unsaved: false };
   await write('objections', (objections) => objections.put(saved));
   await changed();
   return file;

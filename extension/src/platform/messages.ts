@@ -20,7 +20,7 @@ export type PageMessage =
 
 /** From the popup, the review sheet and the page of an objection. */
 export type UiMessage =
-  | { kind: 'ui/popup'; tabId: number }
+  | { kind: 'ui/popup'; tabId: number; opening: boolean }
   | { kind: 'ui/record'; tabId: number }
   | { kind: 'ui/draft'; draft: string }
   | { kind: 'ui/confirm'; draft: string; payload: string; disclosures: Disclosures }
@@ -38,7 +38,8 @@ export type UiMessage =
   | { kind: 'ui/leave'; receipt: string }
   | { kind: 'ui/kit' }
   | { kind: 'ui/forget'; receipt: string }
-  | { kind: 'ui/accept-keys' };
+  | { kind: 'ui/keys' }
+  | { kind: 'ui/accept-keys'; fingerprint: string };
 
 export type Message = PageMessage | UiMessage;
 
@@ -73,7 +74,7 @@ const PAGE_FIELDS: Record<PageMessage['kind'], Record<string, (value: unknown) =
 };
 
 const UI_FIELDS: Record<UiMessage['kind'], Record<string, (value: unknown) => boolean>> = {
-  'ui/popup': { tabId: isTab },
+  'ui/popup': { tabId: isTab, opening: (value) => typeof value === 'boolean' },
   'ui/record': { tabId: isTab },
   'ui/draft': { draft: isDraft },
   'ui/confirm': { draft: isDraft, payload: isText, disclosures: isDisclosures },
@@ -91,7 +92,8 @@ const UI_FIELDS: Record<UiMessage['kind'], Record<string, (value: unknown) => bo
   'ui/leave': { receipt: isHash },
   'ui/kit': {},
   'ui/forget': { receipt: isHash },
-  'ui/accept-keys': {},
+  'ui/keys': {},
+  'ui/accept-keys': { fingerprint: isHash },
 };
 
 /** Returns the message once its shape and its sender are what the list allows. Throws `message_refused`. */

@@ -5,8 +5,9 @@
 import { browser } from 'wxt/browser';
 import { parseAnswer, type VerifiedAnswer, verifyAnswer } from '../core/answers';
 import type { Bytes } from '../core/encoding';
+import { ObjectionError } from '../core/errors';
 import { verifyReceipt } from '../core/receipts';
-import { nextAttemptAt, problemOf } from './attempts';
+import { isDue, nextAttemptAt, problemOf } from './attempts';
 import { changed } from './badge';
 import {
   inTransaction,
@@ -19,59 +20,109 @@ import {
   write,
 } from './database';
 import { clearPassingFiles } from './downloads';
-import { FIRST_CHECK_MS, keepUp, nextKeepingAt } from './keeping';
-import { verifyByPinned } from './pins';
+import { askAboutAll, FIRST_CHECK_MS, keepUp, nextKeepingAt } from './keeping';
+import { KEYS_CHANGED, verifyByPinned } from './pins';
 import { postReceipt, Refused } from './register';
 import { postObjection } from './working';
 
 export const ALARM = 'flush';
 const MIN_ALARM_MS = 30_000;
+const LOOK_PAUSE_MS = 10_000;
+
+let lookedAt = 0;
 
 /** Does whatever is due: sends receipts, asks what became of them, fetches and saves proofs. Never two side by side. */
-export async function flush(): Promise<void> {
-  await navigator.locks.request('flush', async () => {
+export function flush(): Promise<void> {
+  return alone(async () => {
     await clearPassingFiles();
-    const due = await dueReceipts();
-    // If we are stopped from here on, in the midst of work or of an answer, this wakes us again.
-    if (due.length > 0) await browser.alarms.create(ALARM, { when: Date.now() + MIN_ALARM_MS });
-    for (const queued of due) await attempt(queued);
+    for (const queued of await dueReceipts()) {
+      if (!mustWait(queued, await all())) await attempt(queued);
+    }
     await keepUp();
-    await scheduleNext();
   });
 }
 
-/** Makes one receipt due now, whatever its back-off says, and flushes. */
+/** The person looks: asks now about whatever is not anchored yet, but not at every look. */
+export async function lookAgain(): Promise<void> {
+  if (Math.abs(Date.now() - lookedAt) < LOOK_PAUSE_MS) return;
+  lookedAt = Date.now();
+  await alone(askAboutAll);
+}
+
+async function alone(work: () => Promise<void>): Promise<void> {
+  // Before waiting for the lock: whoever is stopped from here on, in the midst of work or of an answer, is woken again.
+  await browser.alarms.create(ALARM, { when: Date.now() + MIN_ALARM_MS });
+  await navigator.locks.request('flush', async () => {
+    try {
+      await work();
+    } finally {
+      await scheduleNext();
+    }
+  });
+}
+
+/** Makes one receipt due now, whatever its back-off says, with those that go before it, and flushes. */
 export async function attemptNow(receipt: string): Promise<void> {
   await write('queue', async (queue) => {
-    const queued = await queue.get(receipt);
-    if (queued && queued.state !== 'refused') await queue.put({ ...queued, state: 'waiting', next_attempt_at: 0 });
+    const wanted = await queue.get(receipt);
+    for (const queued of wanted ? [wanted, ...earlier(wanted, await queue.all())] : []) {
+      if (queued.state !== 'refused') await queue.put({ ...queued, state: 'waiting', next_attempt_at: 0 });
+    }
   });
   await flush();
 }
 
 /** Makes everything that waited for a decision about the register's keys due again. */
 export async function releaseHeld(): Promise<void> {
-  await write('queue', async (queue) => {
-    for (const queued of await queue.all()) {
-      if (queued.state === 'held') await queue.put({ ...queued, state: 'waiting', next_attempt_at: 0 });
+  await inTransaction(['queue', 'objections'], 'readwrite', async (store) => {
+    for (const queued of await store('queue').all()) {
+      if (queued.state === 'held') await store('queue').put({ ...queued, state: 'waiting', next_attempt_at: 0 });
+    }
+    for (const objection of await store('objections').all()) {
+      if (objection.bundle_problem?.code === KEYS_CHANGED) {
+        await store('objections').put({ ...objection, bundle_next_attempt_at: 0 });
+      }
     }
   });
   await flush();
 }
 
-/** Forgets a receipt that was not recorded. Only on the person's word; the flush lock keeps it from being under way. */
+/**
+ * Forgets a receipt that the register refused; a repeat is no error. Only on the person's word. Throws `not_refused` for
+ * any other: the register may have recorded it, and its share exists only here.
+ */
 export async function discard(receipt: string): Promise<void> {
-  await navigator.locks.request('flush', async () => {
-    await write('queue', (queue) => queue.delete(receipt));
-    await changed();
+  await write('queue', async (queue) => {
+    const queued = await queue.get(receipt);
+    if (queued && queued.state !== 'refused') throw new ObjectionError('not_refused', `it is ${queued.state}`);
+    await queue.delete(receipt);
   });
+  await changed();
 }
+
+const all = () => read('queue', (queue) => queue.all());
 
 // In the order in which they were signed: a withdrawal must not overtake the supplement before it.
 async function dueReceipts(): Promise<QueuedReceipt[]> {
-  const all = await read('queue', (queue) => queue.all());
-  const due = all.filter(({ state, next_attempt_at }) => state === 'waiting' && next_attempt_at <= Date.now());
+  const due = (await all()).filter(({ state, next_attempt_at }) => state === 'waiting' && isDue(next_attempt_at));
   return due.sort((one, other) => signedAt(one) - signedAt(other));
+}
+
+// An erasure waits for nothing: what it overtakes would be erased with the rest.
+function mustWait(queued: QueuedReceipt, all: QueuedReceipt[]): boolean {
+  return queued.kind !== 'erasure' && earlier(queued, all).length > 0;
+}
+
+/** What is still to be recorded for the same objection, and was signed before. */
+function earlier(queued: QueuedReceipt, all: QueuedReceipt[]): QueuedLater[] {
+  if (queued.kind === 'objection') return [];
+  return all.filter(
+    (one): one is QueuedLater =>
+      one.kind !== 'objection' &&
+      one.objection_sha256 === queued.objection_sha256 &&
+      one.signed_at < queued.signed_at &&
+      one.state !== 'refused',
+  );
 }
 
 const signedAt = (queued: QueuedReceipt) => (queued.kind === 'objection' ? queued.objected_at : queued.signed_at);
@@ -167,18 +218,16 @@ function withLater(objection: RecordedObjection, later: RecordedLater): Recorded
 function afterFailure(queued: QueuedReceipt, error: unknown): QueuedReceipt {
   const problem = problemOf(error);
   if (error instanceof Refused) return { ...queued, state: 'refused', problem };
-  if (problem.code === 'register_keys_changed') return { ...queued, state: 'held', problem };
+  if (problem.code === KEYS_CHANGED) return { ...queued, state: 'held', problem };
   const attempts = queued.attempts + 1;
   return { ...queued, attempts, problem, next_attempt_at: nextAttemptAt(attempts, error) };
 }
 
 async function scheduleNext(): Promise<void> {
-  const queued = await read('queue', (queue) => queue.all());
-  const all = [
-    ...queued.filter(({ state }) => state === 'waiting').map(({ next_attempt_at }) => next_attempt_at),
-    ...(await nextKeepingAt()),
-  ];
-  const times = all.filter(Number.isFinite);
+  const queued = await all();
+  const waiting = queued.filter((one) => one.state === 'waiting' && !mustWait(one, queued));
+  const planned = [...waiting.map(({ next_attempt_at }) => next_attempt_at), ...(await nextKeepingAt())];
+  const times = planned.filter(Number.isFinite);
   if (times.length === 0) await browser.alarms.clear(ALARM);
   else await browser.alarms.create(ALARM, { when: Math.max(Math.min(...times), Date.now() + MIN_ALARM_MS) });
 }

@@ -5,7 +5,7 @@ import { type Disclosures, NOTICE_TEXT_FILE, SCREENSHOT_FILE } from '../core/obj
 import { signReceipt, verifyEvidence, verifyObjectionPayload, verifyReceipt } from '../core/receipts';
 import { openSlots } from '../core/tokens';
 import { inTransaction, type QueuedObjection, write } from './database';
-import { type Draft, findDraft, saveDraft } from './drafts';
+import { closeDraft, type Draft, draftReviewedIn, findDraft, saveDraft } from './drafts';
 import { holderKey, randomBase64url } from './keystore';
 
 /**
@@ -21,6 +21,24 @@ export async function confirmDraft(id: string, shown: string, disclosures: Discl
     // The picture is in the queue now; a second copy in the session would serve nobody.
     await saveDraft({ ...draft, receipt: hash, screenshot: { state: 'not-wanted' } });
     return hash;
+  });
+}
+
+/** Closes a review that was not confirmed; returns the receipt's hash of one that was, which lives on. */
+export async function cancelDraft(id: string): Promise<string | undefined> {
+  return navigator.locks.request('confirm', async () => {
+    const draft = await findDraft(id);
+    const signed = draft && (draft.receipt ?? (await alreadySigned(draft.jti)));
+    if (draft && !signed) await closeDraft(id);
+    return signed;
+  });
+}
+
+/** Forgets the review whose tab or window was closed: what was confirmed is in the database. */
+export async function forgetReviewIn(reviewTabId: number): Promise<void> {
+  await navigator.locks.request('confirm', async () => {
+    const draft = await draftReviewedIn(reviewTabId);
+    if (draft) await closeDraft(draft.id);
   });
 }
 

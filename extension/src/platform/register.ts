@@ -1,19 +1,21 @@
 /** The register over HTTP. Nothing it says is believed here: callers verify. */
+import { browser } from 'wxt/browser';
+import { MIME_TYPE as BUNDLE_TYPE, MAX_BUNDLE_BYTES } from '../core/asice';
 import type { Campaigns, Policy, WorkChallenge } from '../core/contract.gen';
 import { signDpop } from '../core/dpop';
-import { type Bytes, parseJson } from '../core/encoding';
+import { type Bytes, concat, parseJson } from '../core/encoding';
 import { ObjectionError } from '../core/errors';
 import { verifyFields } from '../core/schema';
 import type { QueuedReceipt, RecordedObjection, StoredProblem } from './database';
 import { holderKey, randomBase64url } from './keystore';
 
-const TIMEOUT_MS = 20_000;
-/** Work is worth no long wait: whatever it was for is sent without. */
-const CHALLENGE_TIMEOUT_MS = 5_000;
+const PATIENCE_MS = 20_000;
+/** Whoever has a line as slow as this must still get everything through: 4 MB take two minutes then. */
+const SLOWEST_BYTES_PER_MS = 30;
+/** Chrome stops a worker after 30 seconds in which it calls nothing of the browser's. */
+const STAY_AWAKE_MS = 20_000;
 const MAX_ANSWER_BYTES = 1_048_576;
-const MAX_BUNDLE_BYTES = 16_777_216;
-const BUNDLE_TYPE = 'application/vnd.etsi.asic-e+zip';
-const PDF_TYPE = 'application/pdf';
+export const PDF_TYPE = 'application/pdf';
 
 /** The register cannot answer now, or cannot be reached; the same request may succeed later. */
 export class Unreachable extends ObjectionError {
@@ -34,7 +36,7 @@ export class Refused extends ObjectionError {
 
 /** Returns the challenge for the work proof that may go with a receipt. */
 export async function getChallenge(receipt: string): Promise<WorkChallenge> {
-  const raw = await request(`/v1/work/${receipt}`, {}, MAX_ANSWER_BYTES, CHALLENGE_TIMEOUT_MS);
+  const raw = await request(`/v1/work/${receipt}`, {}, { maxBytes: MAX_ANSWER_BYTES });
   return verifyFields('WorkChallenge', parseJson(raw));
 }
 
@@ -47,18 +49,20 @@ export async function postReceipt(queued: QueuedReceipt, work?: string): Promise
   for (const { item, file } of queued.evidence) {
     body.append('evidence', new File([file], item.name, { type: item.media_type }));
   }
-  return request('/v1/receipts', { method: 'POST', body }, MAX_ANSWER_BYTES);
+  const sentBytes = queued.evidence.reduce((sum, { file }) => sum + file.size, 0);
+  return request('/v1/receipts', { method: 'POST', body }, { maxBytes: MAX_ANSWER_BYTES, sentBytes });
 }
 
-/** Returns the policy document as raw bytes: what is pinned is what was read. */
-export async function getPolicy(): Promise<{ raw: Bytes; policy: Policy }> {
-  const raw = await request('/v1/policy', {}, MAX_ANSWER_BYTES);
-  return { raw, policy: verifyFields('Policy', parseJson(raw)) };
+/** Returns the policy that the register shows now. */
+export async function getPolicy(): Promise<Policy> {
+  const raw = await request('/v1/policy', {}, { maxBytes: MAX_ANSWER_BYTES });
+  return verifyFields('Policy', parseJson(raw));
 }
 
 /** Returns the campaigns that an objection may count for. */
 export async function getCampaigns(): Promise<Campaigns['campaigns']> {
-  return verifyFields('Campaigns', parseJson(await request('/v1/campaigns', {}, MAX_ANSWER_BYTES))).campaigns;
+  const raw = await request('/v1/campaigns', {}, { maxBytes: MAX_ANSWER_BYTES });
+  return verifyFields('Campaigns', parseJson(raw)).campaigns;
 }
 
 /** Has the register count an objection for no campaign any more. Throws `campaign_not_joined` when it is too late. */
@@ -71,24 +75,15 @@ export function getAnswer(objection: RecordedObjection): Promise<Bytes> {
   return holderRequest(objection, '', {}, MAX_ANSWER_BYTES);
 }
 
-/** Returns the bundle. Throws `bundle_malformed` when what came is not an ASiC-E container at all. */
-export async function getBundle(objection: RecordedObjection): Promise<Blob> {
-  const raw = await holderRequest(objection, '/bundle', { headers: { Accept: BUNDLE_TYPE } }, MAX_BUNDLE_BYTES);
-  // An ASiC-E container starts with the stored file "mimetype" (ETSI EN 319 162-1, A.1), at fixed places.
-  if (new TextDecoder().decode(raw.slice(30, 38 + BUNDLE_TYPE.length)) !== `mimetype${BUNDLE_TYPE}`) {
-    throw new ObjectionError('bundle_malformed', 'the register sent something that is not a bundle');
-  }
-  return new Blob([raw], { type: BUNDLE_TYPE });
+/** Returns the container. Nothing of it is checked yet. */
+export function getBundle(objection: RecordedObjection): Promise<Bytes> {
+  return holderRequest(objection, '/bundle', { headers: { Accept: BUNDLE_TYPE } }, MAX_BUNDLE_BYTES);
 }
 
-/** Returns the certificate with the proof inside it. Throws `bundle_malformed` when what came is not a PDF at all. */
-export async function getCertificate(objection: RecordedObjection, language: string): Promise<Blob> {
+/** Returns the certificate with the proof inside it. Nothing of it is checked yet. */
+export function getCertificate(objection: RecordedObjection, language: string): Promise<Bytes> {
   const headers = { Accept: PDF_TYPE, 'Accept-Language': language };
-  const raw = await holderRequest(objection, '/bundle', { headers }, MAX_BUNDLE_BYTES);
-  if (new TextDecoder().decode(raw.slice(0, 5)) !== '%PDF-') {
-    throw new ObjectionError('bundle_malformed', 'the register sent something that is not a PDF');
-  }
-  return new Blob([raw], { type: PDF_TYPE });
+  return holderRequest(objection, '/bundle', { headers }, MAX_BUNDLE_BYTES);
 }
 
 /** Asks for something that only the holder of the key gets. */
@@ -104,35 +99,89 @@ async function holderRequest(
     nowS: Math.floor(Date.now() / 1000),
   });
   const headers = { ...asked, Authorization: `DPoP ${token}`, DPoP: proof, 'Objection-Holder-Share': holder_share };
-  return request(path, { method, headers }, maxBytes);
+  return request(path, { method, headers }, { maxBytes });
 }
 
-async function request(path: string, init: RequestInit, maxBytes: number, timeoutMs = TIMEOUT_MS): Promise<Bytes> {
+interface Limits {
+  maxBytes: number;
+  /** How much goes out with the request. */
+  sentBytes?: number;
+}
+
+async function request(path: string, init: RequestInit, { maxBytes, sentBytes = 0 }: Limits): Promise<Bytes> {
+  const awake = setInterval(() => void browser.runtime.getPlatformInfo(), STAY_AWAKE_MS);
+  const allowance = new Allowance();
   let response: Response;
   let raw: Bytes;
   try {
+    allowance.moved(sentBytes);
     response = await fetch(`${__REGISTER_URL__}${path}`, {
       ...init,
       credentials: 'omit',
       referrerPolicy: 'no-referrer',
       cache: 'no-store',
       redirect: 'error', // a redirect would carry evidence to a place the person was not shown
-      signal: AbortSignal.timeout(timeoutMs),
+      signal: allowance.signal,
     });
-    raw = new Uint8Array(await response.arrayBuffer());
+    raw = await readBody(response, maxBytes, (bytes) => allowance.moved(bytes));
   } catch (error) {
+    if (error instanceof ObjectionError) throw error;
     const detail = error instanceof Error ? error.message : String(error);
     throw new Unreachable({ code: 'unreachable', title: 'The register could not be reached', detail });
+  } finally {
+    allowance.end();
+    clearInterval(awake);
   }
-  if (response.ok) {
-    if (raw.length > maxBytes) throw new ObjectionError('answer_too_large', 'the answer is too large');
-    return raw;
-  }
+  if (response.ok) return raw;
   const problem = registerProblem(raw);
-  const final = response.status < 500 && response.status !== 429 && response.status !== 408;
-  if (problem && final) throw new Refused(problem);
+  if (problem && isFinal(response.status, problem)) throw new Refused(problem);
   const unknown = { code: `http_${response.status}`, title: `HTTP ${response.status}`, detail: '' };
   throw new Unreachable(problem ?? unknown, Number(response.headers.get('retry-after')) || undefined);
+}
+
+/** Aborts a request that moves more slowly than the slowest line; a stalled one does not hold up the others for long. */
+class Allowance {
+  private readonly controller = new AbortController();
+  private untilMs = Date.now() + PATIENCE_MS;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+
+  get signal(): AbortSignal {
+    return this.controller.signal;
+  }
+
+  /** Allows the time that `bytes` more may take. */
+  moved(bytes: number): void {
+    this.untilMs += bytes / SLOWEST_BYTES_PER_MS;
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.controller.abort(new Error('no answer in time')), this.untilMs - Date.now());
+  }
+
+  end(): void {
+    clearTimeout(this.timer);
+  }
+}
+
+/** Throws `answer_too_large` as soon as it is. */
+async function readBody(response: Response, maxBytes: number, moved: (bytes: number) => void): Promise<Bytes> {
+  const chunks: Bytes[] = [];
+  let size = 0;
+  const reader = response.body?.getReader();
+  for (;;) {
+    const { done, value } = (await reader?.read()) ?? { done: true, value: undefined };
+    if (done || !value) return concat(...chunks);
+    size += value.length;
+    if (size > maxBytes) {
+      await reader?.cancel();
+      throw new ObjectionError('answer_too_large', `the answer has more than ${maxBytes} bytes`);
+    }
+    moved(value.length);
+    chunks.push(value);
+  }
+}
+
+// A DPoP proof holds for a moment: what is refused while this computer's clock is wrong is accepted once it is right.
+function isFinal(status: number, { code }: StoredProblem): boolean {
+  return status < 500 && status !== 429 && status !== 408 && !code.startsWith('dpop_');
 }
 
 // What stands before the register (a proxy, a hotel's login page) answers in HTML. That is not the register's word, so

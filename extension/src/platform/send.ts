@@ -13,7 +13,10 @@ const WAITS_FOR_THE_NETWORK: Message['kind'][] = [
   'ui/acknowledgement',
   'ui/kit',
   'ui/forget',
+  'ui/keys',
   'ui/accept-keys',
+  'ui/campaigns',
+  'ui/leave',
 ];
 
 /**
@@ -24,7 +27,7 @@ const WAITS_FOR_THE_NETWORK: Message['kind'][] = [
  */
 export async function send<T>(message: Message): Promise<T> {
   const answer = await ask(message, ATTEMPTS);
-  if (answer === undefined) throw new ObjectionError('no_answer', 'the extension did not answer; try again');
+  if (answer === undefined) throw new ObjectionError('no_answer', 'the background did not answer');
   if ('error' in answer) throw new ObjectionError(answer.error.code, answer.error.message);
   return answer.ok as T;
 }
@@ -43,7 +46,7 @@ async function ask(message: Message, attempts: number): Promise<Answer | undefin
 /** A background that is being stopped just then may leave a question open for ever, without an error. */
 function inTime<T>(answer: Promise<T>, kind: Message['kind']): Promise<T> {
   if (WAITS_FOR_THE_NETWORK.includes(kind)) return answer;
-  const late = pause(PATIENCE_MS).then(() => Promise.reject(new Error('no answer in time')));
+  const late = pause(PATIENCE_MS).then(() => Promise.reject(new ObjectionError('no_answer', 'no answer in time')));
   return Promise.race([answer, late]);
 }
 

@@ -1,6 +1,7 @@
 /** What our pages are told: no keys, no shares, no evidence files. */
-import type { Evidence, ObjectionReceipt } from '../core/contract.gen';
+import type { Evidence, ObjectionReceipt, TokenClaims } from '../core/contract.gen';
 import type { Notice } from '../core/detection';
+import { parseBase64url, parseJson } from '../core/encoding';
 import type { LaterKind } from '../core/later';
 import type { Platform } from '../core/objection';
 import { verifyReceipt } from '../core/receipts';
@@ -39,6 +40,10 @@ export interface ObjectionView {
   anchoredSeenAt: number | undefined;
   file: string | undefined;
   bundleProblem: StoredProblem | undefined;
+  /** What went wrong when the register was asked last. */
+  checkProblem: StoredProblem | undefined;
+  /** Whether this browser will ask again by itself. */
+  asksAgain: boolean;
 }
 
 export interface LaterView {
@@ -61,22 +66,40 @@ export interface DetailView {
   declared: Partial<Record<Slot, string>>;
   evidenceBytes: number;
   leftCampaign: boolean;
-  checkProblem: StoredProblem | undefined;
+  /** What the token says stands behind it: the key of a browser alone, or work besides. */
+  assurance: TokenClaims['assurance'];
   /** How many objections the recovery kit of this browser holds. */
   kept: number;
 }
 
-/** `header`: the canonical JSON that will stand before the payload in what is signed. */
+/** An objection that stands or is on its way. `since`: seconds, when it was recorded, or else signed. */
+export interface Before {
+  recorded: boolean;
+  since: number;
+}
+
+/**
+ * `header`: the canonical JSON that will stand before the payload in what is signed. `before`: by platform, what was
+ * objected to already.
+ */
 export interface DraftView {
   draft: Draft;
   header: string;
+  before: Partial<Record<Platform, Before>>;
 }
 
 export interface PopupView {
   notice: Notice | undefined;
+  before: DraftView['before'];
   draft: { screenshot: Draft['screenshot']['state'] } | undefined;
   queue: QueuedView[];
   objections: ObjectionView[];
+}
+
+/** SHA-256 (hex) of the register's policy as this browser knows it, and as the register shows it now. */
+export interface KeysView {
+  pinned: string;
+  shown: string;
 }
 
 export type ReceiptView =
@@ -116,7 +139,14 @@ export function viewObjection(objection: RecordedObjection): ObjectionView {
     anchoredSeenAt: objection.anchored_seen_at,
     file: objection.file,
     bundleProblem: objection.bundle_problem,
+    checkProblem: objection.check_problem,
+    asksAgain: Number.isFinite(objection.next_check_at),
   };
+}
+
+// The token was checked before it was kept.
+function assuranceOf({ token }: RecordedObjection): TokenClaims['assurance'] {
+  return parseJson(parseBase64url(token.split('.')[1] ?? '')).assurance === 'work' ? 'work' : 'device';
 }
 
 function anchoringOf({ anchored_entries, later }: RecordedObjection): ObjectionView['anchoring'] {
@@ -140,7 +170,7 @@ export async function viewDetail(
     declared: Object.fromEntries(await openSlots(payload.self_asserted, Object.values(objection.disclosures))),
     evidenceBytes: evidenceOf(objection, queued).reduce((sum, { size }) => sum + size, 0),
     leftCampaign: objection.left_campaign ?? false,
-    checkProblem: objection.check_problem,
+    assurance: assuranceOf(objection),
     kept,
   };
 }

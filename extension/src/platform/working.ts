@@ -7,9 +7,11 @@ import { solveWork } from '../core/work';
 import { problemOf } from './attempts';
 import { changed } from './badge';
 import type { QueuedObjection } from './database';
-import { getChallenge, postReceipt, Refused } from './register';
+import { getChallenge, postReceipt, Refused, Unreachable } from './register';
 
 const ATTEMPTS = 2;
+/** How often an objection waits for a challenge that cannot be had, before it is sent without work: to be counted is less. */
+const PATIENT_ATTEMPTS = 3;
 const PATIENCE_MS = 20_000;
 /** What takes no longer needs no words. */
 const MOMENT_MS = 1_000;
@@ -20,10 +22,13 @@ export function isWorking(receipt: string): boolean {
   return working.has(receipt);
 }
 
-/** Sends an objection, with work if the register asks for any and it could be done; returns the raw answer. */
+/**
+ * Sends an objection, with work if the register asks for any and it could be done; returns the raw answer. Throws
+ * Unreachable when the challenge could not be had and there is time to try again.
+ */
 export async function postObjection(queued: QueuedObjection): Promise<Bytes> {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-    const work = await doWork(queued.receipt_sha256);
+    const work = await doWork(queued);
     if (work === undefined) break;
     try {
       return await postReceipt(queued, work);
@@ -36,7 +41,7 @@ export async function postObjection(queued: QueuedObjection): Promise<Bytes> {
 }
 
 /** Nothing of it is kept: a worker that was stopped meanwhile starts with another challenge. */
-async function doWork(receipt: string): Promise<string | undefined> {
+async function doWork({ receipt_sha256: receipt, attempts }: QueuedObjection): Promise<string | undefined> {
   const deadlineMs = Date.now() + PATIENCE_MS;
   const moment = setTimeout(() => {
     working.add(receipt);
@@ -47,6 +52,7 @@ async function doWork(receipt: string): Promise<string | undefined> {
     const solution = await solveWork(challenge, deadlineMs);
     return solution && formatJson({ challenge, solution } as unknown as Json);
   } catch (error) {
+    if (error instanceof Unreachable && attempts < PATIENT_ATTEMPTS) throw error;
     problemOf(error); // names in the console what is not ours
     return undefined;
   } finally {

@@ -56,6 +56,21 @@ export function forgetDialog({ objection }: DetailView): void {
   });
 }
 
+/** Takes a receipt that the register refused out of this browser. */
+export function discardDialog(receipt: string): void {
+  const dialog = openDialog();
+  const go = dialog.button(t('discard_sure'), 'danger', async () => {
+    await send<void>({ kind: 'ui/discard', receipt });
+    dialog.close();
+  });
+  dialog.show({
+    title: t('discard_dialog_title'),
+    content: [h('p', {}, t('discard_dialog_text'))],
+    buttons: [go],
+    leave: t('keep_it'),
+  });
+}
+
 function confirmStep(
   dialog: Dialog,
   { objection, header }: DetailView,

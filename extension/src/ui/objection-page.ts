@@ -3,12 +3,23 @@ import type { Evidence } from '../core/contract.gen';
 import { send } from '../platform/send';
 import { formatDay, formatTime, t, textLanguage, tName } from '../platform/text';
 import type { DetailView, LaterView, ObjectionView, QueuedView } from '../platform/views';
-import { actionButton, type Child, countryName, facts, fileSize, h, languageName, section, select } from './dom';
+import {
+  actionButton,
+  type Child,
+  countryName,
+  facts,
+  fileSize,
+  h,
+  languageName,
+  present,
+  section,
+  select,
+} from './dom';
 import { eraseDialog, forgetDialog, withdrawDialog } from './ending-dialogs';
 import { evidenceDialog } from './evidence-dialog';
 import { errorText } from './problems';
 import { showingSection } from './showing';
-import { anchoringText, statusChip, waitingItem } from './states';
+import { anchoringText, statusChip, waitingItem, warnings } from './states';
 
 /** The certificate is written in these languages. */
 const CERTIFICATE_LANGUAGES = ['de', 'en', 'fr'];
@@ -63,6 +74,7 @@ export function objectionPage(first: DetailView): ObjectionPage {
     top.replaceChildren(
       h('p', { class: 'chips' }, statusChip(objection), anchorChip(objection)),
       h('p', { class: 'lead' }, leadText(objection)),
+      ...present(warnings(objection, button)),
       ...queue.map((queued) => waitingPanel(queued)),
     );
     middle.replaceChildren(proofSection(), recordSection(), historySection());
@@ -106,7 +118,7 @@ export function objectionPage(first: DetailView): ObjectionPage {
   }
 
   function recordSection(): HTMLElement {
-    const { objection, payload } = view;
+    const { objection, payload, assurance } = view;
     const { platform, receivedAt, objectedAt, logIndex, logOrigin } = objection;
     return section(
       t('record_title'),
@@ -121,6 +133,7 @@ export function objectionPage(first: DetailView): ObjectionPage {
           payload.objection.data_categories.map((category) => tName('category', category)).join(', '),
         ],
         [t('country_label'), countryName(payload.country)],
+        [t('assurance_label'), t(assurance === 'work' ? 'assurance_work' : 'assurance_device')],
         ...campaignFact(),
         [t('evidence_title'), evidenceList(payload.evidence)],
         [t('receipt_hash'), h('code', {}, receipt)],
@@ -129,14 +142,15 @@ export function objectionPage(first: DetailView): ObjectionPage {
   }
 
   function campaignFact(): [string, Child][] {
-    const { payload, leftCampaign } = view;
+    const { payload, leftCampaign, assurance } = view;
     if (!payload.campaign) return [];
     const leave = button(t('campaign_leave'), 'leave', async () => {
       await send<void>({ kind: 'ui/leave', receipt });
       say(t('campaign_left'));
     });
     const mayLeave = !leftCampaign && !ended();
-    const text = t(leftCampaign ? 'campaign_was' : 'campaign_is', payload.campaign);
+    const counts = assurance === 'work' ? 'campaign_is' : 'campaign_unsure';
+    const text = t(leftCampaign ? 'campaign_was' : counts, payload.campaign);
     const note = mayLeave && h('p', { class: 'soft small' }, t('campaign_leave_text'));
     return [[t('campaign_label'), h('div', {}, text, note, mayLeave && h('div', { class: 'actions' }, leave))]];
   }
@@ -232,10 +246,11 @@ const REMAINS: Record<string, Parameters<typeof t>[0]> = {
 };
 
 function leadText(objection: ObjectionView): string {
-  const { status, receivedAt, changedAt, anchoring } = objection;
+  const { status, receivedAt, changedAt, anchoring, asksAgain } = objection;
   if (status === 'erased') return t('lead_erased', formatDay(changedAt));
   if (status === 'withdrawn') return t('lead_withdrawn', formatDay(changedAt));
-  return t(anchoring === 'recorded' ? 'lead_recorded' : 'lead_anchored', formatDay(receivedAt));
+  if (anchoring !== 'recorded') return t('lead_anchored', formatDay(receivedAt));
+  return t(asksAgain ? 'lead_recorded' : 'lead_recorded_idle', formatDay(receivedAt));
 }
 
 function anchorChip({ anchoring, status }: ObjectionView): Child {

@@ -4,8 +4,8 @@ import { send } from '../platform/send';
 import { t, textLanguage } from '../platform/text';
 import type { DetailView } from '../platform/views';
 import { h } from './dom';
+import { load } from './loading';
 import { objectionPage } from './objection-page';
-import { errorText } from './problems';
 
 /** The background may be stopped at any time without saying so; asking wakes it, and it goes on where it stopped. */
 const POLL_MS = 2_000;
@@ -26,7 +26,7 @@ export async function showObjection(document: Document): Promise<void> {
   const receipt = new URLSearchParams(location.search).get('receipt') ?? '';
   const ask = () => send<DetailView | undefined>({ kind: 'ui/objection', receipt });
 
-  const view = await ask().catch(() => undefined);
+  const view = await load(main, ask);
   if (!view) return showGone();
   const page = objectionPage(view);
   document.title = page.title;
@@ -41,7 +41,7 @@ export async function showObjection(document: Document): Promise<void> {
     if (latest) page.update(latest);
     else showGone();
   };
-  const safely = () => void refresh().catch((error: unknown) => console.warn(errorText(error)));
+  const safely = () => void refresh().catch((error: unknown) => console.warn(error));
   onChange(safely);
   setInterval(safely, POLL_MS);
 

@@ -3,8 +3,10 @@ import { send } from '../platform/send';
 import { formatTime, t, tName } from '../platform/text';
 import type { ObjectionView, QueuedView, ReceiptView } from '../platform/views';
 import { actionButton, type Child, facts, h, present } from './dom';
+import { discardDialog } from './ending-dialogs';
+import { keysDialog } from './keys-dialog';
 import { errorText, problemText } from './problems';
-import { anchoringText } from './states';
+import { anchoringText, warnings } from './states';
 
 export interface Outcome {
   title: string;
@@ -18,20 +20,22 @@ interface Actions {
 export function outcome(state: ReceiptView, actions: Actions): Outcome {
   if (state.kind === 'recorded') return recorded(state.objection, actions);
   if (state.kind === 'queued') return queued(state.queued, actions);
-  return sheet(t('discarded_title'), actions, h('p', {}, t('discarded_text')));
+  return sheet(t('not_kept_title'), actions, h('p', {}, t('not_kept_text')));
 }
 
 function recorded(objection: ObjectionView, actions: Actions): Outcome {
   const { receipt, platform, receivedAt, logIndex, logOrigin, file, bundleProblem } = objection;
   const status = h('p', { role: 'status', class: 'status' });
+  const failed = (error: unknown) => {
+    status.textContent = errorText(error);
+  };
+  const button = (label: string, _: string, work: () => Promise<void>) => actionButton(label, { work, failed });
   const save = actionButton(t(file ? 'save_again' : 'save_proof'), {
     primary: true,
     work: async () => {
       status.textContent = t('saved_as', await send<string>({ kind: 'ui/save', receipt }));
     },
-    failed: (error) => {
-      status.textContent = errorText(error);
-    },
+    failed,
   });
   const open = h(
     'a',
@@ -46,18 +50,17 @@ function recorded(objection: ObjectionView, actions: Actions): Outcome {
       [t('recorded_when'), formatTime(receivedAt)],
       [t('recorded_index'), t('recorded_index_value', String(logIndex), logOrigin)],
       [t('anchor_label'), anchoringText(objection)],
-      [t('recorded_file'), fileText(file, bundleProblem)],
+      [
+        t('recorded_file'),
+        file ? t('file_in_downloads', file) : t(bundleProblem ? 'not_saved_yet' : 'file_being_saved'),
+      ],
       [t('receipt_hash'), h('code', {}, receipt)],
     ]),
+    ...warnings(objection, button),
     h('section', { class: 'panel' }, h('h2', {}, t('next_title')), h('p', {}, t('next_text'))),
     proves(),
     status,
   );
-}
-
-function fileText(file: string | undefined, problem: ObjectionView['bundleProblem']): Child {
-  if (file) return t('file_in_downloads', file);
-  return problem ? `${t('not_saved_yet')} ${problemText(problem)}` : t('file_being_saved');
 }
 
 function queued({ receipt, state, problem, nextAttemptAt, working }: QueuedView, actions: Actions): Outcome {
@@ -72,12 +75,12 @@ function queued({ receipt, state, problem, nextAttemptAt, working }: QueuedView,
     });
   const reason = problem && h('p', { class: 'hint' }, problemText(problem), ' ', h('code', {}, problem.code));
   if (state === 'refused') {
-    const discard = action(t('discard'), false, async () => send<void>({ kind: 'ui/discard', receipt }));
+    const discard = action(t('discard'), false, async () => discardDialog(receipt));
     return sheet(t('refused_title'), { ...actions, buttons: [discard] }, reason, h('p', {}, t('refused_text')), status);
   }
   if (state === 'held') {
-    const accept = action(t('accept_keys'), false, async () => send<void>({ kind: 'ui/accept-keys' }));
-    return sheet(t('held_title'), { ...actions, buttons: [accept] }, reason, h('p', {}, t('held_text')), status);
+    const look = action(t('look_at_keys'), false, keysDialog);
+    return sheet(t('held_title'), { ...actions, buttons: [look] }, reason, h('p', {}, t('held_text')), status);
   }
   const work = working && h('p', { class: 'soft' }, t('working'));
   if (!problem) return sheet(t('sending_title'), actions, h('p', { class: 'lead' }, t('sending_text')), work);

@@ -1,12 +1,13 @@
 /** The toolbar popup: this page, what waits, and my objections. */
 import { browser } from 'wxt/browser';
+import type { Screenshot } from '../platform/capture';
 import { onChange } from '../platform/changes';
 import { send } from '../platform/send';
 import { formatDay, t, textLanguage, tName } from '../platform/text';
 import type { ObjectionView, PopupView, QueuedView } from '../platform/views';
-import { actionButton, h } from './dom';
-import { errorText, problemText } from './problems';
-import { anchoringText, statusChip, waitingItem } from './states';
+import { actionButton, h, present } from './dom';
+import { errorText } from './problems';
+import { anchoringText, beforeText, noPictureText, statusChip, waitingItem, warnings } from './states';
 
 export async function showPopup(document: Document): Promise<void> {
   document.documentElement.lang = textLanguage();
@@ -29,15 +30,16 @@ export async function showPopup(document: Document): Promise<void> {
 
   const [tab] = await browser.tabs.query({ active: true, currentWindow: true });
   const tabId = tab?.id ?? 0;
-  const refresh = async () => {
-    const view = await send<PopupView>({ kind: 'ui/popup', tabId });
+  const refresh = async (opening: boolean) => {
+    const view = await send<PopupView>({ kind: 'ui/popup', tabId, opening });
     const focused = document.activeElement?.getAttribute('data-key');
     content.replaceChildren(thisPage(view), ...waiting(view.queue), ...recorded(view.objections));
     // A refresh must not throw the keyboard user back to the top.
     if (focused) content.querySelector<HTMLElement>(`[data-key="${focused}"]`)?.focus();
   };
 
-  function thisPage({ notice, draft }: PopupView): HTMLElement {
+  function thisPage({ notice, draft, before }: PopupView): HTMLElement {
+    const earlier = notice && before[notice.platform];
     const record = button(t('record_my_objection'), 'record', async () => {
       await send({ kind: 'ui/record', tabId });
       window.close();
@@ -54,6 +56,7 @@ export async function showPopup(document: Document): Promise<void> {
           ? t('popup_notice_found', tName('platform', notice.platform), tName('channel', notice.channel))
           : t('popup_notice_none'),
       ),
+      notice && earlier && h('p', { class: 'hint' }, beforeText(notice.platform, earlier)),
       draft && h('p', { class: 'hint' }, draftText(draft.screenshot)),
       record,
       h('p', { class: 'soft small' }, t('popup_review_first')),
@@ -77,7 +80,7 @@ export async function showPopup(document: Document): Promise<void> {
     return h(
       'li',
       {},
-      h('p', { class: 'item' }, h('strong', {}, tName('platform', platform)), ' · ', formatDay(signedAt)),
+      h('p', { class: 'item' }, h('strong', {}, tName('platform', platform), ' · ', formatDay(signedAt))),
       ...waitingItem(queued, button),
     );
   }
@@ -115,8 +118,13 @@ export async function showPopup(document: Document): Promise<void> {
       {},
       h('p', { class: 'item' }, title, status !== 'stands' && statusChip(objection)),
       h('p', { class: 'soft' }, stateText(objection)),
-      !file && bundleProblem && h('p', { class: 'hint' }, `${t('not_saved_yet')} ${problemText(bundleProblem)}`),
-      h('div', { class: 'actions' }, open, !file && button(t('save_proof'), `save-${receipt}`, save)),
+      ...present(warnings(objection, button)),
+      h(
+        'div',
+        { class: 'actions' },
+        open,
+        (!file || bundleProblem) && button(t('save_proof'), `save-${receipt}`, save),
+      ),
     );
   }
 
@@ -126,8 +134,9 @@ export async function showPopup(document: Document): Promise<void> {
     return made;
   }
 
-  onChange(() => void refresh().catch((error: unknown) => say(errorText(error))));
-  await refresh().catch((error: unknown) => say(errorText(error)));
+  const safely = (opening: boolean) => refresh(opening).catch((error: unknown) => say(errorText(error)));
+  onChange(() => void safely(false));
+  await safely(true);
 }
 
 function stateText(objection: ObjectionView): string {
@@ -137,7 +146,7 @@ function stateText(objection: ObjectionView): string {
   return anchoring === 'recorded' ? t('state_recorded', String(logIndex)) : anchoringText(objection);
 }
 
-function draftText(screenshot: 'taken' | 'refused' | 'too-large' | 'not-wanted'): string {
+function draftText(screenshot: Screenshot['state']): string {
   if (screenshot === 'taken') return t('draft_with_screenshot');
-  return t(screenshot === 'too-large' ? 'screenshot_too_large' : 'draft_open');
+  return screenshot === 'too-large' || screenshot === 'no-room' ? noPictureText(screenshot) : t('draft_open');
 }

@@ -6,10 +6,12 @@ import { t, tName } from '../platform/text';
 export function problemText({ code, title, detail }: StoredProblem): string {
   const own = tName('problem', code);
   if (own !== code) return own;
-  return [title, detail].filter(Boolean).join(': ') || t('problem_other', code);
+  // Only the register gives its problems titles; our own messages are for people who read logs.
+  return title ? [title, detail].filter(Boolean).join(': ') : t('problem_other', code);
 }
 
 export function errorText(error: unknown): string {
   if (error instanceof ObjectionError) return problemText({ code: error.code, title: '', detail: error.message });
-  return String(error);
+  console.error(error);
+  return t('problem_other', 'internal');
 }

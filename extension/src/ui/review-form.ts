@@ -25,6 +25,7 @@ import { campaignChoice, campaignName } from './campaign-choice';
 import { actionButton, checkbox, countryName, facts, field, fileSize, h, languageName, section, select } from './dom';
 import { proves } from './outcome';
 import { errorText } from './problems';
+import { beforeText, noPictureText } from './states';
 
 /** How often the time on the sheet, and so the bytes to sign, are brought up to date. */
 const CLOCK_MS = 30_000;
@@ -36,7 +37,7 @@ export interface ReviewForm {
 }
 
 export function reviewForm(
-  { draft, header }: DraftView,
+  { draft, header, before }: DraftView,
   on: { confirm(payload: string, disclosures: Disclosures): Promise<void>; cancel(): Promise<void> },
 ): ReviewForm {
   const { notice } = draft;
@@ -46,6 +47,8 @@ export function reviewForm(
   let building: Promise<void> = Promise.resolve();
 
   const status = h('p', { role: 'alert', class: 'status' });
+  const news = h('p', { role: 'status', class: 'status' });
+  const already = h('p', { class: 'hint' });
   const exact = h('pre', { id: 'payload', tabindex: '0', 'aria-label': t('exact_payload') });
   const clock = h('span', {});
   const sent = h('ul', { class: 'plain' });
@@ -88,6 +91,7 @@ export function reviewForm(
   const elements = [
     h('h1', {}, t('review_title')),
     h('p', { class: 'lead' }, t('review_lead', register)),
+    already,
     section(
       t('statement_title'),
       statement,
@@ -139,7 +143,7 @@ export function reviewForm(
       ),
     ),
     proves(),
-    h('div', { class: 'confirm' }, status, h('div', { class: 'actions' }, confirm, cancel)),
+    h('div', { class: 'confirm' }, news, status, h('div', { class: 'actions' }, confirm, cancel)),
   ];
 
   for (const element of elements) {
@@ -157,6 +161,10 @@ export function reviewForm(
       screenshot = latest;
       showPicture();
       rebuild();
+      if (latest.state !== 'taken') return;
+      // What is sent changed under the person's eyes: it must be seen before Confirm is within reach again.
+      news.textContent = t('screenshot_added');
+      picture.scrollIntoView({ block: 'start' });
     },
     stop: () => clearInterval(timer),
   };
@@ -177,6 +185,7 @@ export function reviewForm(
     clock.textContent = formatTime(nowS);
     exact.textContent = built.payload;
     showSent(built);
+    showBefore(currentChoices().platform);
     shown = undefined;
     if (!categories.some(({ box }) => box.checked)) {
       status.textContent = t('no_category');
@@ -236,8 +245,7 @@ export function reviewForm(
 
   function showPicture(): void {
     if (screenshot.state !== 'taken') {
-      const key = screenshot.state === 'too-large' ? 'screenshot_too_large' : 'screenshot_how';
-      picture.replaceChildren(h('p', { class: 'hint' }, t(key)));
+      picture.replaceChildren(h('p', { class: 'hint' }, noPictureText(screenshot.state)));
       return;
     }
     const image = h('img', {
@@ -246,6 +254,13 @@ export function reviewForm(
       class: 'screenshot',
     });
     picture.replaceChildren(includePicture.row, h('p', { class: 'soft small' }, t('screenshot_warning')), image);
+  }
+
+  function showBefore(chosen: Platform): void {
+    const on = notice?.platform ?? chosen;
+    const earlier = before[on];
+    already.hidden = earlier === undefined;
+    already.textContent = earlier ? beforeText(on, earlier) : '';
   }
 
   function showSent({ evidence: files, disclosures }: BuiltObjection): void {

@@ -4,9 +4,9 @@ import { send } from '../platform/send';
 import { t, textLanguage } from '../platform/text';
 import type { DraftView, ReceiptView } from '../platform/views';
 import { h } from './dom';
+import { load } from './loading';
 import { outcome } from './outcome';
-import { errorText } from './problems';
-import { reviewForm } from './review-form';
+import { type ReviewForm, reviewForm } from './review-form';
 
 /** The background may be stopped at any time without saying so; asking wakes it, and it goes on where it stopped. */
 const POLL_MS = 1_000;
@@ -16,32 +16,53 @@ export async function showReview(document: Document): Promise<void> {
   document.title = t('review_title');
   const main = h('main', {});
   document.body.append(main);
-  const draft = new URLSearchParams(location.search).get('draft') ?? '';
+  const address = new URLSearchParams(location.search);
+  const draft = address.get('draft') ?? '';
+  const confirmed = address.get('receipt');
   const close = () => window.close();
+  let form: ReviewForm | undefined;
+  let following = false;
+  // The key and the proofs exist only here: the browser must not clear them away when the disk gets full.
+  void navigator.storage.persist();
 
-  const view = await send<DraftView | undefined>({ kind: 'ui/draft', draft }).catch(() => undefined);
-  if (!view) return void main.replaceChildren(h('h1', {}, t('gone_title')), h('p', {}, t('gone_text')));
+  if (confirmed) return follow(confirmed);
+  const view = await load(main, () => send<DraftView | undefined>({ kind: 'ui/draft', draft }));
+  if (!view) return showGone();
   if (view.draft.receipt) return follow(view.draft.receipt);
 
-  const form = reviewForm(view, {
+  form = reviewForm(view, {
     confirm: async (payload, disclosures) => {
       const receipt = await send<string>({ kind: 'ui/confirm', draft, payload, disclosures });
-      form.stop();
       follow(receipt);
     },
     cancel: async () => {
-      form.stop();
-      await send({ kind: 'ui/cancel', draft });
-      close();
+      // It may have been confirmed, and only the answer was lost: then it is on its way, and that is to be seen.
+      const signed = await send<string | undefined>({ kind: 'ui/cancel', draft });
+      if (signed) follow(signed);
+      else close();
     },
   });
   main.replaceChildren(...form.elements);
-  onChange(async () => {
-    const latest = await send<DraftView | undefined>({ kind: 'ui/draft', draft }).catch(() => undefined);
-    if (latest && !latest.draft.receipt) form.update(latest.draft.screenshot);
-  });
+  const refreshForm = async () => {
+    const latest = await send<DraftView | undefined>({ kind: 'ui/draft', draft });
+    if (following) return;
+    if (!latest) showGone();
+    else if (latest.draft.receipt) follow(latest.draft.receipt);
+    else form?.update(latest.draft.screenshot);
+  };
+  onChange(() => void refreshForm().catch((error: unknown) => console.warn(error)));
+
+  function showGone(): void {
+    form?.stop();
+    main.replaceChildren(h('h1', {}, t('gone_title')), h('p', {}, t('gone_text')));
+  }
 
   function follow(receipt: string): void {
+    if (following) return;
+    following = true;
+    form?.stop();
+    // A restarted browser opens this page again, and knows nothing of drafts then.
+    history.replaceState(null, '', `?receipt=${receipt}`);
     let shown = '';
     const refresh = async () => {
       const state = await send<ReceiptView>({ kind: 'ui/receipt', receipt });
@@ -57,7 +78,7 @@ export async function showReview(document: Document): Promise<void> {
       if (news) main.querySelector<HTMLElement>('h1')?.focus();
       else [...main.querySelectorAll<HTMLElement>('h1, button')].find((one) => one.textContent === focused)?.focus();
     };
-    const safely = () => void refresh().catch((error: unknown) => console.warn(errorText(error)));
+    const safely = () => void refresh().catch((error: unknown) => console.warn(error));
     onChange(safely);
     setInterval(safely, POLL_MS);
     safely();

@@ -1,8 +1,13 @@
 /** In which state an objection or a later receipt is, in the same words everywhere. */
+
+import type { Platform } from '../core/objection';
+import type { Screenshot } from '../platform/capture';
 import { send } from '../platform/send';
-import { formatDay, formatTime, t } from '../platform/text';
-import type { ObjectionView, QueuedView } from '../platform/views';
+import { formatDay, formatTime, t, tName } from '../platform/text';
+import type { Before, ObjectionView, QueuedView } from '../platform/views';
 import { type Child, h } from './dom';
+import { discardDialog } from './ending-dialogs';
+import { keysDialog } from './keys-dialog';
 import { problemText } from './problems';
 
 /** Makes a button with a stable key, by which its successor is found after a refresh. */
@@ -22,9 +27,34 @@ export function statusChip({ status }: ObjectionView): HTMLElement {
 }
 
 /** Neutral about whose clock it was: that is in the proof, not in the register's answer. */
-export function anchoringText({ anchoring, anchoredSeenAt, status }: ObjectionView): string {
-  if (anchoring === 'recorded') return t(status === 'erased' ? 'anchor_none' : 'anchor_pending');
+export function anchoringText({ anchoring, anchoredSeenAt, status, asksAgain }: ObjectionView): string {
+  if (anchoring === 'recorded') {
+    if (status === 'erased') return t('anchor_none');
+    return t(asksAgain ? 'anchor_pending' : 'anchor_idle');
+  }
   return t(anchoring === 'partly' ? 'anchor_partly' : 'anchor_seen', formatDay(anchoredSeenAt ?? 0));
+}
+
+/** What is wrong with an objection that is on record, and what can be done about it. */
+export function warnings({ receipt, file, checkProblem, bundleProblem }: ObjectionView, button: MakeButton): Child[] {
+  const keysChanged = [checkProblem, bundleProblem].some((problem) => problem?.code === 'register_keys_changed');
+  return [
+    checkProblem && h('p', { class: 'hint' }, `${t('check_failed')} ${problemText(checkProblem)}`),
+    bundleProblem &&
+      h('p', { class: 'hint' }, `${t(file ? 'newer_not_saved' : 'not_saved_yet')} ${problemText(bundleProblem)}`),
+    keysChanged && h('div', { class: 'actions' }, button(t('look_at_keys'), `keys-${receipt}`, keysDialog)),
+  ];
+}
+
+/** That there is an objection already: a second one is seldom meant. */
+export function beforeText(platform: Platform, { recorded, since }: Before): string {
+  return t(recorded ? 'before_recorded' : 'before_waiting', tName('platform', platform), formatDay(since));
+}
+
+/** Why there is no picture, and what can be done. */
+export function noPictureText(state: Exclude<Screenshot['state'], 'taken'>): string {
+  if (state === 'too-large') return t('screenshot_too_large');
+  return t(state === 'no-room' ? 'screenshot_no_room' : 'screenshot_how');
 }
 
 /** A receipt on its way: what it is, why it is not there yet, and what can be done. */
@@ -43,11 +73,11 @@ export function waitingItem(queued: QueuedView, button: MakeButton): HTMLElement
 
 function waitingButtons({ receipt, state }: QueuedView, button: MakeButton): Child[] {
   const attempt = async () => send<void>({ kind: 'ui/attempt', receipt });
-  const accept = async () => send<void>({ kind: 'ui/accept-keys' });
-  const discard = async () => send<void>({ kind: 'ui/discard', receipt });
+  const discard = async () => discardDialog(receipt);
   return [
     state === 'waiting' && button(t('try_now'), `try-${receipt}`, attempt),
-    state === 'held' && button(t('accept_keys'), `accept-${receipt}`, accept),
-    state !== 'waiting' && button(t('discard'), `discard-${receipt}`, discard),
+    state === 'held' && button(t('look_at_keys'), `keys-${receipt}`, keysDialog),
+    // Not what is held: the register may have recorded it, under the keys that are in doubt.
+    state === 'refused' && button(t('discard'), `discard-${receipt}`, discard),
   ];
 }

@@ -7,6 +7,8 @@ export interface Downloads {
   fails: boolean;
   /** How often the browser was told to replace a file that is there. */
   overwrites: number;
+  /** The name that the browser gives a file. */
+  named: (filename: string) => string;
 }
 
 /** A fresh browser: no storage, no database, no downloads. */
@@ -18,7 +20,7 @@ export async function freshBrowser(): Promise<Downloads> {
     request.onsuccess = () => resolve();
     request.onerror = () => reject(request.error);
   });
-  const downloads: Downloads = { saved: [], fails: false, overwrites: 0 };
+  const downloads: Downloads = { saved: [], fails: false, overwrites: 0, named: (filename) => filename };
   Object.assign(fakeBrowser.downloads, {
     download: async ({ url, filename, conflictAction }: { url: string; filename: string; conflictAction: string }) => {
       if (downloads.fails) throw new Error('disk full');
@@ -27,8 +29,14 @@ export async function freshBrowser(): Promise<Downloads> {
       downloads.saved.push({ filename, content: (await resolveObjectURL(url)?.text()) ?? 'nothing behind the link' });
       return downloads.saved.length;
     },
-    search: async () => [{ state: 'complete' }],
+    search: async ({ id }: { id: number }) => [
+      {
+        state: 'complete',
+        filename: `/home/ada/Downloads/${downloads.named(downloads.saved[id - 1]?.filename ?? '')}`,
+      },
+    ],
   });
+  Object.assign(fakeBrowser.runtime, { getPlatformInfo: async () => ({ os: 'linux' }) });
   Object.assign(fakeBrowser.action, { setBadgeText: async () => {}, setBadgeBackgroundColor: async () => {} });
   return downloads;
 }

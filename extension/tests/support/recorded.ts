@@ -40,7 +40,8 @@ export async function makeDue(): Promise<void> {
     for (const queued of await store('queue').all()) await store('queue').put({ ...queued, next_attempt_at: 0 });
     for (const one of await store('objections').all()) {
       const next_check_at = Number.isFinite(one.next_check_at) ? 0 : one.next_check_at;
-      await store('objections').put({ ...one, bundle_next_attempt_at: 0, next_check_at });
+      const bundle_next_attempt_at = Number.isFinite(one.bundle_next_attempt_at) ? 0 : one.bundle_next_attempt_at;
+      await store('objections').put({ ...one, bundle_next_attempt_at, next_check_at });
     }
   });
 }

@@ -23,11 +23,11 @@ import { parsePublicJwk, signJws, thumbprint } from '../../src/core/jws';
 import { leafHash, nodeHash } from '../../src/core/merkle';
 import { formatEntry } from '../../src/core/proofs';
 import { type VerifiedReceipt, verifyReceipt } from '../../src/core/receipts';
+import { type Packed, packContainer, timeAuthority } from './container';
 
 export const ISSUER = 'https://register.proof-of-objection.example';
 export const RECEIVED_AT = 1_790_000_000;
 const ORIGIN = 'register.proof-of-objection.example/log';
-const BUNDLE_TYPE = 'application/vnd.etsi.asic-e+zip';
 
 export interface Register {
   policy: Policy;
@@ -47,6 +47,8 @@ export interface Register {
   dkim: Record<string, DkimFinding>;
   /** Languages in which the certificate was asked for. */
   languages: (string | null)[];
+  /** What it gives as the certificate. */
+  certificate: Bytes;
 }
 
 interface Recorded {
@@ -55,6 +57,7 @@ interface Recorded {
   index: number;
   token: string;
   status: SubmissionAnswer['status'];
+  evidence: Map<string, Bytes>;
 }
 
 export async function startRegister(): Promise<Register> {
@@ -69,6 +72,7 @@ export async function startRegister(): Promise<Register> {
   const records = new Map<string, Recorded>();
   const leaves: Bytes[] = [await leafHash(utf8('an earlier entry'))];
   let anchored = 0;
+  const stamp = await timeAuthority(RECEIVED_AT);
 
   const register: Register = {
     policy: {
@@ -99,12 +103,17 @@ export async function startRegister(): Promise<Register> {
     acknowledging: (claims) => claims,
     dkim: {},
     languages: [],
+    certificate: utf8('%PDF-1.7 …the rest'),
   };
   return register;
 
   async function post(body: FormData): Promise<Response> {
     register.posted.push(body);
-    return Response.json(await record(String(body.get('receipt'))), { status: 201 });
+    const answer = await record(String(body.get('receipt')));
+    for (const file of body.getAll('evidence') as File[]) {
+      records.get(answer.receipt_sha256)?.evidence.set(file.name, new Uint8Array(await file.arrayBuffer()));
+    }
+    return Response.json(answer, { status: 201 });
   }
 
   async function record(raw: string): Promise<SubmissionAnswer> {
@@ -117,7 +126,7 @@ export async function startRegister(): Promise<Register> {
         await leafHash(await formatEntry({ kind, receiptSha256: receipt.sha256, receivedAtS: RECEIVED_AT }, salt)),
       );
       const token = kind === 'objection' ? await signToken(receipt, index) : await acknowledge(receipt, index);
-      records.set(receipt.sha256Hex, { receipt, salt, index, token, status: 'stands' });
+      records.set(receipt.sha256Hex, { receipt, salt, index, token, status: 'stands', evidence: new Map() });
       if (kind !== 'objection' && kind !== 'supplement')
         objectionOf(receipt).status = kind === 'erasure' ? 'erased' : 'withdrawn';
     }
@@ -215,10 +224,62 @@ export async function startRegister(): Promise<Register> {
     if (below !== 'bundle') return Response.json(await answerTo(hash));
     if (request.headers.get('accept') === 'application/pdf') {
       register.languages.push(request.headers.get('accept-language'));
-      return new Response('%PDF-1.7 …the rest');
+      return new Response(register.certificate);
     }
-    const content = `${(await answerTo(hash)).state}, ${leaves.length} entries`;
-    return new Response(concat(new Uint8Array(30), utf8(`mimetype${BUNDLE_TYPE}${content}`)));
+    return new Response(await bundle(hash, known));
+  }
+
+  async function bundle(hash: string, { receipt, token, status, evidence }: Recorded): Promise<Bytes> {
+    const { proof, state } = await answerTo(hash);
+    const text = 'text/plain; charset=utf-8';
+    const file = (role: string, mediaType: string, data: string | Bytes): Packed => {
+      return { role, mediaType, data: typeof data === 'string' ? utf8(data) : data };
+    };
+    const evidenceFiles = (folder: string, { payload }: VerifiedReceipt, files: Map<string, Bytes>) =>
+      ('evidence' in payload ? payload.evidence : []).map(({ name, media_type }) => {
+        return [`${folder}/${name}`, file('evidence', media_type, files.get(name) ?? new Uint8Array())];
+      });
+    const later = [...records.values()]
+      .filter((one) => one.receipt.payload.kind !== 'objection' && objectionOf(one.receipt).receipt === receipt)
+      .sort((one, other) => one.index - other.index);
+    const laterFiles = await Promise.all(
+      later.map(async (one, i) => {
+        const folder = `later/0${i + 1}`;
+        const stem = `${folder}-${one.receipt.payload.kind}`;
+        return [
+          [`${stem}.jws`, file('later-receipt', 'application/jose', one.receipt.raw)],
+          [`${stem}.ack`, file('acknowledgement', 'application/jose', one.token)],
+          [`${stem}.tlog-proof`, file('later-proof', text, (await answerTo(one.receipt.sha256Hex)).proof)],
+          ...evidenceFiles(folder, one.receipt, one.evidence),
+        ];
+      }),
+    );
+    const files = {
+      'receipt.jws': file('receipt', 'application/jose', receipt.raw),
+      'token.sd-jwt': file('token', 'application/dc+sd-jwt', token),
+      'proof.tlog-proof': file('proof', text, proof),
+      'checkpoint.txt': file('checkpoint', text, proof.slice(proof.indexOf('\n\n') + 2)),
+      'policy.json': file('policy', 'application/json', formatJson(register.policy as unknown as Json)),
+      'status.jwt': file('status', 'application/statuslist+jwt', await statusList(status)),
+      'objection.jsonld': file('description', 'application/ld+json', '{}'),
+      'README.txt': file('readme', text, `${state}, ${leaves.length} entries`),
+      ...(state === 'anchored'
+        ? { 'anchors/test.tst': file('anchor', 'application/vnd.etsi.timestamp-token', '…') }
+        : {}),
+      ...Object.fromEntries([...evidenceFiles('evidence', receipt, evidence), ...laterFiles.flat()]),
+    };
+    return packContainer(files, { receipt: hash, state, stamp });
+  }
+
+  /** Every objection has number 7. */
+  async function statusList(status: SubmissionAnswer['status']): Promise<string> {
+    const bits = new Uint8Array(16_384);
+    bits[1] = { stands: 0, erased: 1, withdrawn: 2 }[status] << 6;
+    const packed = new Blob([bits]).stream().pipeThrough(new CompressionStream('deflate'));
+    const lst = formatBase64url(new Uint8Array(await new Response(packed).arrayBuffer()));
+    const claims = { sub: `${ISSUER}/status/1`, iat: RECEIVED_AT, exp: RECEIVED_AT + 60, ttl: 60 };
+    const header = { alg: 'ES256', kid, typ: 'statuslist+jwt', x5c: ['AAAA'] };
+    return signJws(header, formatJson({ ...claims, status_list: { bits: 2, lst } }), issuer.privateKey);
   }
 }
 

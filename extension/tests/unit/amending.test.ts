@@ -5,7 +5,7 @@ import { formatBase64, parseBase64url, utf8 } from '../../src/core/encoding';
 import { evidenceItem, formatLater, type LaterKind } from '../../src/core/later';
 import { verifyReceipt } from '../../src/core/receipts';
 import { signLater } from '../../src/platform/amending';
-import { read } from '../../src/platform/database';
+import { read, write } from '../../src/platform/database';
 import { ALARM, attemptNow, discard, flush } from '../../src/platform/queue';
 import { type Downloads, freshBrowser } from '../support/browser';
 import { LATER_S, MAIL, makeDue, objectionOf, recordObjection, signed } from '../support/recorded';
@@ -104,6 +104,16 @@ describe('signing', () => {
     await expect(signed(second, objection)).rejects.toEqual(withCode(code));
   });
 
+  it('after a withdrawal that the register refused, another one may follow', async () => {
+    await signed('withdrawal', objection);
+    register.intercept = async () => problem(422, 'receipt_from_future');
+    await flush();
+    register.intercept = undefined;
+    await signed('withdrawal', objection);
+    await flush();
+    expect((await objectionOf(objection)).status).toBe('withdrawn');
+  });
+
   it('refuses a seventeenth supplement', async () => {
     for (let i = 0; i < 16; i++) await signed('supplement', objection, `Mail ${i}`);
     await expect(signed('supplement', objection)).rejects.toEqual(withCode('too_many_supplements'));
@@ -186,6 +196,46 @@ describe('sending', () => {
     const second = await signLater(later, { 'b.txt': formatBase64(utf8('b')) });
     await flush();
     expect((await objectionOf(objection)).later.map((one) => one.receipt_sha256)).toEqual([first, second]);
+  });
+
+  describe('what was signed before and is not recorded yet', () => {
+    const later = async (kind: 'withdrawal' | 'erasure') =>
+      signLater(formatLater({ kind, objection, jti: JTI, evidence: [] }, LATER_S + 1), {});
+
+    beforeEach(async () => {
+      const recorded = await objectionOf(objection);
+      await write('objections', (store) => store.put({ ...recorded, next_check_at: Number.POSITIVE_INFINITY }));
+      await signed('supplement', objection);
+      register.intercept = async ({ method }) => (method === 'POST' ? problem(503, 'log_busy') : undefined);
+      await flush();
+      register.intercept = undefined;
+    });
+
+    it('is waited for, and goes first when the later one is tried at once', async () => {
+      const withdrawal = await later('withdrawal');
+      await flush();
+      expect((await queue()).map(({ attempts }) => attempts).sort()).toEqual([0, 1]);
+      const { scheduledTime = 0 } = (await browser.alarms.get(ALARM)) ?? {};
+      expect(scheduledTime).toBeGreaterThan(Date.now() + 50_000); // the earlier one's time
+      await attemptNow(withdrawal);
+      expect((await objectionOf(objection)).later.map(({ kind }) => kind)).toEqual(['supplement', 'withdrawal']);
+    });
+
+    it('does not hold up an erasure', async () => {
+      await later('erasure');
+      await flush();
+      expect((await objectionOf(objection)).status).toBe('erased');
+    });
+
+    it('is not waited for once it was refused', async () => {
+      register.intercept = async ({ method }) => (method === 'POST' ? problem(422, 'receipt_stale') : undefined);
+      await makeDue();
+      await flush();
+      register.intercept = undefined;
+      await later('withdrawal');
+      await flush();
+      expect((await objectionOf(objection)).status).toBe('withdrawn');
+    });
   });
 
   it.each([

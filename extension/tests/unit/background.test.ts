@@ -7,26 +7,30 @@ import { startBackground } from '../../src/platform/background';
 import { read } from '../../src/platform/database';
 import type { Draft } from '../../src/platform/drafts';
 import type { Answer } from '../../src/platform/messages';
-import type { DetailView, PopupView, ReceiptView } from '../../src/platform/views';
+import type { DetailView, DraftView, PopupView, ReceiptView } from '../../src/platform/views';
 import { freshBrowser } from '../support/browser';
 import { built, JPEG_BASE64, NOTICE } from '../support/draft';
-import { startRegister } from '../support/register';
+import { problem, RECEIVED_AT, type Register, startRegister } from '../support/register';
 
 const TAB = 7;
+const REVIEW_TAB = 70;
 const ui = { id: browser.runtime.id, url: browser.runtime.getURL('/popup.html' as '/popup.html') };
 const page = { id: browser.runtime.id, url: 'https://www.facebook.com/', tab: { id: TAB } };
 
 /** What the tab in front shows, and whether the browser lets us photograph it. */
-let tab: { active: boolean; notice: Notice | null; captures: 'allowed' | 'refused'; card: string[] };
+let tab: { active: boolean; notice: Notice | null; captures: 'allowed' | 'refused'; card: string[]; hangs: boolean };
 let opened: string[];
+let focused: number[];
+let register: Register;
 let listener: (message: unknown, sender: unknown, respond: (answer: Answer) => void) => boolean;
 
 beforeEach(async () => {
   await freshBrowser();
-  const register = await startRegister();
+  register = await startRegister();
   vi.stubGlobal('fetch', (url: string, init?: RequestInit) => register.fetch(new Request(url, init)));
-  tab = { active: true, notice: NOTICE, captures: 'allowed', card: [] };
+  tab = { active: true, notice: NOTICE, captures: 'allowed', card: [], hangs: false };
   opened = [];
+  focused = [];
   vi.spyOn(console, 'info').mockImplementation(() => {});
   Object.assign(fakeBrowser.tabs, {
     get: async () => ({ active: tab.active, windowId: 1 }),
@@ -36,6 +40,7 @@ beforeEach(async () => {
       return `data:image/jpeg;base64,${JPEG_BASE64}`;
     },
     sendMessage: async (_: number, message: { kind: string; hidden?: boolean }) => {
+      if (tab.hangs) return new Promise(() => {});
       if (message.kind === 'tab/notice') return tab.notice;
       tab.card.push(message.hidden ? 'hidden' : 'shown');
       return null;
@@ -44,6 +49,14 @@ beforeEach(async () => {
   Object.assign(fakeBrowser.windows, {
     create: async ({ url }: { url: string }) => {
       opened.push(url);
+      return { tabs: [{ id: REVIEW_TAB }] };
+    },
+    update: async () => ({}),
+  });
+  Object.assign(fakeBrowser.tabs, {
+    update: async (id: number) => {
+      focused.push(id);
+      return { windowId: 2 };
     },
   });
   Object.assign(fakeBrowser.action, { setTitle: async () => {} });
@@ -62,6 +75,18 @@ async function say<T>(message: unknown, sender: unknown = ui): Promise<T> {
 
 const draftId = () => new URL(opened.at(-1) ?? '').searchParams.get('draft') ?? '';
 const draft = async () => (await say<{ draft: Draft }>({ kind: 'ui/draft', draft: draftId() })).draft;
+
+const popup = (changes: { tabId?: number; opening?: boolean } = {}) =>
+  say<PopupView>({ kind: 'ui/popup', tabId: TAB, opening: true, ...changes });
+
+/** Records an objection to the notice, and returns its hash. */
+async function recordOne(): Promise<string> {
+  await say({ kind: 'ui/record', tabId: TAB });
+  const { payload, disclosures } = await built(await draft());
+  const receipt = await say<string>({ kind: 'ui/confirm', draft: draftId(), payload, disclosures });
+  await vi.waitFor(async () => expect((await read('objections', (store) => store.get(receipt)))?.file).toBeTruthy());
+  return receipt;
+}
 
 describe('opening the review', () => {
   it('from the popup: with the notice that the tab shows now, and a picture without our card', async () => {
@@ -98,9 +123,26 @@ describe('opening the review', () => {
     expect((await draft()).notice).toBeUndefined();
   });
 
-  it('replaces an earlier review of the same tab', async () => {
+  it('happens once, however often it is asked for', async () => {
+    const record = () => say({ kind: 'page/record', notice: NOTICE }, page);
+    await Promise.all([record(), record()]);
+    await say({ kind: 'ui/record', tabId: TAB });
+    expect(opened).toHaveLength(1);
+    expect(focused).toEqual([REVIEW_TAB, REVIEW_TAB]);
+  });
+
+  it('happens again when its window is gone', async () => {
+    await say({ kind: 'ui/record', tabId: TAB });
+    browser.tabs.update = (async () => Promise.reject(new Error('No tab with id: 70.'))) as never;
+    await say({ kind: 'ui/record', tabId: TAB });
+    expect(opened).toHaveLength(2);
+    expect(opened[1]).toBe(opened[0]);
+  });
+
+  it('replaces the review of another notice in the same tab', async () => {
     await say({ kind: 'ui/record', tabId: TAB });
     const first = draftId();
+    tab.notice = { ...NOTICE, text: 'Another notice.' };
     await say({ kind: 'ui/record', tabId: TAB });
     expect(await say({ kind: 'ui/draft', draft: first })).toBeUndefined();
     expect(await draft()).toBeDefined();
@@ -111,7 +153,75 @@ it('a picture too large for the session does not keep the review from opening', 
   vi.spyOn(console, 'warn').mockImplementation(() => {});
   vi.spyOn(browser.storage.session, 'set').mockRejectedValueOnce(new Error('QUOTA_BYTES exceeded'));
   await say({ kind: 'ui/record', tabId: TAB });
-  expect((await draft()).screenshot).toEqual({ state: 'too-large' });
+  expect((await draft()).screenshot).toEqual({ state: 'no-room' });
+});
+
+it('a picture that comes later and finds no room does not break the popup', async () => {
+  vi.spyOn(console, 'warn').mockImplementation(() => {});
+  tab.captures = 'refused';
+  await say({ kind: 'page/record', notice: NOTICE }, page);
+  tab.captures = 'allowed';
+  vi.spyOn(browser.storage.session, 'set').mockRejectedValueOnce(new Error('QUOTA_BYTES exceeded'));
+  expect((await popup()).draft).toEqual({ screenshot: 'no-room' });
+});
+
+describe('a review', () => {
+  it('ends when its tab is closed, with its picture', async () => {
+    await say({ kind: 'ui/record', tabId: TAB });
+    await fakeBrowser.tabs.onRemoved.trigger(TAB, { windowId: 1, isWindowClosing: false });
+    expect(await draft()).toBeDefined(); // the notice's own tab may go
+    await fakeBrowser.tabs.onRemoved.trigger(REVIEW_TAB, { windowId: 2, isWindowClosing: true });
+    await vi.waitFor(async () => expect(await browser.storage.session.get(null)).toEqual({}));
+  });
+
+  it('that was confirmed is sent all the same', async () => {
+    await say({ kind: 'ui/record', tabId: TAB });
+    const { payload } = await built(await draft());
+    const confirmed = say<string>({ kind: 'ui/confirm', draft: draftId(), payload, disclosures: {} });
+    await fakeBrowser.tabs.onRemoved.trigger(REVIEW_TAB, { windowId: 2, isWindowClosing: true });
+    const receipt = await confirmed;
+    await vi.waitFor(async () => expect((await read('objections', (store) => store.get(receipt)))?.file).toBeTruthy());
+    expect(JSON.stringify(await browser.storage.session.get(null))).not.toContain('draft:');
+  });
+
+  it('says that there is an objection on this platform already', async () => {
+    await recordOne();
+    const before = { facebook: { recorded: true, since: RECEIVED_AT } };
+    expect((await popup()).before).toEqual(before);
+    await say({ kind: 'ui/record', tabId: TAB });
+    expect((await say<DraftView>({ kind: 'ui/draft', draft: draftId() })).before).toEqual(before);
+  });
+});
+
+describe('a tab that hangs', () => {
+  beforeEach(async () => {
+    await say({ kind: 'ui/record', tabId: TAB });
+    tab.hangs = true;
+  });
+
+  it('does not hold up a confirmation', async () => {
+    const { payload } = await built(await draft());
+    const started = Date.now();
+    await say<string>({ kind: 'ui/confirm', draft: draftId(), payload, disclosures: {} });
+    expect(Date.now() - started).toBeLessThan(900);
+  });
+
+  it('does not keep the popup from opening', async () => {
+    expect((await popup()).notice).toBeUndefined();
+  });
+});
+
+it('what was confirmed can no longer be cancelled, and is followed', async () => {
+  register.intercept = async () => problem(503, 'log_busy');
+  await say({ kind: 'ui/record', tabId: TAB });
+  const { payload } = await built(await draft());
+  const unsaved = await browser.storage.session.get(null);
+  const receipt = await say<string>({ kind: 'ui/confirm', draft: draftId(), payload, disclosures: {} });
+  expect(await say({ kind: 'ui/cancel', draft: draftId() })).toBe(receipt);
+  await browser.storage.session.set(unsaved); // stopped between queueing and noting it
+  expect(await say({ kind: 'ui/cancel', draft: draftId() })).toBe(receipt);
+  expect(await say({ kind: 'ui/cancel', draft: draftId() })).toBe(receipt);
+  expect(await read('queue', (store) => store.all())).toHaveLength(1);
 });
 
 describe('a click on the toolbar icon while the review is open', () => {
@@ -119,8 +229,7 @@ describe('a click on the toolbar icon while the review is open', () => {
     tab.captures = 'refused';
     await say({ kind: 'page/record', notice: NOTICE }, page);
     tab.captures = 'allowed';
-    const view = await say<PopupView>({ kind: 'ui/popup', tabId: TAB });
-    expect(view.draft).toEqual({ screenshot: 'taken' });
+    expect((await popup()).draft).toEqual({ screenshot: 'taken' });
     expect((await draft()).screenshot).toEqual({ state: 'taken', jpegBase64: JPEG_BASE64 });
   });
 
@@ -128,12 +237,43 @@ describe('a click on the toolbar icon while the review is open', () => {
     tab.captures = 'refused';
     await say({ kind: 'page/record', notice: NOTICE }, page);
     tab.captures = 'allowed';
-    await say<PopupView>({ kind: 'ui/popup', tabId: TAB + 1 });
+    await popup({ tabId: TAB + 1 });
+    expect((await draft()).screenshot).toEqual({ state: 'refused' });
+  });
+
+  it.each<[string, Notice | null]>([
+    ['no notice any more', null],
+    ['another notice', { ...NOTICE, text: 'Another notice.' }],
+  ])('takes no picture of a tab that shows %s', async (_, notice) => {
+    tab.captures = 'refused';
+    await say({ kind: 'page/record', notice: NOTICE }, page);
+    Object.assign(tab, { captures: 'allowed', notice });
+    await popup();
+    expect(tab.card).not.toContain('photographed');
+    expect((await draft()).screenshot).toEqual({ state: 'refused' });
+  });
+
+  it('keeps no picture of a tab that left the notice in that moment', async () => {
+    tab.captures = 'refused';
+    await say({ kind: 'page/record', notice: NOTICE }, page);
+    browser.tabs.captureVisibleTab = (async () => {
+      tab.notice = null;
+      return `data:image/jpeg;base64,${JPEG_BASE64}`;
+    }) as never;
+    await popup();
+    expect((await draft()).screenshot).toEqual({ state: 'refused' });
+  });
+
+  it('takes it when the popup opens, not when it is refreshed', async () => {
+    tab.captures = 'refused';
+    await say({ kind: 'page/record', notice: NOTICE }, page);
+    tab.captures = 'allowed';
+    await popup({ opening: false });
     expect((await draft()).screenshot).toEqual({ state: 'refused' });
   });
 
   it('without a review takes no picture at all', async () => {
-    await say<PopupView>({ kind: 'ui/popup', tabId: TAB });
+    await popup();
     expect(tab.card).toEqual([]);
   });
 });
@@ -152,12 +292,32 @@ describe('a dismissed notice', () => {
   });
 });
 
+it('a notice that was objected to asks no more, in no tab, until the objection is withdrawn', async () => {
+  const elsewhere = { ...page, tab: { id: TAB + 1 } };
+  const asks = () => say({ kind: 'page/notice', notice: NOTICE, dismissed: false }, elsewhere);
+  const objection = await recordOne();
+  expect(await asks()).toEqual({ show: false });
+  const later = formatLater({ kind: 'withdrawal', objection, jti: 'AAAAAAAAAAAAAAAAAAAAAA', evidence: [] }, 7);
+  await say({ kind: 'ui/later', payload: later, files: {} });
+  await vi.waitFor(async () => expect(await asks()).toEqual({ show: true }));
+});
+
+it('a notice whose objection was refused asks again', async () => {
+  register.intercept = async () => problem(422, 'receipt_stale');
+  await say({ kind: 'ui/record', tabId: TAB });
+  const { payload } = await built(await draft());
+  await say<string>({ kind: 'ui/confirm', draft: draftId(), payload, disclosures: {} });
+  await vi.waitFor(async () =>
+    expect(await say({ kind: 'page/notice', notice: NOTICE, dismissed: false }, page)).toEqual({ show: true }),
+  );
+});
+
 describe('from click to proof', () => {
   it('the card goes away and the picture is kept once, with the receipt', async () => {
     await say({ kind: 'ui/record', tabId: TAB });
     const { payload } = await built(await draft());
     await say<string>({ kind: 'ui/confirm', draft: draftId(), payload, disclosures: {} });
-    expect(tab.card.at(-1)).toBe('hidden');
+    await vi.waitFor(() => expect(tab.card.at(-1)).toBe('hidden'));
     expect(await say({ kind: 'page/notice', notice: NOTICE, dismissed: false }, page)).toEqual({ show: false });
     expect(JSON.stringify(await browser.storage.session.get(null))).not.toContain(JPEG_BASE64);
     await vi.waitFor(async () => expect((await read('objections', (store) => store.all()))[0]?.file).toBeTruthy());
@@ -172,7 +332,7 @@ describe('from click to proof', () => {
       expect(view).toMatchObject({ kind: 'recorded', objection: { receipt, platform: 'facebook' } });
       expect(view.kind === 'recorded' && view.objection.file).toContain(receipt.slice(0, 8));
     });
-    const { objections, queue } = await say<PopupView>({ kind: 'ui/popup', tabId: TAB });
+    const { objections, queue } = await popup();
     expect([objections.length, queue.length]).toEqual([1, 0]);
   });
 
@@ -185,7 +345,7 @@ describe('from click to proof', () => {
       if (!objection?.file) throw new Error('not yet');
       return objection;
     });
-    const told = JSON.stringify(await say<PopupView>({ kind: 'ui/popup', tabId: TAB }));
+    const told = JSON.stringify(await popup());
     const detail = JSON.stringify(await say<DetailView>({ kind: 'ui/objection', receipt: stored.receipt_sha256 }));
     expect(detail).toContain('"declared":{"person":"Ada"}');
     for (const text of [told, detail]) {
@@ -220,5 +380,7 @@ describe('from click to proof', () => {
 });
 
 it('what a page may not ask for is refused, not answered', async () => {
-  await expect(say({ kind: 'ui/popup', tabId: TAB }, page)).rejects.toMatchObject({ code: 'message_refused' });
+  await expect(say({ kind: 'ui/popup', tabId: TAB, opening: true }, page)).rejects.toMatchObject({
+    code: 'message_refused',
+  });
 });

@@ -1,11 +1,15 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { browser } from 'wxt/browser';
+import { unpackContainer } from '../../src/core/asice';
+import { type Bytes, parseJson, parseUtf8, utf8 } from '../../src/core/encoding';
+import { verifyReceipt } from '../../src/core/receipts';
 import { type RecordedObjection, read, write } from '../../src/platform/database';
-import { forget, leave, lookAgain, saveAcknowledgement, saveAgain, saveCertificate } from '../../src/platform/keeping';
-import { ALARM, flush } from '../../src/platform/queue';
+import { forget, leave, saveAcknowledgement, saveAgain, saveCertificate } from '../../src/platform/keeping';
+import { ALARM, flush, lookAgain } from '../../src/platform/queue';
 import { type Downloads, freshBrowser } from '../support/browser';
 import { makeDue, objectionOf, recordObjection, signed } from '../support/recorded';
 import { problem, type Register, startRegister } from '../support/register';
+import { flipped, indexOf, sample } from '../support/samples';
 
 let register: Register;
 let downloads: Downloads;
@@ -19,6 +23,8 @@ beforeEach(async () => {
 });
 
 const withCode = (code: string) => expect.objectContaining({ code });
+const doesNotHold = (code: string) =>
+  expect.objectContaining({ code: 'proof_does_not_hold', message: expect.stringContaining(code) });
 const asked = () => register.seen.filter((line) => line === `GET /v1/receipts/${objection}`).length;
 const bundles = () => register.seen.filter((line) => line.endsWith('/bundle')).length;
 
@@ -46,10 +52,27 @@ describe('leaving a campaign', () => {
     expect((await objectionOf(objection)).left_campaign).toBe(true);
   });
 
-  it('remembers nothing when the register refuses', async () => {
+  it('remembers nothing when the register refuses, however often', async () => {
     register.intercept = async ({ method }) => (method === 'DELETE' ? problem(404, 'campaign_not_joined') : undefined);
-    await expect(leave(objection)).rejects.toThrow(withCode('campaign_not_joined'));
-    expect((await objectionOf(objection)).left_campaign).toBeUndefined();
+    for (let i = 0; i < 2; i++) {
+      await expect(leave(objection)).rejects.toThrow(withCode('campaign_not_joined'));
+      expect((await objectionOf(objection)).left_campaign).toBeUndefined();
+    }
+  });
+
+  it('asks once, however often it is told', async () => {
+    register.intercept = async ({ method }) => (method === 'DELETE' ? new Response(null, { status: 204 }) : undefined);
+    await Promise.all([leave(objection), leave(objection)]);
+    expect(register.seen.filter((line) => line.startsWith('DELETE'))).toHaveLength(1);
+  });
+
+  it('is done when the answer got lost and there is nothing to leave any more', async () => {
+    register.intercept = async ({ method }) =>
+      method === 'DELETE' ? Promise.reject(new TypeError('reset')) : undefined;
+    await expect(leave(objection)).rejects.toThrow(withCode('unreachable'));
+    register.intercept = async ({ method }) => (method === 'DELETE' ? problem(404, 'campaign_not_joined') : undefined);
+    await leave(objection);
+    expect((await objectionOf(objection)).left_campaign).toBe(true);
   });
 });
 
@@ -194,17 +217,108 @@ it('when the register refuses to answer, it is not asked again by itself', async
 
 describe('the certificate', () => {
   it('is asked for in the chosen language and saved as a PDF', async () => {
+    await takeSample();
+    register.certificate = sample('proof.pdf');
     const file = await saveCertificate(objection, 'fr');
     expect(register.languages).toEqual(['fr']);
     expect(file).toMatch(/^proof-of-objection\/facebook-.*-fr\.pdf$/);
-    expect(downloads.saved.at(-1)).toEqual({ filename: file, content: '%PDF-1.7 …the rest' });
+    expect(downloads.saved.at(-1)).toEqual({ filename: file, content: new TextDecoder().decode(sample('proof.pdf')) });
     expect(await read('files', (files) => files.all())).toEqual([]);
   });
 
-  it('is not saved when it is no PDF', async () => {
-    register.intercept = async () => new Response('<h1>Please log in</h1>');
-    await expect(saveCertificate(objection, 'fr')).rejects.toEqual(withCode('bundle_malformed'));
+  it.each<[string, () => Bytes, string]>([
+    ['is no PDF', () => utf8('<h1>Please log in</h1>'), 'file_unrecognised'],
+    [
+      'was changed',
+      () => flipped(sample('proof.pdf'), indexOf(sample('proof.pdf'), 'endstream') - 4),
+      'document_altered',
+    ],
+    ['somebody else signed', () => sample('stranger.pdf'), 'document_signature_invalid'],
+  ])('is not saved when it %s', async (_, certificate, code) => {
+    await takeSample();
+    register.certificate = certificate();
+    await expect(saveCertificate(objection, 'fr')).rejects.toEqual(doesNotHold(code));
     expect(downloads.saved).toHaveLength(1);
+  });
+
+  it('is not saved when it is about another objection', async () => {
+    const ours = objection;
+    await takeSample();
+    register.certificate = sample('proof.pdf');
+    await expect(saveCertificate(ours, 'fr')).rejects.toEqual(doesNotHold('bundle_of_another'));
+  });
+});
+
+/** Puts the objection of the committed proofs in place of ours, and has the register be theirs. */
+async function takeSample(): Promise<void> {
+  const ours = await objectionOf(objection);
+  const receipt = parseUtf8((await unpackContainer(sample('recorded.asice'))).get('receipt.jws') ?? utf8(''), 'test');
+  objection = (await verifyReceipt(receipt)).sha256Hex;
+  await write('objections', (store) => store.put({ ...ours, jti: 'sample', receipt, receipt_sha256: objection }));
+  const policy = parseJson(sample('policy.json'));
+  register.policy = policy as never;
+  await browser.storage.local.set({ 'pinned-policy': { policy } });
+  register.intercept = async ({ headers, url }) => {
+    if (!url.endsWith('/bundle')) return undefined;
+    register.languages.push(headers.get('accept-language'));
+    return new Response(register.certificate);
+  };
+}
+
+describe('a bundle that does not hold', () => {
+  const kept = async () => (await objectionOf(objection)).bundle?.text();
+
+  /** Has the register give what `change` makes of the true bundle. */
+  function damage(change: (bundle: Bytes) => Bytes): void {
+    const request = register.fetch;
+    vi.stubGlobal('fetch', async (url: string, init?: RequestInit) => {
+      const response = await request(new Request(url, init));
+      if (!url.endsWith('/bundle')) return response;
+      return new Response(change(new Uint8Array(await response.arrayBuffer())));
+    });
+  }
+
+  it.each<[string, (bundle: Bytes) => Bytes, string]>([
+    ['is something else', () => utf8('<h1>Please log in</h1>'), 'file_unrecognised'],
+    ['is cut', (raw) => raw.slice(0, -100), 'bundle_malformed'],
+    ['has another file in it', (raw) => flipped(raw, indexOf(raw, 'recorded, ')), 'bundle_malformed'],
+    ['is another register’s', () => sample('recorded.asice'), 'token_issuer_unknown'],
+  ])('because it %s does not replace the one that is kept', async (_, change, code) => {
+    const before = await kept();
+    damage(change);
+    await saveAgain(objection);
+    expect(await kept()).toBe(before);
+    expect((await objectionOf(objection)).bundle_problem?.detail).toContain(code);
+    expect(downloads.saved.at(-1)?.content).toBe(before);
+  });
+
+  it('because it is about another objection does not replace it either', async () => {
+    const other = await recordObjection();
+    const wrong = new Uint8Array((await (await objectionOf(other)).bundle?.arrayBuffer()) ?? []);
+    const before = await kept();
+    damage(() => wrong);
+    await saveAgain(objection);
+    expect(await kept()).toBe(before);
+    expect((await objectionOf(objection)).bundle_problem?.detail).toContain('bundle_of_another');
+  });
+
+  it('because what was added is missing does not replace it either', async () => {
+    const old = new Uint8Array((await (await objectionOf(objection)).bundle?.arrayBuffer()) ?? []);
+    await signed('supplement', objection);
+    await flush();
+    const before = await kept();
+    damage(() => old);
+    await saveAgain(objection);
+    expect(await kept()).toBe(before);
+    expect((await objectionOf(objection)).bundle_problem?.detail).toContain('bundle_incomplete');
+  });
+
+  it('a withdrawn one does', async () => {
+    await signed('withdrawal', objection);
+    await flush();
+    const { bundle_problem, file } = await objectionOf(objection);
+    expect(bundle_problem).toBeUndefined();
+    expect(file).toMatch(/-plus-1\.asice$/);
   });
 });
 

@@ -10,7 +10,7 @@ const HASH = 'a'.repeat(64);
 const DRAFT = 'A'.repeat(22);
 
 const UI_MESSAGES = [
-  { kind: 'ui/popup', tabId: 1 },
+  { kind: 'ui/popup', tabId: 1, opening: true },
   { kind: 'ui/record', tabId: 1 },
   { kind: 'ui/draft', draft: DRAFT },
   { kind: 'ui/confirm', draft: DRAFT, payload: '{}', disclosures: { account: 'x' } },
@@ -19,7 +19,8 @@ const UI_MESSAGES = [
   { kind: 'ui/attempt', receipt: HASH },
   { kind: 'ui/discard', receipt: HASH },
   { kind: 'ui/save', receipt: HASH },
-  { kind: 'ui/accept-keys' },
+  { kind: 'ui/keys' },
+  { kind: 'ui/accept-keys', fingerprint: HASH },
   { kind: 'ui/objection', receipt: HASH },
   { kind: 'ui/certificate', receipt: HASH, language: 'fr' },
   { kind: 'ui/later', payload: '{}', files: { 'reply.eml': 'AAAA' } },
@@ -65,7 +66,7 @@ describe('who may say what', () => {
     ['another extension', { ...ui, id: 'another' }],
     ['a web page that names us in its path', { id, url: `https://evil.example/${ui.url}` }],
   ])('our messages, not from %s', (_, sender) => {
-    expect(() => verifyMessage({ kind: 'ui/accept-keys' }, sender)).toThrow(refused);
+    expect(() => verifyMessage({ kind: 'ui/keys' }, sender)).toThrow(refused);
   });
 });
 
@@ -76,10 +77,11 @@ describe('shapes', () => {
     {},
     { kind: 'ui/unknown' },
     { kind: 'toString' },
-    { kind: 'ui/popup' },
-    { kind: 'ui/popup', tabId: '1' },
-    { kind: 'ui/popup', tabId: -1 },
-    { kind: 'ui/popup', tabId: 1, more: 1 },
+    { kind: 'ui/record' },
+    { kind: 'ui/record', tabId: '1' },
+    { kind: 'ui/record', tabId: -1 },
+    { kind: 'ui/record', tabId: 1, more: 1 },
+    { kind: 'ui/popup', tabId: 1 },
     { kind: 'ui/receipt', receipt: HASH.toUpperCase() },
     { kind: 'ui/draft', draft: '../..' },
     { kind: 'ui/confirm', draft: DRAFT, payload: 'x'.repeat(16_385), disclosures: {} },

@@ -27,6 +27,7 @@ beforeEach(async () => {
   sent = [];
   browser.runtime.sendMessage = (async (message: UiMessage) => {
     sent.push(message);
+    if (message.kind === 'ui/keys') return { ok: { pinned: 'a'.repeat(64), shown: 'b'.repeat(64) } };
     return { ok: message.kind === 'ui/present' ? 'token~' : 'file.asice' };
   }) as never;
   // jsdom has dialogs, but not the part that opens them.
@@ -52,6 +53,8 @@ beforeEach(async () => {
       anchoredSeenAt: undefined,
       file: 'proof-of-objection/one.asice',
       bundleProblem: undefined,
+      checkProblem: undefined,
+      asksAgain: true,
     },
     payload: JSON.parse(payload) as ObjectionReceipt,
     header: HEADER,
@@ -60,7 +63,7 @@ beforeEach(async () => {
     declared: { account: '@ada', person: 'Ada' },
     evidenceBytes: 0,
     leftCampaign: false,
-    checkProblem: undefined,
+    assurance: 'work',
     kept: 1,
   };
   show();
@@ -138,6 +141,78 @@ describe.each([
   });
 });
 
+describe('what the register refused', () => {
+  const refused: QueuedView = {
+    ...{ kind: 'supplement', receipt: 'b'.repeat(64), objection: RECEIPT, platform: 'facebook', signedAt: 3 },
+    ...{ evidence: [], state: 'refused', problem: undefined, nextAttemptAt: 0, working: false },
+  };
+
+  it('is discarded by two clicks', async () => {
+    show({ queue: [refused] });
+    await click('Discard …');
+    expect(sent).toEqual([]);
+    await click('Yes, discard it');
+    expect(sent).toEqual([{ kind: 'ui/discard', receipt: refused.receipt }]);
+  });
+
+  it.each(['held', 'waiting'] as const)('is another matter than what is %s, which cannot be discarded', (state) => {
+    show({ queue: [{ ...refused, state }] });
+    expect(find('Discard …')).toBeUndefined();
+  });
+});
+
+describe('other keys of the register', () => {
+  const changed = { code: 'register_keys_changed', title: '', detail: '' };
+
+  it.each([
+    ['by what waits', () => ({ queue: [held()] })],
+    ['by the last question', () => objection({ checkProblem: changed })],
+    ['by the last bundle', () => objection({ bundleProblem: changed })],
+  ])('are seen %s, and accepted as they were shown', async (_, changes) => {
+    show(changes());
+    await click('Look at the new keys …');
+    expect(dialog()?.textContent).toContain(Array(8).fill('a'.repeat(8)).join(' '));
+    expect(dialog()?.textContent).toContain(Array(8).fill('b'.repeat(8)).join(' '));
+    expect(sent).toEqual([{ kind: 'ui/keys' }]);
+    await click('Accept these keys');
+    expect(sent.at(-1)).toEqual({ kind: 'ui/accept-keys', fingerprint: 'b'.repeat(64) });
+  });
+
+  const held = (): QueuedView => ({
+    ...{ kind: 'withdrawal', receipt: 'b'.repeat(64), objection: RECEIPT, platform: 'facebook', signedAt: 3 },
+    ...{ evidence: [], state: 'held', problem: changed, nextAttemptAt: 0, working: false },
+  });
+});
+
+describe('what is wrong', () => {
+  const hints = () => [...document.querySelectorAll('.top .hint')].map(({ textContent }) => textContent);
+
+  it('is said: what the register answered last', () => {
+    show(objection({ checkProblem: { code: 'record_not_found', title: '', detail: '' } }));
+    expect(hints()).toEqual(['When this browser last asked the register: The register does not know this objection.']);
+  });
+
+  it('is said: that a newer proof is not there, though an older one is', () => {
+    show(objection({ bundleProblem: { code: 'download_failed', title: '', detail: '' } }));
+    expect(hints()).toEqual([expect.stringMatching(/^A newer proof could not be fetched or saved\./)]);
+  });
+
+  it('is not said when all is well', () => expect(hints()).toEqual([]));
+
+  it('is not promised away: a browser that does not ask by itself any more says so', () => {
+    expect(text()).toContain('this browser asks for it by itself');
+    show(objection({ asksAgain: false }));
+    expect(text()).not.toContain('by itself');
+    expect(text()).toContain('asks again when you open this page');
+  });
+});
+
+it('says whether it came with a work proof', () => {
+  expect(text()).toContain('It came with a work proof.');
+  show({ assurance: 'device' });
+  expect(text()).toContain('It came without a work proof');
+});
+
 describe('a campaign that was joined', () => {
   const joined = () => ({ payload: { ...view.payload, campaign: 'fair-ai' } });
 
@@ -150,6 +225,12 @@ describe('a campaign that was joined', () => {
     page.update({ ...view, ...joined(), leftCampaign: true });
     expect(text()).toContain('you left it');
     expect(find('Leave the campaign')).toBeUndefined();
+  });
+
+  it('is not said to count what came without work', () => {
+    show({ ...joined(), assurance: 'device' });
+    expect(text()).not.toContain('Counts for');
+    expect(text()).toContain('Signed for “fair-ai”. It came without a work proof');
   });
 
   it('says when it is too late', async () => {

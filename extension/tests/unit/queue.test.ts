@@ -1,9 +1,9 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { browser } from 'wxt/browser';
-import { inTransaction, read } from '../../src/platform/database';
+import { inTransaction, read, write } from '../../src/platform/database';
 import { saveAgain } from '../../src/platform/keeping';
-import { acceptShownKeys } from '../../src/platform/pins';
-import { ALARM, attemptNow, discard, flush, releaseHeld } from '../../src/platform/queue';
+import { acceptShownKeys, compareKeys } from '../../src/platform/pins';
+import { ALARM, attemptNow, discard, flush, lookAgain, releaseHeld } from '../../src/platform/queue';
 import { confirmDraft } from '../../src/platform/recording';
 import { type Downloads, freshBrowser } from '../support/browser';
 import { built, draftWithScreenshot } from '../support/draft';
@@ -29,11 +29,18 @@ async function confirmed(): Promise<string> {
   return confirmDraft(draft.id, payload, disclosures);
 }
 
+async function planCheck(next_check_at: number): Promise<void> {
+  const [objection] = await objections();
+  if (objection) await write('objections', (store) => store.put({ ...objection, next_check_at }));
+}
+
 async function makeDue(): Promise<void> {
   await inTransaction(['queue', 'objections'], 'readwrite', async (store) => {
     for (const queued of await store('queue').all()) await store('queue').put({ ...queued, next_attempt_at: 0 });
     for (const one of await store('objections').all()) {
-      await store('objections').put({ ...one, bundle_next_attempt_at: 0 });
+      if (Number.isFinite(one.bundle_next_attempt_at)) {
+        await store('objections').put({ ...one, bundle_next_attempt_at: 0 });
+      }
     }
   });
 }
@@ -59,6 +66,54 @@ describe('when the register answers', () => {
     await flush();
     expect(wakes).toHaveLength(1);
     expect(wakes[0]).toBeGreaterThan(Date.now());
+  });
+
+  it('is woken again if it is stopped while another one works', async () => {
+    await confirmed();
+    let release = () => {};
+    const busy = navigator.locks.request('flush', () => new Promise<void>((resolve) => (release = resolve)));
+    const waiting = flush();
+    await vi.waitFor(async () => expect(await browser.alarms.get(ALARM)).toBeTruthy());
+    release();
+    await Promise.all([busy, waiting]);
+  });
+
+  it.each([
+    ['flush', 0, () => flush()],
+    ['a look', 200_000, () => lookAgain()],
+  ])('plans the next wake even when %s fails', async (_, checkInMs, work) => {
+    await confirmed();
+    await flush();
+    vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 11_000 });
+    vi.spyOn(browser.action, 'setBadgeText').mockRejectedValue(new Error('no badge'));
+    register.intercept = async () => problem(503, 'log_busy');
+    await planCheck(Date.now() + checkInMs);
+    await expect(work()).rejects.toThrow('no badge');
+    expect((await browser.alarms.get(ALARM))?.scheduledTime ?? 0).toBeGreaterThan(Date.now() + 100_000);
+    vi.mocked(browser.action.setBadgeText).mockRestore();
+    vi.useRealTimers();
+  });
+
+  it('does what a wrong clock had planned for years ahead', async () => {
+    await confirmed();
+    const inYears = Date.now() + 5 * 365 * 86_400_000;
+    const [queued] = await queue();
+    if (queued) await write('queue', (store) => store.put({ ...queued, next_attempt_at: inYears }));
+    await flush();
+    await planCheck(inYears);
+    await flush();
+    expect((await objections())[0]?.checks).toBe(1);
+    await flush();
+    expect((await objections())[0]?.checks).toBe(1); // the next one is planned by the clock of now
+  });
+
+  it('tells the name that the browser gave the file', async () => {
+    downloads.named = (filename) => filename.replace('.asice', ' (1).asice');
+    const hash = await confirmed();
+    await flush();
+    expect((await objections())[0]?.file).toMatch(/^proof-of-objection\/facebook-.* \(1\)\.asice$/);
+    downloads.named = () => 'elsewhere.asice';
+    expect(await saveAgain(hash)).toBe('elsewhere.asice');
   });
 
   it('records, fetches the bundle and saves it', async () => {
@@ -170,11 +225,19 @@ describe('when the register does not answer', () => {
     expect(posts()).toBe(1);
   });
 
-  it('keeps the bundle when the disk is full, and saves it when asked', async () => {
+  it('keeps the bundle when the disk is full, tries again after a while, but not for ever, and saves it when asked', async () => {
     const hash = await confirmed();
     downloads.fails = true;
-    await flush();
-    expect((await objections())[0]).toMatchObject({ bundle_problem: { code: 'download_failed' } });
+    const waits: number[] = [];
+    for (let i = 0; i < 6; i++) {
+      await makeDue();
+      await flush();
+      await flush(); // not due yet
+      const [objection] = await objections();
+      expect(objection).toMatchObject({ bundle_problem: { code: 'download_failed' }, bundle_attempts: i + 1 });
+      waits.push(Math.round(((objection?.bundle_next_attempt_at ?? 0) - Date.now()) / 60_000));
+    }
+    expect(waits).toEqual([1, 2, 5, 15, 30, Number.POSITIVE_INFINITY]);
     downloads.fails = false;
     expect(await saveAgain(hash)).toContain(hash.slice(0, 8));
     expect((await objections())[0]?.bundle_problem).toBeUndefined();
@@ -194,7 +257,34 @@ describe('when the register says no', () => {
     await attemptNow(hash);
     expect(posts()).toBe(1);
     await discard(hash);
+    await discard(hash); // a repeat
     expect(await queue()).toEqual([]);
+  });
+
+  it.each(['waiting', 'held'] as const)('does not forget what is %s: the register may have it', async (state) => {
+    const hash = await confirmed();
+    const [queued] = await queue();
+    if (queued) await write('queue', (store) => store.put({ ...queued, state }));
+    await expect(discard(hash)).rejects.toMatchObject({ code: 'not_refused' });
+    expect(await queue()).toHaveLength(1);
+  });
+
+  it('does not ask for a bundle again that it refuses', async () => {
+    await confirmed();
+    register.intercept = async ({ url }) => (url.endsWith('/bundle') ? problem(403, 'not_the_holder') : undefined);
+    await flush();
+    expect((await objections())[0]).toMatchObject({
+      bundle_problem: { code: 'not_the_holder' },
+      bundle_next_attempt_at: Number.POSITIVE_INFINITY,
+    });
+  });
+
+  it('about the clock, asks again', async () => {
+    await confirmed();
+    register.intercept = async ({ url }) => (url.endsWith('/bundle') ? problem(401, 'dpop_refused') : undefined);
+    await flush();
+    const [objection] = await objections();
+    expect(objection?.bundle_next_attempt_at).toBeLessThan(Date.now() + 61_000);
   });
 });
 
@@ -258,9 +348,26 @@ describe('the register’s keys', () => {
     await makeDue();
     await flush();
     expect(posts()).toBe(1); // held is not tried by itself
-    await acceptShownKeys();
+    const { pinned, shown } = await compareKeys();
+    expect(pinned).not.toBe(shown);
+    await expect(acceptShownKeys(pinned)).rejects.toMatchObject({ code: 'keys_changed_again' });
+    await acceptShownKeys(shown);
     await releaseHeld();
     expect((await objections()).map((one) => one.receipt_sha256)).toContain(hash);
+  });
+
+  it('once accepted, let a proof be fetched that was not believed', async () => {
+    await confirmed();
+    await flush();
+    const [objection] = await objections();
+    if (!objection) throw new Error('not recorded');
+    const problem = { code: 'register_keys_changed', title: '', detail: '' };
+    const waiting = { bundle_wanted: true, bundle_problem: problem, bundle_next_attempt_at: Date.now() + 600_000 };
+    await write('objections', (store) => store.put({ ...objection, ...waiting }));
+    await flush();
+    expect((await objections())[0]?.bundle_problem).toEqual(problem);
+    await releaseHeld();
+    expect((await objections())[0]?.bundle_problem).toBeUndefined();
   });
 
   it('a forger who leaves the policy alone is only disbelieved', async () => {

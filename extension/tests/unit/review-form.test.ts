@@ -26,7 +26,7 @@ beforeEach(async () => {
     return { ok: CAMPAIGNS };
   }) as never;
   draft = await draftWithScreenshot();
-  form = reviewForm({ draft, header: '{"alg":"ES256"}' }, on);
+  form = reviewForm({ draft, header: '{"alg":"ES256"}', before: {} }, on);
   document.body.replaceChildren(...form.elements);
   return () => form.stop();
 });
@@ -123,15 +123,34 @@ describe('the review', () => {
     expect(shown().evidence[1]?.sha256).toBe(await sha256Hex(bytes));
   });
 
-  it('takes a screenshot that comes later', async () => {
+  it('warns of an objection that is there already, on the platform that is chosen', async () => {
+    const before = { instagram: { recorded: true, since: 1_790_000_000 } };
+    form = reviewForm({ draft: { ...draft, notice: undefined }, header: '{}', before }, on);
+    document.body.replaceChildren(...form.elements);
+    const warning = () => document.querySelector('.lead + .hint:not([hidden])')?.textContent;
+    await settled(() => expect(shownText()).not.toBe(''));
+    expect(warning()).toBeUndefined();
+    choose('platform', (field) => {
+      field.value = 'instagram';
+    });
+    await settled(() => expect(warning()).toContain('on Instagram is on record already'));
+  });
+
+  it('takes a screenshot that comes later, and shows it before it can be confirmed unseen', async () => {
+    let scrolledTo: Element | undefined;
+    Element.prototype.scrollIntoView = function () {
+      scrolledTo = this;
+    };
     document.body.replaceChildren();
-    form = reviewForm({ draft: { ...draft, screenshot: { state: 'refused' } }, header: '{}' }, on);
+    form = reviewForm({ draft: { ...draft, screenshot: { state: 'refused' } }, header: '{}', before: {} }, on);
     document.body.replaceChildren(...form.elements);
     expect(document.body.textContent).toContain('click this extension’s icon');
     await settled(() => expect(shown().evidence).toHaveLength(1));
     form.update({ state: 'taken', jpegBase64: JPEG_BASE64 });
     await settled(() => expect(shown().evidence).toHaveLength(2));
     expect(document.querySelectorAll('img')).toHaveLength(1);
+    expect(scrolledTo?.querySelector('img')).toBeTruthy();
+    expect(document.querySelector('.confirm [role=status]')?.textContent).toContain('Look at it before you confirm');
   });
 
   it('does not record an objection to nothing', async () => {
@@ -156,9 +175,12 @@ describe('the review', () => {
   });
 
   it('says what went wrong, and can be tried again', async () => {
-    on.confirm.mockRejectedValueOnce(new Error('no'));
+    vi.spyOn(console, 'error').mockImplementation(() => {});
+    on.confirm.mockRejectedValueOnce(new Error('internal words'));
     confirm()?.click();
-    await settled(() => expect(document.querySelector('[role=alert]')?.textContent).toContain('no'));
+    await settled(() =>
+      expect(document.querySelector('[role=alert]')?.textContent).toBe('Something went wrong (internal).'),
+    );
     confirm()?.click();
     await settled(() => expect(on.confirm).toHaveBeenCalledTimes(2));
   });

@@ -101,8 +101,21 @@ describe('an objection that is sent', () => {
 
   it.each([
     ['does not answer', async () => Promise.reject(new TypeError('Failed to fetch'))],
-    ['is slower than our patience', async () => waitIsOver() && Response.json(challenge)],
     ['is busy', async () => problem(503, 'log_busy')],
+  ])('waits for its work three times, and is then recorded without, when the register %s', async (_, answer) => {
+    register.intercept = async ({ url }) => (url.includes('/v1/work/') ? answer() : undefined);
+    for (let attempts = 1; attempts <= 3; attempts++) {
+      await attemptNow(receipt);
+      expect((await read('queue', (store) => store.all()))[0]).toMatchObject({ state: 'waiting', attempts });
+    }
+    expect(works()).toEqual([]);
+    await attemptNow(receipt);
+    expect(works()).toEqual([null]);
+    expect(await recorded()).toBe(1);
+  });
+
+  it.each([
+    ['is slower than our patience', async () => waitIsOver() && Response.json(challenge)],
     ['stands behind a portal', async () => new Response('<h1>Please log in</h1>')],
   ])('is recorded without, when the register %s', async (_, answer) => {
     register.intercept = async ({ url }) => (url.includes('/v1/work/') ? answer() : undefined);
