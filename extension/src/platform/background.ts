@@ -1,6 +1,6 @@
 /** The background: receives messages, alarms and starts, and calls what does the work. */
 import { type Browser, browser } from 'wxt/browser';
-import type { Notice } from '../core/detection';
+import { gistOf, type Notice } from '../core/detection';
 import { formatJson, sha256Hex, utf8 } from '../core/encoding';
 import { ObjectionError } from '../core/errors';
 import { isNotice } from '../core/objection';
@@ -158,8 +158,9 @@ async function dismissedOn(tabId: number): Promise<string[]> {
   return Array.isArray(stored) ? stored.map(String) : [];
 }
 
-function fingerprint({ rule, text }: Notice): Promise<string> {
-  return sha256Hex(utf8(`${rule}\n${text}`));
+/** The same for a notice whose age on the page ticks on. */
+function fingerprint(notice: Notice): Promise<string> {
+  return sha256Hex(utf8(gistOf(notice)));
 }
 
 /** Asks the tab itself: what a tab showed earlier may be gone. Undefined where our content script does not run. */
@@ -183,18 +184,15 @@ async function openReview(tabId: number, notice: Notice | undefined): Promise<vo
 async function showReview(draft: Draft): Promise<void> {
   if (draft.reviewTabId !== undefined && (await focusTab(draft.reviewTabId))) return;
   const url = browser.runtime.getURL(`/review.html?draft=${draft.id}`);
-  // Firefox for Android has no windows.
-  const opened = browser.windows
-    ? (await browser.windows.create({ url, type: 'popup', ...REVIEW_SIZE }))?.tabs?.[0]
-    : await browser.tabs.create({ url });
-  await changeDraft(draft.id, (latest) => ({ ...latest, reviewTabId: opened?.id }));
+  const opened = await browser.windows.create({ url, type: 'popup', ...REVIEW_SIZE });
+  await changeDraft(draft.id, (latest) => ({ ...latest, reviewTabId: opened?.tabs?.[0]?.id }));
 }
 
 /** Brings a tab to the front; false when it is gone. */
 async function focusTab(tabId: number): Promise<boolean> {
   try {
     const tab = await browser.tabs.update(tabId, { active: true });
-    if (browser.windows && tab) await browser.windows.update(tab.windowId, { focused: true });
+    if (tab) await browser.windows.update(tab.windowId, { focused: true });
     return true;
   } catch (error) {
     console.info('the review is gone:', error);

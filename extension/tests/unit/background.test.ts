@@ -290,6 +290,12 @@ describe('a dismissed notice', () => {
     const elsewhere = { ...page, tab: { id: TAB + 1 } };
     expect(await say({ kind: 'page/notice', notice: NOTICE, dismissed: false }, elsewhere)).toEqual({ show: true });
   });
+
+  it('stays dismissed while its age on the page ticks on', async () => {
+    const text = 'Learn how we’ll use your information as we improve AI at Meta.';
+    await found({ ...NOTICE, text: `${text} 2 h` }, true);
+    expect(await found({ ...NOTICE, text: `${text} 3 d` })).toEqual({ show: false });
+  });
 });
 
 it('a notice that was objected to asks no more, in no tab, until the objection is withdrawn', async () => {
