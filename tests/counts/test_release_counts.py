@@ -310,7 +310,7 @@ def test_one_registration_more_changes_one_cell_by_one_at_most(register: Registe
 def test_a_campaigns_table_has_its_countries_and_the_rest(register: Register, tmp_path: Path) -> None:
     description = '{"contact":"a@b.example","countries":["FR","DE"],"link":"https://b.example","names":{"en":"B"}}'
     with register.database.writing() as connection:
-        campaigns.insert_campaign(connection, StoredCampaign("b", description, None, True, BEGAN, None))
+        campaigns.insert_campaign(connection, StoredCampaign("b", description, True, BEGAN, None), logo=None)
     for country, number in {"DE": 200, "FR": 100, "ES": 90, "ZZ": 20}.items():
         contribute(register, number, country=country, hour=BEGAN, campaign="b")
     contribute(register, 300, country="DE", hour=BEGAN)
@@ -324,8 +324,8 @@ def test_a_campaigns_table_has_its_countries_and_the_rest(register: Register, tm
 def test_an_ended_campaign_gets_its_last_week_and_no_more(register: Register, tmp_path: Path) -> None:
     description = '{"contact":"a@b.example","countries":["FR"],"link":"https://b.example","names":{"en":"B"}}'
     with register.database.writing() as connection:
-        stored = StoredCampaign("b", description, None, True, BEGAN + WEEK_S, BEGAN + WEEK_S + 5)
-        campaigns.insert_campaign(connection, stored)
+        stored = StoredCampaign("b", description, True, BEGAN + WEEK_S, BEGAN + WEEK_S + 5)
+        campaigns.insert_campaign(connection, stored, logo=None)
     release_until(register, tmp_path, BEGAN + 6 * WEEK_S)
     ours = [name for name in drawn(register) if name.startswith("campaign-b-")]
     assert ours == ["campaign-b-2026-W03"]

@@ -38,8 +38,8 @@ def add_campaigns(register: Register, since: int) -> None:
     description = '{"contact":"a@b.example","countries":["DE"],"link":"https://b.example","names":{"en":"B"}}'
     with register.database.writing() as connection:
         for slug in CAMPAIGNS:
-            campaigns.insert_campaign(connection, StoredCampaign(slug, description, None, True, since, None))
-        campaigns.insert_campaign(connection, StoredCampaign("ended", description, None, True, since, since + 1))
+            campaigns.insert_campaign(connection, StoredCampaign(slug, description, True, since, None), logo=None)
+        campaigns.insert_campaign(connection, StoredCampaign("ended", description, True, since, since + 1), logo=None)
 
 
 @pytest.fixture

@@ -203,7 +203,7 @@ function told({ value, low, high }: Value): string {
   return `${shown(value)} registrations, ${shown(Math.max(low, 0), 0)} to ${shown(Math.max(high, 0), 0)}`;
 }
 
-export function shown(value: number, small = SMALL): string {
+function shown(value: number, small = SMALL): string {
   return value < small ? `<${small}` : value.toLocaleString('en');
 }
 
