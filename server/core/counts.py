@@ -14,7 +14,7 @@ from typing import Any
 
 from schemas import vocabulary as words
 from schemas.releases import EPSILON
-from server.core.encoding import sha256
+from server.core.encoding import format_json, sha256
 
 TOTAL = "_T"  # SDMX: not broken down by this dimension
 DIMENSIONS: Mapping[str, tuple[str, ...]] = {
@@ -82,6 +82,15 @@ class Declaration:
     licence: str
     bursts: Bursts
     sha256: str
+
+    @property
+    def budget_sha256(self) -> bytes:
+        """Return the hash of what cannot change while anybody is counted: tables, what they break down, epsilons."""
+        tables = {
+            name: {"epoch": table.epoch, "dimensions": list(table.dimensions), "epsilon": str(table.epsilon)}
+            for name, table in self.tables.items()
+        }
+        return sha256(format_json({"campaign_epsilon": str(self.campaign_epsilon), "tables": tables}))
 
     @property
     def grace_hours(self) -> int:

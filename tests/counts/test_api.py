@@ -21,10 +21,12 @@ from joserfc.jwk import ECKey
 from sqlalchemy import event
 
 from server.core.counts import declaration
+from server.store import tallies
 from server.store.campaigns import read_api_keys
 from server.store.releases import NoisySum
 from server.usecases import read_counts
 from server.usecases.campaigns import add_campaign, create_key, end_campaign, fingerprint_of, revoke_key
+from server.usecases.tally import uncount_campaign
 from tests.fixtures.counting import BEGAN, GRACE_S, contribute, counting_since, release_until
 from tests.fixtures.holders import Holder
 from tests.fixtures.servers import make_settings, post, register_of, running
@@ -417,11 +419,9 @@ def test_joining_may_be_undone_while_the_week_is_open(tmp_path: Path) -> None:
 
 
 def test_a_released_week_cannot_be_left_any_more(tmp_path: Path) -> None:
-    from server.store import tallies
-
     with counting_since(make_settings(tmp_path)) as app:
         register = register_of(app)
         [receipt] = contribute(register, 1, campaign="group")
         with register.database.writing() as connection:
             tallies.close_until(connection, BEGAN + WEEK_S)
-            assert not tallies.leave_campaign(connection, receipt)
+            assert not uncount_campaign(connection, receipt)
