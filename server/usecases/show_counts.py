@@ -145,14 +145,13 @@ def _countries(name: str, title: str, table: Declared, rows: list[CountRow]) -> 
     sentence = "No country has enough registrations yet to be ranked."
     if ranked:
         first = ", ".join(f"{known[row.geo].name} ({rates[row.geo]:.1f})" for row in ranked[:3])
-        too_few = _too_few(len(countries) - len(ranked))
-        sentence = f"Most registrations per million inhabitants: {first}; {too_few} to rank."
+        sentence = f"Most registrations per million inhabitants: {first}{_too_few(len(countries) - len(ranked))}."
+        if name == "map":
+            sentence += " A stronger colour is more; uncoloured countries have too few."
     return Figure(
         name=name,
         title=title,
-        sentence=f"{sentence} A stronger colour is more; uncoloured countries have too few."
-        if name == "map"
-        else sentence,
+        sentence=sentence,
         table=table.name,
         columns=("Rank", "Country", "Per million", "Registrations", "95 % interval"),
         named_by=("Country",),
@@ -181,7 +180,7 @@ def _countries(name: str, title: str, table: Declared, rows: list[CountRow]) -> 
 
 
 def _too_few(number: int) -> str:
-    return f"{number} {'has' if number == 1 else 'have'} too few"
+    return f"; {number} {'has' if number == 1 else 'have'} too few to rank" if number else ""
 
 
 def _platforms(table: Declared, rows: list[CountRow]) -> Figure:

@@ -87,3 +87,21 @@ def test_what_is_there_is_ranked_and_named() -> None:
     assert [country["ranked"] for country in figure.data] == [True, True, False]
     first = "Most registrations per million inhabitants: Malta (21.3), Germany (10.8); "
     assert figure.sentence == f"{first}1 has too few to rank."
+
+
+@pytest.mark.parametrize(
+    ("values", "end"),
+    [
+        ({"DE": 900, "MT": 12}, "Germany (10.8). A stronger colour is more; uncoloured countries have too few."),
+        ({"DE": 900, "MT": 12, "LI": 7, "LU": 8}, "Germany (10.8); 2 have too few to rank. A stronger"),
+        ({"LI": 7}, "No country has enough registrations yet to be ranked."),
+    ],
+)
+def test_the_map_says_what_is_on_it(values: dict[str, int], end: str) -> None:
+    rows = [
+        CountRow("2026-W02", geo, TOTAL, TOTAL, TOTAL, value, value - 3, value + 3, "A", None, 1)
+        for geo, value in values.items()
+    ]
+    sentence = show_counts._countries("map", "", declaration().tables["countries"], rows).sentence
+    assert end in sentence
+    assert ("colour" in sentence) == ("Germany" in sentence)

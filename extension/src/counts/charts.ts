@@ -155,7 +155,7 @@ function drawBars(data: (Value & { group: string; name: string })[], width: numb
   const names = [...new Set(data.map(({ name }) => name))];
   return Plot.plot({
     ...frame(width, groups.length * (names.length * ROW + 14) + 62),
-    marginLeft: 8 + 7 * Math.max(...names.map(({ length }) => length)),
+    marginLeft: 14 + 7 * Math.max(...names.map(({ length }) => length)),
     marginRight: 76,
     x: { label: 'registrations', labelOffset: 38, grid: true, zero: true },
     y: { label: null, domain: names, tickSize: 0 },
