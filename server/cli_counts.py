@@ -194,7 +194,9 @@ def releases_quarantine() -> None:
         place = f"{bucket.country} {bucket.platform} {bucket.channel}"
         numbers = f"{burst.registrations} registrations, counted up to {burst.cap}, usual {burst.usual}"
         tables = ", ".join(each.tables)
-        state = f"admitted to {tables}: {printable(burst.admitted)}" if burst.admitted else f"held back from {tables}"
+        state = f"held back from {tables}"
+        if burst.admitted is not None:
+            state = f"admitted to {tables}: {printable(burst.admitted)}"
         click.echo(f"{_hour(bucket.hour)}  {place:<34} {numbers}  {state}")
     if not bursts:
         click.echo("nothing is held back")

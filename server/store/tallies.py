@@ -181,7 +181,7 @@ def count_cells(
 
 
 def find_bursts(connection: Connection, *, caps: Mapping[str, int]) -> list[Burst]:
-    """Return what is over its cap, in order of time: among everybody's registrations, and among each campaign's."""
+    """Return what is over its cap: among everybody's registrations, then among each campaign's, in order of time."""
     return [burst for counted_in in (_GENERAL, _IN_CAMPAIGN) for burst in _bursts(connection, counted_in, caps)]
 
 

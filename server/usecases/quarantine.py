@@ -58,7 +58,7 @@ def admit_burst(database: Database, bucket: Bucket, *, reason: str, now: int) ->
         ]
         if not admitted:
             raise NotFound("burst_not_found", "no such hour is over its cap and still to be released")
-        if earlier := tallies.find_admission(connection, bucket):
+        if (earlier := tallies.find_admission(connection, bucket)) is not None:
             raise Conflict("burst_admitted", f"it was admitted before: {earlier}")
         tallies.admit_burst(connection, bucket, reason=reason[:_MAX_REASON], now=now)
     return admitted
