@@ -149,7 +149,7 @@ def count_cells(
     campaign: str | None,
     caps: Mapping[str, int],
 ) -> dict[tuple[str, ...], int]:
-    """Return the true counts of the cells that have any, for the hours from ``start`` up to, not including, ``end``.
+    """Return the counts of the cells that have any, for the hours from ``start`` up to, not including, ``end``.
 
     Of an hour, country, platform and channel (and outcome, where a table has that) at most ``caps[country]`` count,
     unless the operator admitted them: so one objection more or less still changes one cell only, and by one at most.

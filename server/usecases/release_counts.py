@@ -150,7 +150,7 @@ def find_due(connection: Connection, *, now: int) -> list[Due]:
 
 
 def count(connection: Connection, table: Declared, epoch: Epoch) -> dict[Cell, int]:
-    """Return the true counts of the cells that have any. They must not leave the register without noise.
+    """Return the counts, bursts capped, of the cells that have any. They must not leave the register without noise.
 
     Raises OperatorError ``contribution_unknown`` rather than leave somebody out who is in none of the cells.
     """
