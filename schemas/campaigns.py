@@ -4,6 +4,7 @@ from marshmallow import fields, validate
 
 from schemas import vocabulary as words
 from schemas.receipts import no_repeats
+from schemas.releases import EPSILON
 from schemas.strict import Flag, Pattern, StrictSchema, choice, text
 
 SLUG = "[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?"
@@ -11,7 +12,7 @@ _LINK = 'https://[!"$->@-~]{1,255}'
 
 
 class CampaignDescription(StrictSchema):
-    """``names``: what the group calls it, by language; English, French or German, at least one."""
+    """``names``: what the group calls it, by ISO 639-1 code of its language; in one at least."""
 
     names = fields.Dict(
         keys=fields.String(validate=Pattern("[a-z]{2}")),
@@ -44,4 +45,4 @@ class Campaigns(StrictSchema):
     """What an objection may count for besides the general counts. ``epsilon``: what joining adds to a budget."""
 
     campaigns = fields.List(fields.Nested(JoinableCampaign), required=True, validate=validate.Length(0, 1000))
-    epsilon = text("[1-9][0-9]{0,3}(?:/[1-9][0-9]{0,3})?")
+    epsilon = text(EPSILON)

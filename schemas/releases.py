@@ -9,6 +9,7 @@ from schemas.strict import Integer, StrictSchema, choice, hex_sha256, text, time
 MAX_CELLS = 1024
 EPOCH = "[0-9]{4}-(?:W[0-9]{2}|Q[1-4]|[0-9]{2})"
 TABLE = "[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?"
+EPSILON = "[1-9](?:/[1-9][0-9]?)?"  # so small that no interval takes long to compute, nor overflows
 _URL = 'https?://[!"$->@-~]{1,255}'
 
 
@@ -33,7 +34,7 @@ class ReleaseClaims(StrictSchema):
     starts_at = time()
     ends_at = time()
     mechanism = choice("discrete-laplace")
-    epsilon = text("[1-9][0-9]{0,3}(?:/[1-9][0-9]{0,3})?")
+    epsilon = text(EPSILON)
     ci95 = Integer(required=True, minimum=0, maximum=1_000_000)
     dimensions = fields.List(
         choice("geo", "platform", "channel", "outcome"), required=True, validate=[validate.Length(0, 4), no_repeats]

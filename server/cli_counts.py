@@ -139,9 +139,7 @@ def releases() -> None:
 @one_line
 def releases_budget() -> None:
     """Print what each table costs a person in privacy, and all of them together."""
-    from math import exp
-
-    from server.core.counts import declaration, half_width
+    from server.core.counts import declaration, half_width, times_likelier
 
     declared = declaration()
     for table in declared.tables.values():
@@ -149,11 +147,10 @@ def releases_budget() -> None:
         width = half_width(table.epsilon)
         click.echo(f"{table.name:<10} {each:<28} {len(table.cells()):>3} cells  epsilon {table.epsilon!s:<4} ±{width}")
     total = declared.lifetime_epsilon
-    click.echo(
-        f"one person, all tables, for life: epsilon {total}: no result gets more than {exp(total):.1f} times likelier"
-    )
+    most = f"no result gets more than {times_likelier(total)} times likelier"
+    click.echo(f"one person, all tables, for life: epsilon {total}: {most}")
     joined = total + declared.campaign_epsilon
-    click.echo(f"who joins a campaign: epsilon {joined}: no more than {exp(joined):.1f} times")
+    click.echo(f"who joins a campaign: epsilon {joined}: no more than {times_likelier(joined)} times")
     click.echo(f"declaration {declared.sha256}")
 
 
@@ -185,17 +182,22 @@ def releases_preview() -> None:
 def releases_quarantine() -> None:
     """List bursts: hours in which more registered than are counted unseen. Not for publication: these are true counts.
 
-    "usual" is the mean of the same country, platform and channel over its other hours with any registration.
+    Everybody's tables and each campaign's have a line of their own, as long as one of them is not released. "usual" is
+    the mean of the same country, platform and channel over its other hours with any registration.
     """
     from server.usecases.quarantine import find_bursts
 
     with open_stored_register().database.reading() as connection:
         bursts = find_bursts(connection)
-    for burst in bursts:
-        place = f"{burst.country} {burst.platform} {burst.channel}"
+    for each in bursts:
+        burst, bucket = each.burst, each.burst.bucket
+        place = f"{bucket.country} {bucket.platform} {bucket.channel}"
         numbers = f"{burst.registrations} registrations, counted up to {burst.cap}, usual {burst.usual}"
-        state = f"admitted: {printable(burst.admitted)}" if burst.admitted else "held back"
-        click.echo(f"{_hour(burst.hour)}  {place:<34} {numbers}  {state}")
+        tables = ", ".join(each.tables)
+        state = f"held back from {tables}"
+        if burst.admitted is not None:
+            state = f"admitted to {tables}: {printable(burst.admitted)}"
+        click.echo(f"{_hour(bucket.hour)}  {place:<34} {numbers}  {state}")
     if not bursts:
         click.echo("nothing is held back")
 
@@ -208,19 +210,15 @@ def releases_quarantine() -> None:
 @click.option("--reason", required=True, help="Why these registrations are genuine; it is kept.")
 @one_line
 def releases_admit(*, hour: datetime, country: str, platform: str, channel: str, reason: str) -> None:
-    """Have all registrations of a burst counted, in what is still to be released."""
+    """Have all registrations of a burst counted, in what is still to be released, once its hour is over."""
+    from server.store.tallies import Bucket
     from server.usecases.quarantine import admit_burst
 
-    burst = admit_burst(
-        open_stored_register().database,
-        time=int(hour.replace(tzinfo=UTC).timestamp()),
-        country=country,
-        platform=platform,
-        channel=channel,
-        reason=reason,
-        now=int(time.time()),
-    )
-    click.echo(f"{burst.registrations} registrations of {country} {platform} {channel} count")
+    bucket = Bucket(int(hour.replace(tzinfo=UTC).timestamp()), country, platform, channel)
+    admitted = admit_burst(open_stored_register().database, bucket, reason=reason, now=int(time.time()))
+    for each in admitted:
+        count = f"{each.registrations} registrations of {country} {platform} {channel} count"
+        click.echo(f"{count} in {', '.join(each.tables)}")
 
 
 @releases.command("verify")

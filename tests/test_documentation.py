@@ -36,7 +36,7 @@ OPERATORS = {
     *("consistency_mismatch", "log_unknown", "reply_malformed", "request_malformed"),
     *("witness_refused", "witness_unavailable"),
     *("api_key_not_found", "burst_admitted", "burst_not_found", "campaign_exists", "logo_refused", "slug_malformed"),
-    *("release_conflict", "release_inconsistent"),
+    *("budget_changed", "contribution_unknown", "hour_not_over", "release_conflict", "release_inconsistent"),
     *("settings_invalid", "share_damaged", "storage_unusable", "verifier_unusable"),
 }
 AUDITORS = {

@@ -26,14 +26,32 @@ class Column:
 
 COLUMNS = (
     Column("epoch", "string", "ISO 8601 week, month as YYYY-MM or quarter as YYYY-Qn, in UTC; first/last of a sum"),
-    Column("geo", "string", "ISO 3166-1 alpha-2, ZZ for elsewhere, _T for all"),
+    Column(
+        "geo",
+        "string",
+        "ISO 3166-1 alpha-2; ZZ for elsewhere or not told, in a campaign's table also for countries it is not for; "
+        "_T for all",
+    ),
     Column("platform", "string", "Platform, _T for all"),
     Column("channel", "string", "Where the notice was seen, _T for all"),
-    Column("outcome", "string", "What became of the objection by the end of its quarter, _T for all"),
+    Column(
+        "outcome",
+        "string",
+        "What had become of the objection when its quarter was released: acknowledged stands, and a mail that Meta's "
+        "servers signed was added; recorded stands without one; withdrawn; _T for all",
+    ),
     Column("value_noisy", "integer", "Registrations, with random noise: unbiased, may be negative"),
-    Column("ci95_low", "integer", "Lower end of the interval that holds the true count in 95 of 100 cells"),
+    Column(
+        "ci95_low",
+        "integer",
+        "Lower end of the interval that holds the count without noise (bursts capped) in 95 of 100 cells",
+    ),
     Column("ci95_high", "integer", "Upper end of that interval"),
-    Column("obs_status", "string", "SDMX observation status: A normal, U unreliable (under 10)"),
+    Column(
+        "obs_status",
+        "string",
+        "SDMX observation status: A normal; U unreliable: under 10, or its interval touches zero",
+    ),
     Column("release_id", "string", "The signed release; none for a sum over several"),
     Column("cells", "integer", "How many released cells this is the sum of"),
 )
@@ -62,36 +80,37 @@ def format_parquet(rows: Sequence[Row], *, licence: str) -> bytes:
     return buffer.getvalue()
 
 
-def format_countries(declaration: Declaration) -> bytes:
-    """Return codes, names and inhabitants as CSV: what rates per million are made with."""
+def format_countries(table: Declared, declaration: Declaration) -> bytes:
+    """Return codes, names as ``table`` has them and inhabitants as CSV: what rates per million are made with."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(["geo", "name", "inhabitants"])
-    writer.writerows([code, country.name, country.inhabitants] for code, country in declaration.countries.items())
+    writer.writerows(
+        [code, declaration.place_name(table, code), country.inhabitants]
+        for code, country in declaration.countries.items()
+    )
     return text.getvalue().encode()
 
 
 def describe_package(
-    table: Declared, declaration: Declaration, *, counts: bytes, address: str, version: str, created_at: int
+    table: Declared, declaration: Declaration, *, counts: bytes, address: str, newest: tuple[str, int] | None
 ) -> bytes:
     """Return ``datapackage.json`` (Frictionless Data Package 1) for ``counts.csv`` and ``countries.csv`` beside it.
 
-    ``version``: the newest release in it. ``address``: of the folder that holds the files.
+    ``newest``: id and time of the newest release in it. ``address``: of the folder that holds the files.
     """
     fields = [
         {"name": column.name, "type": column.type, "title": column.title}
         | ({"constraints": {"required": True}} if column.name in _KEY else {})
         for column in COLUMNS
     ]
-    countries = format_countries(declaration)
+    countries = format_countries(table, declaration)
     package: JsonObject = {
         "profile": "tabular-data-package",
         "name": table.name,
         "title": table.title,
         "description": noise_note(table),
         "homepage": address,
-        "version": version,
-        "created": _iso(created_at),
         "licenses": [_licence(declaration.licence)],
         "sources": [{"title": "Proof of Objection register", "path": address}],
         "keywords": ["GDPR", "Article 21", "AI training", "differential privacy"],
@@ -104,7 +123,11 @@ def describe_package(
                     "fields": [
                         {"name": "geo", "type": "string"},
                         {"name": "name", "type": "string"},
-                        {"name": "inhabitants", "type": "integer", "title": "Eurostat, 1 January 2024, rounded"},
+                        {
+                            "name": "inhabitants",
+                            "type": "integer",
+                            "title": "Eurostat, 1 January 2024, rounded; not compared since",
+                        },
                     ],
                     "primaryKey": ["geo"],
                     "missingValues": [""],
@@ -112,6 +135,8 @@ def describe_package(
             ),
         ],
     }
+    if newest is not None:
+        package |= {"version": newest[0], "created": _iso(newest[1])}
     return format_json(package)
 
 
@@ -140,22 +165,32 @@ def describe_csv(table: Declared, declaration: Declaration) -> bytes:
     )
 
 
-def format_feed(entries: Sequence[tuple[str, str, int]], *, address: str, home: str, now: int) -> bytes:
-    """Return an Atom feed (RFC 4287). ``entries``: id, title and time of each release, the newest first."""
+@dataclass(frozen=True)
+class FeedEntry:
+    """A release. ``time``: when it was drawn. ``page``: the path at which people read it."""
+
+    release_id: str
+    title: str
+    time: int
+    page: str
+
+
+def format_feed(entries: Sequence[FeedEntry], *, address: str, home: str, now: int) -> bytes:
+    """Return an Atom feed (RFC 4287). ``entries``: the newest first."""
     ET.register_namespace("", _ATOM)
     feed = ET.Element(f"{{{_ATOM}}}feed")
     _element(feed, "title", "Registered objections to AI training by Meta: releases of counts")
     _element(feed, "id", address)
-    _element(feed, "updated", _iso(max((time for _, _, time in entries), default=now)))
+    _element(feed, "updated", _iso(max((each.time for each in entries), default=now)))
     _element(feed, "link", rel="self", href=address)
     _element(feed, "link", rel="alternate", href=f"{home}/counts")
     _element(_element(feed, "author"), "name", "Proof of Objection register")
-    for release_id, title, time in entries:
+    for each in entries:
         entry = _element(feed, "entry")
-        _element(entry, "title", title)
-        _element(entry, "id", f"{home}/v1/releases/{release_id}")
-        _element(entry, "updated", _iso(time))
-        _element(entry, "link", rel="alternate", href=f"{home}/counts/releases/{release_id}")
+        _element(entry, "title", each.title)
+        _element(entry, "id", f"{home}/v1/releases/{each.release_id}")
+        _element(entry, "updated", _iso(each.time))
+        _element(entry, "link", rel="alternate", href=f"{home}{each.page}")
         _element(entry, "summary", "Every cell of the table, with its noise: drawn once, signed, and final.")
     document: bytes = ET.tostring(feed, encoding="utf-8", xml_declaration=True)
     return document
@@ -165,8 +200,8 @@ def noise_note(table: Declared) -> str:
     """Return what a reader of the figures must know."""
     return (
         f"Registrations, not people. Each figure contains random noise (discrete Laplace, epsilon {table.epsilon}): "
-        f"in 95 of 100 cells it is within ±{half_width(table.epsilon)} of the true count. Values may be negative; "
-        "they are kept as drawn, so that sums and averages stay unbiased."
+        f"in 95 of 100 cells it is within ±{half_width(table.epsilon)} of the count without it. Values may be "
+        "negative; they are kept as drawn, so that sums and averages stay unbiased."
     )
 
 

@@ -1,6 +1,7 @@
 """What is counted, at which price in privacy: the declaration in ``schemas/counts.toml``, read and checked."""
 
 import math
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,10 +9,12 @@ from fractions import Fraction
 from functools import cache
 from importlib.resources import files
 from itertools import product
+from statistics import NormalDist
 from typing import Any
 
 from schemas import vocabulary as words
-from server.core.encoding import sha256
+from schemas.releases import EPSILON
+from server.core.encoding import format_json, sha256
 
 TOTAL = "_T"  # SDMX: not broken down by this dimension
 DIMENSIONS: Mapping[str, tuple[str, ...]] = {
@@ -22,8 +25,9 @@ DIMENSIONS: Mapping[str, tuple[str, ...]] = {
 }
 EPOCHS = ("week", "month", "quarter")
 CAMPAIGN_PREFIX = "campaign-"
-_MAX_CONVOLVED = 32
-_NORMAL_95 = 1.959963984540054
+CONFIDENCE = Fraction(95, 100)  # of the intervals that are published
+MAX_CONVOLVED = 32
+_EPSILON = re.compile(EPSILON)
 
 Cell = tuple[str, ...]
 
@@ -56,8 +60,19 @@ class Country:
 
 
 @dataclass(frozen=True)
+class Bursts:
+    """Of one hour, country, platform and channel ``least`` count unseen, or ``per_million`` inhabitants if more."""
+
+    least: int
+    per_million: int
+
+    def cap(self, inhabitants: int) -> int:
+        return max(self.least, self.per_million * inhabitants // 1_000_000)
+
+
+@dataclass(frozen=True)
 class Declaration:
-    """All that is ever released. ``sha256``: of the file, hex. ``burst_caps``: registrations an hour, by country."""
+    """All that is ever released. ``sha256``: of the file, hex. ``grace_s``: from an epoch's end to its release."""
 
     tables: Mapping[str, Declared]
     countries: Mapping[str, Country]
@@ -65,8 +80,32 @@ class Declaration:
     campaign_epsilon: Fraction
     grace_s: int
     licence: str
-    burst_caps: Mapping[str, int]
+    bursts: Bursts
     sha256: str
+
+    @property
+    def budget_sha256(self) -> bytes:
+        """Return the hash of what cannot change while anybody is counted: tables, what they break down, epsilons."""
+        tables = {
+            name: {"epoch": table.epoch, "dimensions": list(table.dimensions), "epsilon": str(table.epsilon)}
+            for name, table in self.tables.items()
+        }
+        return sha256(format_json({"campaign_epsilon": str(self.campaign_epsilon), "tables": tables}))
+
+    @property
+    def grace_hours(self) -> int:
+        return self.grace_s // 3600
+
+    @property
+    def burst_caps(self) -> Mapping[str, int]:
+        """Return how many registrations an hour count unseen, by country."""
+        return {code: self.bursts.cap(country.inhabitants or 0) for code, country in self.countries.items()}
+
+    def place_name(self, table: Declared, geo: str) -> str:
+        """Return what ``geo`` is called in ``table``: a campaign counts the countries that it is not for together."""
+        if table.campaign is not None and geo == words.ELSEWHERE:
+            return "Other countries, or not told"
+        return self.countries[geo].name
 
     def campaign_table(self, slug: str, *, title: str, countries: Sequence[str]) -> Declared:
         """Return the table of a campaign: week by country, those of the campaign and all others together."""
@@ -91,49 +130,59 @@ def parse_declaration(raw: bytes) -> Declaration:
     countries = {code: Country(fields["name"], fields.get("inhabitants")) for code, fields in data["countries"].items()}
     if set(countries) != set(words.COUNTRIES):
         raise ValueError("the countries must be those of the receipts")
-    bursts = data["bursts"]
     return Declaration(
         tables=tables,
         countries=countries,
         lifetime_epsilon=lifetime,
-        campaign_epsilon=Fraction(data["campaign_epsilon"]),
+        campaign_epsilon=_epsilon(data["campaign_epsilon"]),
         grace_s=data["grace_hours"] * 3600,
         licence=data["licence"],
-        burst_caps={
-            code: max(bursts["least"], bursts["per_million"] * (country.inhabitants or 0) // 1_000_000)
-            for code, country in countries.items()
-        },
+        bursts=Bursts(**data["bursts"]),
         sha256=sha256(raw).hex(),
     )
 
 
 def _table(name: str, fields: Mapping[str, Any]) -> Declared:
     dimensions = tuple(fields["dimensions"])
-    epsilon = Fraction(fields["epsilon"])
-    if fields["epoch"] not in EPOCHS or not set(dimensions) <= DIMENSIONS.keys() or epsilon <= 0:
-        raise ValueError(f"table {name}: no such epoch or dimension, or epsilon is not positive")
+    if fields["epoch"] not in EPOCHS or not set(dimensions) <= DIMENSIONS.keys():
+        raise ValueError(f"table {name}: no such epoch or dimension")
     domain = tuple(DIMENSIONS[dimension] for dimension in dimensions)
-    return Declared(name, fields["title"], fields["epoch"], dimensions, domain, epsilon)
+    return Declared(name, fields["title"], fields["epoch"], dimensions, domain, _epsilon(fields["epsilon"]))
+
+
+def _epsilon(text: str) -> Fraction:
+    if not _EPSILON.fullmatch(text):
+        raise ValueError(f"an epsilon is 1 to 9, or that divided by up to 99; {text} is not")
+    return Fraction(text)
 
 
 @cache
-def half_width(epsilon: Fraction, cells: int = 1) -> int:
-    """Return the smallest w such that the noise in a sum of ``cells`` cells is within ±w in at least 95 % of draws.
+def half_width(epsilon: Fraction, cells: int = 1, *, confidence: Fraction = CONFIDENCE) -> int:
+    """Return the smallest w such that the noise in a sum of ``cells`` cells is within ±w in ``confidence`` of draws.
 
-    Exact for up to 32 cells, by convolution; for more by the normal distribution with the same variance.
+    Exact for one cell in closed form, for up to 32 by convolution; for more by the normal distribution with the same
+    variance.
     """
     alpha = math.exp(-epsilon)
-    if cells > _MAX_CONVOLVED:
+    outside = float(1 - confidence)
+    if cells == 1:  # beyond ±w lie 2α^(w+1)/(1+α) of draws
+        return max(math.ceil(math.log(outside * (1 + alpha) / 2) / -float(epsilon)) - 1, 0)
+    if cells > MAX_CONVOLVED:
         variance = 2 * alpha / (1 - alpha) ** 2  # of the discrete Laplace distribution
-        return math.ceil(_NORMAL_95 * math.sqrt(cells * variance) - 0.5)
+        return math.ceil(NormalDist().inv_cdf(1 - outside / 2) * math.sqrt(cells * variance) - 0.5)
     mass = _sum_mass(alpha, cells)
     middle = len(mass) // 2
     inside = mass[middle]
     width = 0
-    while inside < 0.95:
+    while inside < confidence:
         width += 1
         inside += mass[middle - width] + mass[middle + width]
     return width
+
+
+def times_likelier(epsilon: Fraction) -> str:
+    """Return e to the ``epsilon``, to two digits: how much likelier one person can make a result at most."""
+    return f"{float(format(math.exp(epsilon), '.2g')):,g}"
 
 
 def _sum_mass(alpha: float, cells: int) -> list[float]:

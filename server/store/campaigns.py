@@ -7,6 +7,9 @@ from sqlalchemy import Connection, insert, select, update
 
 from server.store.tables import api_keys, campaigns
 
+# Without logos: lists of campaigns are read for every release and page, and a logo may have 64 KiB.
+_STORED = select(*(column for column in campaigns.c if column is not campaigns.c.logo))
+
 
 @dataclass(frozen=True)
 class StoredCampaign:
@@ -14,7 +17,6 @@ class StoredCampaign:
 
     slug: str
     description: str
-    logo: bytes | None
     open_figures: bool
     since: int
     until: int | None
@@ -31,18 +33,22 @@ class ApiKey:
     revoked_at: int | None
 
 
-def insert_campaign(connection: Connection, campaign: StoredCampaign) -> None:
-    """Raises IntegrityError when the slug is taken."""
-    connection.execute(insert(campaigns).values(asdict(campaign)))
+def insert_campaign(connection: Connection, campaign: StoredCampaign, *, logo: bytes | None) -> None:
+    """Raises IntegrityError when the slug is taken. ``logo``: a PNG."""
+    connection.execute(insert(campaigns).values(**asdict(campaign), logo=logo))
 
 
 def find_campaign(connection: Connection, slug: str) -> StoredCampaign | None:
-    row = connection.execute(select(campaigns).where(campaigns.c.slug == slug)).one_or_none()
+    row = connection.execute(_STORED.where(campaigns.c.slug == slug)).one_or_none()
     return None if row is None else StoredCampaign(*row)
 
 
+def find_logo(connection: Connection, slug: str) -> bytes | None:
+    return connection.execute(select(campaigns.c.logo).where(campaigns.c.slug == slug)).scalar_one_or_none()
+
+
 def read_campaigns(connection: Connection) -> list[StoredCampaign]:
-    return [StoredCampaign(*row) for row in connection.execute(select(campaigns).order_by(campaigns.c.slug))]
+    return [StoredCampaign(*row) for row in connection.execute(_STORED.order_by(campaigns.c.slug))]
 
 
 def running_campaigns(connection: Connection, slugs: Sequence[str]) -> set[str]:

@@ -69,6 +69,16 @@ def find_unpublished(connection: Connection) -> list[Release]:
     return [Release(*row) for row in connection.execute(query)]
 
 
+def read_published(connection: Connection) -> list[Release]:
+    return [Release(*row) for row in connection.execute(select(releases).where(releases.c.published))]
+
+
+def is_released(connection: Connection, table_name: str, *, starts_at: int) -> bool:
+    """Tell whether the epoch of ``table_name`` that begins at ``starts_at`` has a draw."""
+    theirs = (releases.c.table_name == table_name) & (releases.c.starts_at == starts_at)
+    return connection.execute(select(releases.c.id).where(theirs)).one_or_none() is not None
+
+
 def released_starts(connection: Connection, table_name: str) -> set[int]:
     """Return the starts of the epochs of which ``table_name`` has a draw."""
     query = select(releases.c.starts_at).where(releases.c.table_name == table_name)

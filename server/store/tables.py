@@ -123,6 +123,7 @@ counting = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),  # always 1
     Column("since", BigInteger, nullable=False),  # the first epochs are those that this lies in
     Column("closed_until", BigInteger, nullable=False),  # what is counted from now on lies here or later
+    Column("budget_sha256", LargeBinary),  # of the tables and epsilons; none before the first start that stores it
 )
 
 # Who was counted already: for ever, whatever is erased. Ordered by the mark, so that it does not tell who came when.

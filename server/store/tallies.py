@@ -2,19 +2,18 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
     and_,
     case,
     delete,
-    distinct,
     exists,
     func,
     insert,
+    null,
     select,
     update,
 )
@@ -50,17 +49,25 @@ class Contribution:
     campaign: str | None
 
 
-@dataclass(frozen=True)
-class Burst:
-    """More registrations of one hour, country, platform and channel than are counted unseen.
-
-    ``usual``: the mean of that country, platform and channel over its other hours with any. ``admitted``: why.
-    """
+class Bucket(NamedTuple):
+    """Registrations that are looked at together. ``hour``: its start."""
 
     hour: int
     country: str
     platform: str
     channel: str
+
+
+@dataclass(frozen=True)
+class Burst:
+    """More registrations of one hour, country, platform and channel than are counted unseen.
+
+    ``campaign``: in whose table; None for the tables of everybody. ``admitted``: why. ``usual``: the mean of that
+    country, platform and channel, in the same tables, over its other hours with any.
+    """
+
+    bucket: Bucket
+    campaign: str | None
     registrations: int
     cap: int
     admitted: str | None
@@ -72,8 +79,18 @@ def hour_of(time: int) -> int:
     return time - time % 3600
 
 
-def create_counting(connection: Connection, *, since: int) -> None:
-    connection.execute(insert(counting).values(id=1, since=since, closed_until=since))
+def create_counting(connection: Connection, *, since: int, budget_sha256: bytes) -> None:
+    connection.execute(insert(counting).values(id=1, since=since, closed_until=since, budget_sha256=budget_sha256))
+
+
+def read_budget(connection: Connection) -> bytes | None:
+    """Return the hash of the tables and epsilons that are counted by; None where none was stored yet."""
+    budget_sha256: bytes | None = connection.execute(select(counting.c.budget_sha256)).scalar_one()
+    return budget_sha256
+
+
+def write_budget(connection: Connection, budget_sha256: bytes) -> None:
+    connection.execute(update(counting).values(budget_sha256=budget_sha256))
 
 
 def read_counting(connection: Connection) -> Counting:
@@ -101,12 +118,12 @@ def write_outcome(connection: Connection, receipt_sha256: bytes, outcome: str) -
     connection.execute(update(contributions).where(theirs).values(outcome=outcome))
 
 
-def leave_campaign(connection: Connection, receipt_sha256: bytes) -> bool:
-    """Take an objection out of its campaign's count; return False when it was in none that is still open."""
+def leave_campaign(connection: Connection, receipt_sha256: bytes, *, open_since: int) -> bool:
+    """Take an objection out of its campaign's count; False when it is in none, or in one of before ``open_since``."""
     theirs = and_(
         contributions.c.receipt_sha256 == receipt_sha256,
         contributions.c.campaign.is_not(None),
-        contributions.c.hour >= select(counting.c.closed_until).scalar_subquery(),
+        contributions.c.hour >= open_since,
     )
     return connection.execute(update(contributions).where(theirs).values(campaign=None)).rowcount > 0
 
@@ -117,10 +134,9 @@ def delete_contribution(connection: Connection, receipt_sha256: bytes) -> None:
 
 
 def forget_before(connection: Connection, hour: int, *, limit: int) -> bool:
-    """Delete up to ``limit`` contributions of earlier hours, and their admissions; tell if there may be more."""
+    """Delete up to ``limit`` contributions of earlier hours; tell if there may be more. Why bursts counted is kept."""
     some = select(contributions.c.receipt_sha256).where(contributions.c.hour < hour).limit(limit)
     deleted = connection.execute(delete(contributions).where(contributions.c.receipt_sha256.in_(some))).rowcount
-    connection.execute(delete(admitted_bursts).where(admitted_bursts.c.hour < hour))
     return deleted == limit
 
 
@@ -133,7 +149,7 @@ def count_cells(
     campaign: str | None,
     caps: Mapping[str, int],
 ) -> dict[tuple[str, ...], int]:
-    """Return the true counts of the cells that have any, for the hours from ``start`` up to, not including, ``end``.
+    """Return the counts of the cells that have any, for the hours from ``start`` up to, not including, ``end``.
 
     Of an hour, country, platform and channel (and outcome, where a table has that) at most ``caps[country]`` count,
     unless the operator admitted them: so one objection more or less still changes one cell only, and by one at most.
@@ -165,32 +181,77 @@ def count_cells(
 
 
 def find_bursts(connection: Connection, *, caps: Mapping[str, int]) -> list[Burst]:
-    """Return what is over its cap among all that is still to be released, in order of time."""
-    cap = case(dict(caps), value=contributions.c.country)
-    reason = select(admitted_bursts.c.reason).where(_same_bucket(contributions.c)).scalar_subquery()
-    columns = (func.count().label("registrations"), cap.label("cap"), reason.label("admitted"))
-    query = select(*_BUCKET, *columns).group_by(*_BUCKET).having(func.count() > cap)
-    bursts = connection.execute(query.order_by(*_BUCKET)).all()
-    return [Burst(**row._mapping, usual=_usual(connection, row)) for row in bursts]
+    """Return what is over its cap: among everybody's registrations, then among each campaign's, in order of time."""
+    return [burst for counted_in in (_GENERAL, _IN_CAMPAIGN) for burst in _bursts(connection, counted_in, caps)]
 
 
-def _usual(connection: Connection, burst: Row[Any]) -> int:
-    others = select(func.count(), func.count(distinct(contributions.c.hour))).where(
-        contributions.c.hour != burst.hour,
-        contributions.c.country == burst.country,
-        contributions.c.platform == burst.platform,
-        contributions.c.channel == burst.channel,
+def find_bursts_of(connection: Connection, bucket: Bucket, *, cap: int) -> dict[str | None, int]:
+    """Return how many registrations ``bucket`` has where that is over ``cap``: by campaign, None for everybody's.
+
+    Quick, however many contributions there are: it keeps the log waiting.
+    """
+    here = and_(*(column == value for column, value in zip(_BUCKET, bucket, strict=True)))
+    found: dict[str | None, int] = {}
+    for counted_in in (_GENERAL, _IN_CAMPAIGN):
+        query = select(counted_in.campaign, func.count()).where(here, counted_in.condition)
+        for campaign, registrations in connection.execute(
+            query.group_by(*counted_in.grouped).having(func.count() > cap)
+        ):
+            found[campaign] = registrations
+    return found
+
+
+@dataclass(frozen=True)
+class _CountedIn:
+    """Which contributions are counted together. ``campaign``: what to select as their campaign."""
+
+    condition: ColumnElement[bool]
+    campaign: ColumnElement[Any]
+    grouped: tuple[ColumnElement[Any], ...]
+
+
+_GENERAL = _CountedIn(contributions.c.in_general, null(), ())
+_IN_CAMPAIGN = _CountedIn(contributions.c.campaign.is_not(None), contributions.c.campaign, (contributions.c.campaign,))
+
+
+def _bursts(connection: Connection, counted_in: _CountedIn, caps: Mapping[str, int]) -> list[Burst]:
+    buckets = (
+        select(*_BUCKET, counted_in.campaign.label("campaign"), func.count().label("registrations"))
+        .where(counted_in.condition)
+        .group_by(*_BUCKET, *counted_in.grouped)
+        .subquery()
     )
-    registrations, hours = connection.execute(others).one()
-    return round(registrations / hours) if hours else 0
+    place = (buckets.c.country, buckets.c.platform, buckets.c.channel, buckets.c.campaign)
+    with_place = select(
+        buckets,
+        func.sum(buckets.c.registrations).over(partition_by=place).label("in_place"),
+        func.count().over(partition_by=place).label("hours"),
+    ).subquery()
+    cap = case(dict(caps), value=with_place.c.country)
+    reason = select(admitted_bursts.c.reason).where(_same_bucket(with_place.c)).scalar_subquery()
+    query = select(with_place, cap.label("cap"), reason.label("admitted")).where(with_place.c.registrations > cap)
+    return [
+        Burst(
+            bucket=Bucket(row.hour, row.country, row.platform, row.channel),
+            campaign=row.campaign,
+            registrations=row.registrations,
+            cap=row.cap,
+            admitted=row.admitted,
+            usual=round((row.in_place - row.registrations) / (row.hours - 1)) if row.hours > 1 else 0,
+        )
+        for row in connection.execute(query.order_by(*(with_place.c[column.name] for column in _BUCKET)))
+    ]
 
 
-def admit_burst(
-    connection: Connection, *, hour: int, country: str, platform: str, channel: str, reason: str, now: int
-) -> None:
-    """Have all registrations of a burst counted. ``reason``: why the operator takes them for genuine."""
-    bucket = {"hour": hour, "country": country, "platform": platform, "channel": channel}
-    connection.execute(insert(admitted_bursts).values(**bucket, reason=reason, admitted_at=now))
+def find_admission(connection: Connection, bucket: Bucket) -> str | None:
+    """Return why the operator admitted ``bucket``; None where nobody did."""
+    here = and_(*(admitted_bursts.c[name] == value for name, value in bucket._asdict().items()))
+    return connection.execute(select(admitted_bursts.c.reason).where(here)).scalar_one_or_none()
+
+
+def admit_burst(connection: Connection, bucket: Bucket, *, reason: str, now: int) -> None:
+    """Have all registrations of ``bucket`` counted. ``reason``: why the operator takes them for genuine."""
+    connection.execute(insert(admitted_bursts).values(**bucket._asdict(), reason=reason, admitted_at=now))
 
 
 def _is_admitted(bucket: ReadOnlyColumns) -> ColumnElement[bool]:

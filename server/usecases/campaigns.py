@@ -18,6 +18,7 @@ from server.store.database import Database
 
 KEY_PREFIX = "objection_"
 MAX_LOGO_BYTES = 65_536
+_SLUG = re.compile(SLUG)
 _KEY = re.compile(KEY_PREFIX + "[A-Za-z0-9_-]{43}")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _DESCRIPTION = CampaignDescription()
@@ -32,7 +33,6 @@ class Campaign:
     countries: tuple[str, ...]
     link: str
     contact: str
-    logo: bytes | None
     open_figures: bool
     since: int
     until: int | None
@@ -54,16 +54,16 @@ def add_campaign(
     Raises FieldError, ParseError ``slug_malformed`` or ``logo_refused``, Conflict ``campaign_exists``: a slug is never
     used again, for its released figures stay.
     """
-    if not re.fullmatch(SLUG, slug):
+    if not _SLUG.fullmatch(slug):
         raise ParseError("slug_malformed", "a campaign's slug has 1 to 40 of a-z, 0-9 and -, no - at its ends")
     if problems := _DESCRIPTION.validate(description):
         raise FieldError.from_messages(problems)
     if logo is not None and (not logo.startswith(_PNG) or len(logo) > MAX_LOGO_BYTES):
         raise ParseError("logo_refused", f"a logo is a PNG of at most {MAX_LOGO_BYTES} bytes")
-    stored = StoredCampaign(slug, format_json(description).decode(), logo, open_figures, since=now, until=None)
+    stored = StoredCampaign(slug, format_json(description).decode(), open_figures, since=now, until=None)
     try:
         with database.writing() as connection:
-            campaigns.insert_campaign(connection, stored)
+            campaigns.insert_campaign(connection, stored, logo=logo)
     except IntegrityError as error:
         raise Conflict("campaign_exists", f"there is, or was, a campaign {slug}") from error
     return _campaign(stored)
@@ -78,7 +78,8 @@ def end_campaign(database: Database, slug: str, *, now: int) -> None:
 
 def find_campaign(connection: Connection, slug: str) -> Campaign:
     """Raises NotFound ``campaign_not_found``."""
-    stored = campaigns.find_campaign(connection, slug)
+    # PostgreSQL does not take every text as a value: NUL, for one.
+    stored = campaigns.find_campaign(connection, slug) if _SLUG.fullmatch(slug) else None
     if stored is None:
         raise NotFound("campaign_not_found", "there is no such campaign")
     return _campaign(stored)
@@ -138,7 +139,6 @@ def _campaign(stored: StoredCampaign) -> Campaign:
         countries=tuple(description["countries"]),
         link=description["link"],
         contact=description["contact"],
-        logo=stored.logo,
         open_figures=stored.open_figures,
         since=stored.since,
         until=stored.until,

@@ -12,7 +12,7 @@ _MONTH = re.compile(r"([0-9]{4})-([0-9]{2})")
 _QUARTER = re.compile(r"([0-9]{4})-Q([1-4])")
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Epoch:
     """``start`` is in it, ``end`` is not: whole seconds since 1970. ``name``: 2026-W47, 2026-11 or 2026-Q4."""
 

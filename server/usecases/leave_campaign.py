@@ -1,9 +1,9 @@
 """Take an objection out of a campaign's count again, while the week that it counts for is open."""
 
 from server.errors import NotFound
-from server.store import tallies
 from server.usecases.read_record import HolderRequest, verify_holder
 from server.usecases.register import Register
+from server.usecases.tally import uncount_campaign
 
 
 def leave_campaign(register: Register, receipt_sha256: bytes, request: HolderRequest) -> None:
@@ -14,7 +14,7 @@ def leave_campaign(register: Register, receipt_sha256: bytes, request: HolderReq
     """
     verify_holder(register, receipt_sha256, request)
     with register.database.writing() as connection:
-        left = tallies.leave_campaign(connection, receipt_sha256)
+        left = uncount_campaign(connection, receipt_sha256)
     if not left:
         raise NotFound(
             "campaign_not_joined", "this objection counts for no campaign, or what it counts for is released"

@@ -1,17 +1,20 @@
 """Read released figures: sums of cells that were drawn once, and nothing else."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from schemas.releases import EPOCH, TABLE
 from server.core.counts import CAMPAIGN_PREFIX, DIMENSIONS, Declared, declaration, half_width
 from server.errors import NotFound, ParseError
 from server.store import releases
-from server.store.releases import NoisySum
+from server.store.releases import NoisySum, Release
 from server.usecases.campaigns import find_campaign
 from server.usecases.epochs import parse_epoch
 
+_RELEASE_ID = re.compile(f"{TABLE}-{EPOCH}")
 SMALL = 10  # below, people see "<10"
 
 
@@ -27,9 +30,10 @@ class Query:
 
 @dataclass(frozen=True)
 class CountRow:
-    """One figure. ``obs_status`` (SDMX): ``A``, or ``U`` for an unreliable one below 10. ``cells``: how many it sums.
+    """One figure. ``cells``: how many released ones it sums.
 
-    What is summed over is ``_T``; a sum over epochs has the range of them, and no release of its own.
+    ``obs_status`` (SDMX): ``A``; ``U`` for an unreliable one, which is below 10 or whose interval touches zero. What is
+    summed over is ``_T``; a sum over epochs has the range of them, and no release of its own.
     """
 
     epoch: str
@@ -55,6 +59,15 @@ def find_table(connection: Connection, name: str) -> Declared:
         except NotFound as error:
             raise NotFound("table_not_found", "there is no such table") from error
     raise NotFound("table_not_found", "there is no such table")
+
+
+def find_published(connection: Connection, release_id: str) -> Release:
+    """Return a release that was published. Raises NotFound ``release_not_found``."""
+    # PostgreSQL does not take every text as a value: NUL, for one.
+    found = releases.find_release(connection, release_id) if _RELEASE_ID.fullmatch(release_id) else None
+    if found is None or not found.published:
+        raise NotFound("release_not_found", "no such release; its epoch may not be over")
+    return found
 
 
 def make_query(table: Declared, *, by: Sequence[str] | None, start: str | None, end: str | None) -> Query:
@@ -93,13 +106,14 @@ def _is_of(table: Declared, name: str) -> bool:
 
 def _row(table: Declared, found: NoisySum, covered: str) -> CountRow:
     width = half_width(table.epsilon, found.cells)
+    reliable = found.value >= SMALL and found.value > width
     return CountRow(
         epoch=found.epoch or covered,
         **{name: getattr(found, name) for name in DIMENSIONS},
         value_noisy=found.value,
         ci95_low=found.value - width,
         ci95_high=found.value + width,
-        obs_status="A" if found.value >= SMALL else "U",
+        obs_status="A" if reliable else "U",
         release_id=found.release_id,
         cells=found.cells,
     )

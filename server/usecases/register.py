@@ -10,6 +10,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from server.bundles.document_cache import DocumentCache
+from server.core.counts import declaration
 from server.core.merkle import EMPTY_ROOT, TileTree
 from server.core.notes import Checkpoint, format_checkpoint, sign_note, verify_checkpoint
 from server.core.statuslists import STATUS_LIST_SIZE
@@ -23,6 +24,7 @@ from server.store.log import Head
 from server.store.tallies import hour_of
 from server.usecases.keyring import Keyring, create_keys, load_keys
 from server.usecases.log_writer import LogWriter
+from server.usecases.tally import keep_budget
 
 _MAX_CACHED_BYTES = 16 * 1024 * 1024  # of certificates, in each process
 
@@ -83,7 +85,7 @@ def open_storage(
     The database is brought to the newest revision. With ``create``, folders, tables and keys are made where nothing is
     recorded yet; without, a register that never ran is an error. Raises OperatorError: ``keys_missing``,
     ``keys_exposed``, ``keys_invalid``, ``anchors_invalid``, ``storage_unusable``,
-    ``log_inconsistent``. Safe to run in several processes at once.
+    ``log_inconsistent``, ``budget_changed``. Safe to run in several processes at once.
     """
     if not create and not (data_dir / "keys").is_dir():
         raise OperatorError("storage_unusable", f"there is no register in {data_dir}")
@@ -106,9 +108,11 @@ def open_storage(
         keyring = load_keys(keys, issuer=public_url, log_name=log_origin, anchors_file=anchors_file)
         if head is None:
             log.create_head(connection, _first_head(keyring))
-            tallies.create_counting(connection, since=hour_of(int(time.time())))
+            budget = declaration().budget_sha256
+            tallies.create_counting(connection, since=hour_of(int(time.time())), budget_sha256=budget)
         else:
             check_head(connection, head, keyring)
+            keep_budget(connection, declaration().budget_sha256)
     return Storage(database, blobs, keyring)
 
 

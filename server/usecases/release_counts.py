@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from schemas.vocabulary import ELSEWHERE
+from schemas.vocabulary import COUNTRIES, ELSEWHERE
 from server.core.counts import Cell, Declared, declaration
 from server.core.releases import VerifiedRelease, release_claims, release_id, sign_release, verify_release
-from server.errors import Conflict
+from server.errors import Conflict, ObjectionError, OperatorError
 from server.outside.noise import add_noise
 from server.store import log, releases, tallies
 from server.store.release_files import ReleaseFiles
@@ -39,11 +39,13 @@ class Releasing:
         self._storage = storage
         self._files = files
         self._clock = clock
+        self._has_begun = False
 
     def run_once(self) -> int:
         """Release all that is due; return how many releases that were.
 
-        Does nothing for a log that halted: its database may be older than what was published.
+        What cannot be released is logged, keeps nothing else back, and is tried again in the next round. Does nothing
+        for a log that halted: its database may be older than what was published.
         """
         with self._storage.database.reading() as connection:
             head = log.read_head(connection)
@@ -51,13 +53,29 @@ class Releasing:
             due = find_due(connection, now=self._clock())
         if head is None or head.halted is not None:
             return 0
-        for release in drawn:
-            self._publish(release)
-        for each in due:
-            self._release(each)
-        if drawn or due:
+        if not self._has_begun:
+            self._complete_files()
+        done = sum(self._try(release.id, self._publish, release) for release in drawn)
+        done += sum(self._try(release_id(each.table.name, each.epoch.name), self._release, each) for each in due)
+        if done or not self._has_begun:  # the process before this one may have stopped before it forgot
             self._forget()
-        return len(drawn) + len(due)
+        self._has_begun = True
+        return done
+
+    def _complete_files(self) -> None:
+        """Write the files that are missing: should the database be lost, they keep it from drawing anew."""
+        with self._storage.database.reading() as connection:
+            published = releases.read_published(connection)
+        for release in published:
+            self._try(release.id, self._files.put, release.id, release.signed)
+
+    def _try(self, name: str, step: Callable[..., None], *arguments: object) -> bool:
+        try:
+            step(*arguments)
+        except ObjectionError as error:
+            _log.error("release %s: %s: %s", name, error.code, error)
+            return False
+        return True
 
     def _release(self, due: Due) -> None:
         published = self._files.get(release_id(due.table.name, due.epoch.name))
@@ -132,7 +150,10 @@ def find_due(connection: Connection, *, now: int) -> list[Due]:
 
 
 def count(connection: Connection, table: Declared, epoch: Epoch) -> dict[Cell, int]:
-    """Return the true counts of the cells that have any. They must not leave the register without noise."""
+    """Return the counts, bursts capped, of the cells that have any. They must not leave the register without noise.
+
+    Raises OperatorError ``contribution_unknown`` rather than leave somebody out who is in none of the cells.
+    """
     counted = tallies.count_cells(
         connection,
         table.dimensions,
@@ -145,7 +166,9 @@ def count(connection: Connection, table: Declared, epoch: Epoch) -> dict[Cell, i
     inside: dict[Cell, int] = {}
     for cell, value in counted.items():
         # A campaign counts the countries it is not for together.
-        named = cell if cell in cells else (ELSEWHERE,)
+        named = (ELSEWHERE,) if table.campaign is not None and cell not in cells and cell[0] in COUNTRIES else cell
+        if named not in cells:
+            raise OperatorError("contribution_unknown", f"{table.name} has no cell {named}, for which somebody counted")
         inside[named] = inside.get(named, 0) + value
     return inside
 
@@ -156,12 +179,12 @@ def import_release(storage: Storage, files: ReleaseFiles, signed: str) -> Verifi
     Raises what ``verify_release`` raises, Conflict ``release_conflict`` when other figures were drawn for it.
     """
     release = verify_release(signed, storage.keyring.policy)
-    with storage.database.reading() as connection:
-        known = releases.find_release(connection, release.id)
-    if known is not None and known.signed != signed:
-        raise Conflict("release_conflict", f"this register has other figures for {release.id}")
-    files.put(release.id, signed)
     with storage.database.writing() as connection:
+        # The file is put in here: a worker that draws at the same time must find either both, or be found.
+        known = releases.find_release(connection, release.id)
+        if known is not None and known.signed != signed:
+            raise Conflict("release_conflict", f"this register has other figures for {release.id}")
+        files.put(release.id, signed)
         if known is None:
             tallies.close_until(connection, release.claims["ends_at"])
             releases.insert_release(connection, stored_form(release), release.cells)

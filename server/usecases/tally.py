@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from server.core.receipts import VerifiedReceipt
+from server.errors import OperatorError
 from server.store import campaigns, tallies
 from server.store.tallies import Contribution
+from server.usecases.epochs import epoch_at
 from server.usecases.keyring import Keyring
 
 
@@ -71,3 +73,26 @@ def count_recorded(connection: Connection, recorded: Sequence[Countable], *, rec
         )
     if counted:
         tallies.insert_contributions(connection, marks, counted)
+
+
+def uncount_campaign(connection: Connection, receipt_sha256: bytes) -> bool:
+    """Take an objection out of its campaign's count; return False when it is in none whose week is still open.
+
+    What else was closed in that week does not matter: a campaign has one table, and its epochs are weeks.
+    """
+    open_since = epoch_at("week", tallies.read_counting(connection).closed_until).start
+    return tallies.leave_campaign(connection, receipt_sha256, open_since=open_since)
+
+
+def keep_budget(connection: Connection, budget_sha256: bytes) -> None:
+    """Raises OperatorError ``budget_changed`` when this register has counted by other tables or epsilons.
+
+    Those who were counted were promised the old ones: with new ones they might pay twice.
+    """
+    stored = tallies.read_budget(connection)
+    if stored is None:
+        tallies.write_budget(connection, budget_sha256)
+    elif stored != budget_sha256:
+        raise OperatorError(
+            "budget_changed", "schemas/counts.toml has other tables or epsilons than this register has counted by"
+        )

@@ -106,7 +106,7 @@ def _file(
     if name == "counts.parquet":
         return count_files.format_parquet(rows, licence=declaration().licence), PARQUET
     if name == "countries.csv":
-        return count_files.format_countries(declaration()), CSV
+        return count_files.format_countries(table, declaration()), CSV
     if name == "counts.csv-metadata.json":
         return count_files.describe_csv(table, declaration()), "application/csvm+json"
     if name == "datapackage.json":
@@ -115,8 +115,7 @@ def _file(
             declaration(),
             counts=count_files.format_csv(rows),
             address=address,
-            version=newest.id if newest else "none",
-            created_at=newest.drawn_at if newest else 0,
+            newest=(newest.id, newest.drawn_at) if newest else None,
         )
         return package, JSON
     raise NotFound("not_found", "a table has counts.csv, counts.parquet, datapackage.json and what these name")

@@ -43,7 +43,7 @@ def negotiate(arguments: Arguments, *offered: str) -> str:
     """Return the media type that ``format`` names, else the one of ``offered`` that Accept likes best."""
     name = arguments.get("format")
     if name is None:
-        return request.accept_mimetypes.best_match(offered, offered[0]) or offered[0]
+        return request.accept_mimetypes.best_match(offered, offered[0])
     if _FORMATS.get(name) not in offered:
         named = [name for name, media_type in _FORMATS.items() if media_type in offered]
         raise ParseError("argument_refused", f"format is one of {', '.join(named)}")
@@ -67,7 +67,7 @@ def refuse_strangers(connection: Connection, table: Declared) -> None:
 
 def _campaign_of_key(connection: Connection) -> str | None:
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    return verify_key(connection, key) if scheme == "Bearer" else None
+    return verify_key(connection, key) if scheme.lower() == "bearer" else None
 
 
 def all_tables(connection: Connection) -> list[Declared]:
@@ -88,9 +88,9 @@ def json_response(value: JsonObject) -> Response:
     return Response(format_json(value), mimetype=JSON)
 
 
-def published(response: Response, table: Declared | None = None, *, private: bool = False) -> Response:
-    """Let caches keep what everyone may read, and nobody what came for a key."""
-    private = private or (table is not None and table.campaign is not None)
+def published(response: Response, table: Declared | None = None) -> Response:
+    """Let caches keep what everyone may read, and nobody what came, or might have come, for a key."""
+    private = "Authorization" in request.headers or (table is not None and table.campaign is not None)
     response.headers["Cache-Control"] = "private, no-cache" if private else f"public, max-age={_FRESH_S}"
     response.headers["Vary"] = "Accept, Authorization"
     response.add_etag()

@@ -1,14 +1,16 @@
 """``/v1/releases``: every release there ever was, signed, under its permanent id."""
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
+from sqlalchemy import Connection
 
-from server.bundles.count_files import format_feed
+from server.bundles.count_files import FeedEntry, format_feed
+from server.core.counts import Declared
 from server.core.encoding import JsonObject, format_json
 from server.core.releases import verify_release
-from server.errors import NotFound
 from server.store import releases
 from server.store.releases import Release
-from server.usecases.read_counts import find_table
+from server.usecases.campaigns import is_open
+from server.usecases.read_counts import find_published, find_table
 from server.usecases.register import Register
 from server.web.figures import (
     JSON,
@@ -39,15 +41,13 @@ def create_blueprint(register: Register) -> Blueprint:
         listed: JsonObject = {"releases": [_summary(release) for release in found[:limit]]}
         if len(found) > limit:
             listed["next"] = following_page("/v1/releases", limit, offset)
-        return published(json_response(listed), private="Authorization" in request.headers)
+        return published(json_response(listed))
 
     @blueprint.get("/releases/<release_id>")
     def release(release_id: str) -> Response:
         form = negotiate(Arguments("format"), JSON, JWS)
         with register.database.reading() as connection:
-            found = releases.find_release(connection, release_id)
-            if found is None or not found.published:
-                raise NotFound("release_not_found", "no such release; its epoch may not be over")
+            found = find_published(connection, release_id)
             table = find_table(connection, found.table_name)
             refuse_strangers(connection, table)
         claims = verify_release(found.signed, register.keyring.policy).claims
@@ -58,13 +58,20 @@ def create_blueprint(register: Register) -> Blueprint:
     def feed() -> Response:
         with register.database.reading() as connection:
             found = releases.list_releases(connection, readable_tables(connection, None), limit=50)
-            titles = {table.name: table.title for table in all_tables(connection)}
-        entries = [(each.id, f"{titles[each.table_name]}: {each.epoch}", each.drawn_at) for each in found]
+            tables = {table.name: table for table in all_tables(connection)}
+            entries = [_entry(each, tables[each.table_name], connection) for each in found]
         home = register.public_url
         body = format_feed(entries, address=f"{home}/v1/releases.atom", home=home, now=register.clock())
         return published(Response(body, mimetype="application/atom+xml"))
 
     return blueprint
+
+
+def _entry(release: Release, table: Declared, connection: Connection) -> FeedEntry:
+    page = f"/counts/releases/{release.id}"
+    if not is_open(connection, table):  # people open those with the group's key, on its own page
+        page = f"/counts/campaigns/{table.campaign}"
+    return FeedEntry(release.id, f"{table.title}: {release.epoch}", release.drawn_at, page)
 
 
 def _summary(release: Release) -> JsonObject:

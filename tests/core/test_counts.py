@@ -8,7 +8,7 @@ from importlib.resources import files
 import pytest
 
 from schemas import vocabulary as words
-from server.core.counts import declaration, half_width, parse_declaration
+from server.core.counts import declaration, half_width, parse_declaration, times_likelier
 
 RAW = files("schemas").joinpath("counts.toml").read_bytes()
 
@@ -28,6 +28,8 @@ def test_a_person_spends_what_is_declared() -> None:
         (b'dimensions = ["outcome"]', b'dimensions = ["mood"]'),
         (b'epoch = "quarter"', b'epoch = "hour"'),
         (b"MT = {", b"XX = {"),
+        (b'campaign_epsilon = "1"', b'campaign_epsilon = "1/100"'),
+        (b'campaign_epsilon = "1"', b'campaign_epsilon = "0"'),
     ],
 )
 def test_a_declaration_that_does_not_add_up_is_refused(old: bytes, new: bytes) -> None:
@@ -59,8 +61,22 @@ def test_the_interval_of_one_cell_is_the_smallest_that_holds(epsilon: Fraction, 
     assert half_width(epsilon) == width
 
 
+@pytest.mark.parametrize(
+    "confidence", [Fraction(1, 2), Fraction(95, 100), 1 - Fraction(1, 600), 1 - Fraction(1, 10**6)]
+)
+@pytest.mark.parametrize("epsilon", [Fraction(9), Fraction(1), Fraction(1, 4), Fraction(1, 99)])
+def test_the_closed_form_for_one_cell_is_the_sum_of_the_textbook(epsilon: Fraction, confidence: Fraction) -> None:
+    alpha = math.exp(-epsilon)
+    inside, width = (1 - alpha) / (1 + alpha), 0
+    while inside < confidence:
+        width += 1
+        inside += 2 * (1 - alpha) / (1 + alpha) * alpha**width
+    assert half_width(epsilon, confidence=confidence) == width
+
+
+@pytest.mark.parametrize("confidence", [Fraction(95, 100), 1 - Fraction(5, 3000)])
 @pytest.mark.parametrize("cells", [2, 5, 31, 32, 33, 60])
-def test_the_interval_of_a_sum_holds_in_simulation(cells: int) -> None:
+def test_the_interval_of_a_sum_holds_in_simulation(cells: int, confidence: Fraction) -> None:
     """Noise from this test's own generator: two geometric draws, as the textbook says; seeded."""
     source = random.Random(cells)
     alpha = math.exp(-0.5)
@@ -68,7 +84,15 @@ def test_the_interval_of_a_sum_holds_in_simulation(cells: int) -> None:
     def geometric() -> int:
         return int(math.log(1 - source.random()) / math.log(alpha))
 
-    width = half_width(Fraction(1, 2), cells)
+    width = half_width(Fraction(1, 2), cells, confidence=confidence)
     draws = 4000
-    inside = sum(abs(sum(geometric() - geometric() for _ in range(cells))) <= width for _ in range(draws))
-    assert 0.938 < inside / draws < 0.967
+    outside = sum(abs(sum(geometric() - geometric() for _ in range(cells))) > width for _ in range(draws))
+    expected = float(1 - confidence)
+    slack = 4 * math.sqrt(expected / draws)
+    # A width is a whole number, so that a little less than expected may lie outside: a fifth of it here.
+    assert 0.8 * expected - slack < outside / draws < expected + slack
+
+
+def test_how_much_likelier_is_told_to_two_digits() -> None:
+    told = [times_likelier(Fraction(epsilon)) for epsilon in ("2", "3", "7/2", "1/4", "9")]
+    assert told == ["7.4", "20", "33", "1.3", "8,100"]

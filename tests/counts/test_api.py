@@ -18,10 +18,15 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from joserfc.jwk import ECKey
+from sqlalchemy import event
 
 from server.core.counts import declaration
+from server.store import tallies
 from server.store.campaigns import read_api_keys
+from server.store.releases import NoisySum
+from server.usecases import read_counts
 from server.usecases.campaigns import add_campaign, create_key, end_campaign, fingerprint_of, revoke_key
+from server.usecases.tally import uncount_campaign
 from tests.fixtures.counting import BEGAN, GRACE_S, contribute, counting_since, release_until
 from tests.fixtures.holders import Holder
 from tests.fixtures.servers import make_settings, post, register_of, running
@@ -78,7 +83,7 @@ def test_figures_are_those_of_the_signed_releases(client: FlaskClient) -> None:
         [cell] = [cell for cell in release["cells"] if cell["geo"] == row["geo"]]
         assert row["value_noisy"] == cell["value"]
         assert (row["ci95_low"], row["ci95_high"]) == (cell["value"] - 3, cell["value"] + 3)
-        assert row["obs_status"] == ("A" if cell["value"] >= 10 else "U")
+        assert row["obs_status"] == ("A" if cell["value"] >= 10 else "U")  # and then its ±3 do not touch zero
         assert (row["epoch"], row["cells"], row["platform"]) == (release["epoch"], 1, "_T")
 
 
@@ -183,6 +188,23 @@ def test_what_cannot_be_answered_is_said_clearly(client: FlaskClient, address: s
     assert (response.status_code, json.loads(response.data)["code"]) == (status, code)
 
 
+def test_what_no_database_takes_is_not_found(tmp_path: Path, storage_settings: dict[str, str]) -> None:
+    """PostgreSQL refuses NUL in a text with an error of its own."""
+    with running(make_settings(tmp_path, **storage_settings)) as app:
+        for address, code in {
+            "/v1/counts?table=campaign-%00": "table_not_found",
+            "/v1/tables/campaign-%00/counts.csv": "table_not_found",
+            "/v1/releases?table=campaign-%00": "table_not_found",
+            "/v1/releases/a%00b": "release_not_found",
+            "/counts/releases/a%00b": "release_not_found",
+            "/counts/campaigns/%00": "campaign_not_found",
+            "/counts/campaigns/%00/figures": "campaign_not_found",
+            "/counts/campaigns/%00/logo.png": "campaign_not_found",
+        }.items():
+            response = app.test_client().get(address)
+            assert (response.status_code, json.loads(response.data)["code"]) == (404, code), address
+
+
 def test_a_release_is_signed_with_the_published_key(client: FlaskClient) -> None:
     """Read with joserfc and the issuer's JWKS: no code of ours."""
     signed = client.get("/v1/releases/europe-2026-W02", headers={"Accept": "application/objection-release+jwt"})
@@ -212,6 +234,26 @@ def test_frictionless_finds_nothing_wrong_with_a_package(client: FlaskClient, tm
     assert not frictionless.validate(str(tmp_path / "datapackage.json")).valid, "the check can fail"
 
 
+def test_a_figure_whose_interval_touches_zero_is_unreliable(client: FlaskClient) -> None:
+    for row in read(client, "/v1/counts?table=platforms&limit=10000")["rows"]:
+        assert row["obs_status"] == ("A" if row["value_noisy"] >= 10 and row["ci95_low"] > 0 else "U")
+    [europe] = [table for table in read(client, "/v1/tables")["tables"] if table["name"] == "europe"]
+    assert europe["ci95"] == 12, "so 11 and 12 are as unreliable as 9"
+    row = read_counts._row(declaration().tables["europe"], NoisySum("_T", "_T", "_T", "_T", "x", None, 12, 1), "")
+    assert (row.value_noisy, row.ci95_low, row.obs_status) == (12, 0, "U")
+
+
+def test_a_package_before_the_first_release_has_no_date(tmp_path: Path) -> None:
+    with running(make_settings(tmp_path)) as app:
+        package = read(app.test_client(), "/v1/tables/countries/datapackage.json")
+    assert not {"created", "version"} & package.keys()
+
+
+def test_pages_of_others_may_read_what_tells_of_more_and_of_changes(client: FlaskClient) -> None:
+    told = client.get("/v1/counts?limit=1").headers["Access-Control-Expose-Headers"]
+    assert {"Link", "ETag"} <= set(told.split(", "))
+
+
 def test_csvw_names_every_column(client: FlaskClient) -> None:
     described = read(client, "/v1/tables/countries/counts.csv-metadata.json")
     header = client.get("/v1/tables/countries/counts.csv").get_data(as_text=True).splitlines()[0]
@@ -228,6 +270,18 @@ def test_the_feed_lists_releases_with_permanent_ids(client: FlaskClient) -> None
         assert address is not None
         assert client.get(address.removeprefix("https://register.example")).status_code == 200
     assert not any("closed" in str(address) for address in ids)
+
+
+def test_a_feed_for_a_key_is_private_and_leads_somewhere(client: FlaskClient, keys: dict[str, str]) -> None:
+    response = client.get("/v1/releases.atom", headers=bearer(keys["closed"]))
+    assert response.headers["Cache-Control"] == "private, no-cache"
+    feed = ET.fromstring(response.data)
+    atom = "{http://www.w3.org/2005/Atom}"
+    links = [link.get("href") for entry in feed.iter(f"{atom}entry") for link in entry.iter(f"{atom}link")]
+    assert any("closed" in str(link) for link in links)
+    for link in links:
+        assert link is not None
+        assert client.get(link.removeprefix("https://register.example")).status_code == 200, link
 
 
 def test_the_declaration_is_public(client: FlaskClient) -> None:
@@ -284,6 +338,20 @@ def test_no_list_names_what_a_key_does_not_open(client: FlaskClient, keys: dict[
 def test_what_is_no_key_opens_nothing(client: FlaskClient, key: str) -> None:
     response = client.get(CLOSED[0], headers=bearer(key))
     assert (response.status_code, json.loads(response.data)["code"]) == (401, "api_key_refused")
+
+
+def test_the_scheme_is_read_without_its_case(client: FlaskClient, keys: dict[str, str]) -> None:
+    for scheme in ("bearer", "BEARER"):
+        assert client.get(CLOSED[0], headers={"Authorization": f"{scheme} {keys['closed']}"}).status_code == 200
+
+
+def test_lists_of_campaigns_load_no_logo(app: Flask) -> None:
+    statements: list[str] = []
+    engine = register_of(app).database.engine
+    event.listen(engine, "before_cursor_execute", lambda _c, _cursor, statement, *_: statements.append(statement))
+    app.test_client().get("/v1/campaigns")
+    assert statements
+    assert not any("logo" in statement for statement in statements)
 
 
 def test_a_revoked_key_stops_at_once(app: Flask, client: FlaskClient) -> None:
@@ -351,11 +419,9 @@ def test_joining_may_be_undone_while_the_week_is_open(tmp_path: Path) -> None:
 
 
 def test_a_released_week_cannot_be_left_any_more(tmp_path: Path) -> None:
-    from server.store import tallies
-
     with counting_since(make_settings(tmp_path)) as app:
         register = register_of(app)
         [receipt] = contribute(register, 1, campaign="group")
         with register.database.writing() as connection:
             tallies.close_until(connection, BEGAN + WEEK_S)
-            assert not tallies.leave_campaign(connection, receipt)
+            assert not uncount_campaign(connection, receipt)

@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from server.core.counts import declaration
-from server.usecases.campaigns import add_campaign
+from server.usecases.campaigns import add_campaign, create_key
 from tests.counts.test_api import DESCRIPTION, read
 from tests.fixtures.counting import BEGAN, GRACE_S, contribute, counting_since, release_until
 from tests.fixtures.servers import make_settings, register_of, running
@@ -55,7 +55,8 @@ def page(client: FlaskClient, path: str) -> str:
 def tables(text: str) -> list[list[tuple[str, ...]]]:
     bodies = re.findall(r"<tbody>(.*?)</tbody>", text, re.DOTALL)
     return [
-        [tuple(re.findall(r"<td>(.*?)</td>", row)) for row in re.findall(r"<tr>(.*?)</tr>", body)] for body in bodies
+        [tuple(re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row)) for row in re.findall(r"<tr>(.*?)</tr>", body)]
+        for body in bodies
     ]
 
 
@@ -101,10 +102,24 @@ def test_the_chart_draws_what_the_table_says(client: FlaskClient) -> None:
 def test_noise_and_words(client: FlaskClient) -> None:
     text = page(client, "/counts")
     assert "Published figures contain random noise." in text
-    assert "at most e² ≈ 7.4 times" in text
+    assert "at most e<sup>2</sup> ≈ 7.4 times" in text
     assert "people object" not in text
     methods = page(client, "/counts/methods")
-    for said in ("ONS Longitudinal Study", "Wikimedia", "OpenDP", "transparency log is public", "e³ ≈ 20"):
+    for said in (
+        "ONS Longitudinal Study",
+        "Wikimedia",
+        "OpenDP",
+        "transparency log is public",
+        "e<sup>3</sup> ≈ 20",
+        "e<sup>4</sup> ≈ 55",
+    ):
+        assert said in methods
+    for said in (
+        "48 hours after its epoch",
+        ": 20, or 50 for each million",
+        "Counting began on 2026-01-05",
+        "up to 32 cells",
+    ):
         assert said in methods
 
 
@@ -149,7 +164,7 @@ def test_what_is_drawn_cannot_end_its_own_element() -> None:
     from server.usecases.show_counts import Figure
     from server.web.pages.counts import _data_block
 
-    figure = Figure("weeks", "", "", "", (), (), [{"epoch": "</script><script>alert(1)</script>"}])
+    figure = Figure("weeks", "", "", "", (), (), (), [{"epoch": "</script><script>alert(1)</script>"}])
     block = _data_block([figure])
     assert "<" not in block
     assert json.loads(block) == {"weeks": [{"epoch": "</script><script>alert(1)</script>"}]}
@@ -160,7 +175,45 @@ def test_an_open_campaign_shows_its_own(client: FlaskClient) -> None:
     rows = read(client, "/v1/counts?table=campaign-open&by=epoch")["rows"]
     assert [week[:2] for week in weeks] == [(row["epoch"], shown(row["value_noisy"])) for row in rows]
     assert ranking[0][1] == "Germany"
-    assert "e³ ≈ 20 times, if you joined this campaign" in page(client, "/counts/campaigns/open")
+    assert "e<sup>3</sup> ≈ 20 times, if you joined this campaign" in page(client, "/counts/campaigns/open")
+
+
+def test_the_rest_of_a_campaign_is_called_what_it_is(client: FlaskClient) -> None:
+    """Its own countries apart, it holds all others: Spain, as well as who did not tell."""
+    _weeks, ranking = tables(page(client, "/counts/campaigns/open"))
+    assert {row[1] for row in ranking} == {"Germany", "France", "Other countries, or not told"}
+    assert "Other countries, or not told" in page(client, "/counts/releases/campaign-open-2026-W02")
+    assert "Elsewhere or not told" in page(client, "/counts/releases/countries-2026-W02")
+    assert 'ZZ,"Other countries, or not told",' in page(client, "/v1/tables/campaign-open/countries.csv")
+
+
+def test_a_key_opens_what_an_open_campaign_shows(app: Flask, client: FlaskClient) -> None:
+    key = create_key(register_of(app).database, "closed", name="press", now=BEGAN)
+    address = "/counts/campaigns/closed/figures"
+    refused = client.get(address)
+    assert (refused.status_code, json.loads(refused.data)["code"]) == (401, "api_key_required")
+    opened = client.get(address, headers={"Authorization": f"Bearer {key}"})
+    assert opened.headers["Cache-Control"] == "private, no-cache"
+    weeks, ranking = tables(unescape(opened.get_data(as_text=True)))
+    assert len(weeks) == 13
+    assert ranking[0][:2] == ("1", "France")
+    assert ranking[0][2] != "–", "per million"
+    assert "/v1/tables/" not in opened.get_data(as_text=True), "a link carries no key"
+    told = re.findall(r'role="img" aria-label="([^"]*)"', opened.get_data(as_text=True))
+    assert not told or "Most registrations per million inhabitants: France" in told[1]
+    assert json.loads(re.findall(r'id="figures">(.*?)<', opened.get_data(as_text=True))[0])["ranking"][0]["ranked"]
+
+
+def test_the_first_cells_of_a_row_are_its_header(client: FlaskClient) -> None:
+    for path in ("/counts", "/counts/campaigns/open", "/counts/releases/countries-2026-W02", "/counts/methods"):
+        for body in re.findall(r"<tbody>(.*?)</tbody>", page(client, path), re.DOTALL):
+            for row in re.findall(r"<tr>(.*?)</tr>", body):
+                assert '<th scope="row">' in row
+
+
+def test_what_only_a_script_draws_is_hidden_without_it(client: FlaskClient) -> None:
+    charts = re.findall(r'<div class="chart"[^>]*>', client.get("/counts").get_data(as_text=True))
+    assert all(chart.endswith(" hidden>") for chart in charts)
 
 
 def test_a_name_is_text_and_no_markup(client: FlaskClient) -> None:
@@ -196,7 +249,7 @@ def test_a_page_trusts_nobody_else(client: FlaskClient, path: str) -> None:
 def test_before_the_first_release_it_says_when(tmp_path: Path) -> None:
     with running(make_settings(tmp_path)) as app:
         text = page(app.test_client(), "/counts")
-    assert "Nothing is released yet. The figures of a week appear two days after its end." in text
+    assert "Nothing is released yet. The figures of a week appear 48 hours after its end." in text
     assert tables(text) == []
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, select
 
@@ -18,11 +18,11 @@ from server.store import campaigns, tallies
 from server.store.campaigns import StoredCampaign
 from server.store.tables import contributions, counted_holders
 from server.store.tallies import hour_of
-from server.usecases.epochs import epoch_at
+from server.usecases.epochs import epoch_at, parse_epoch
 from server.usecases.log_writer import LogWriter, SealedReceipt
 from server.usecases.register import Register, holder_scoped
 from server.usecases.release_counts import count, find_due
-from server.usecases.tally import Countable
+from server.usecases.tally import Countable, uncount_campaign
 from tests.fixtures.counting import BEGAN, counting_since
 from tests.fixtures.holders import Holder
 from tests.fixtures.mails import MAIL, NAME, dns_server, key_record, sign_mail
@@ -38,8 +38,8 @@ def add_campaigns(register: Register, since: int) -> None:
     description = '{"contact":"a@b.example","countries":["DE"],"link":"https://b.example","names":{"en":"B"}}'
     with register.database.writing() as connection:
         for slug in CAMPAIGNS:
-            campaigns.insert_campaign(connection, StoredCampaign(slug, description, None, True, since, None))
-        campaigns.insert_campaign(connection, StoredCampaign("ended", description, None, True, since, since + 1))
+            campaigns.insert_campaign(connection, StoredCampaign(slug, description, True, since, None), logo=None)
+        campaigns.insert_campaign(connection, StoredCampaign("ended", description, True, since, since + 1), logo=None)
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ ACTIONS = st.lists(
         st.sampled_from(["object", "erase", "withdraw", "acknowledge", "leave"]),
         st.sampled_from(["DE", "FR"]),
         st.sampled_from([None, *CAMPAIGNS]),
-        st.sampled_from([0, 40, 200, 900]),  # hours that pass before it
+        st.sampled_from([0, 40, 72, 200, 900]),  # hours that pass before it
     ),
     max_size=8,
 )
@@ -173,7 +173,27 @@ def counting_register(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Regi
         yield register_of(app)
 
 
+# On 31 March 2026, a Tuesday; three days later March and the first quarter are closed, and the week is not.
+JOIN_AND_LEAVE_AFTER_THE_MONTH = [
+    ("object", "DE", "first", (parse_epoch("2026-03").end - 3600 - BEGAN) // 3600),
+    ("leave", "DE", None, 72),
+]
+
+
+def test_a_campaign_may_be_left_after_a_month_closed_within_its_week(counting_register: Register) -> None:
+    spent = person_adds(counting_register, JOIN_AND_LEAVE_AFTER_THE_MONTH)
+    assert {table for table, *_ in spent} == declaration().tables.keys(), "it left the campaign, and nothing else"
+    with counting_register.database.reading() as connection:
+        assert tallies.read_counting(connection).closed_until > BEGAN
+    stayed = person_adds(counting_register, JOIN_AND_LEAVE_AFTER_THE_MONTH[:1])
+    assert {table for table, *_ in stayed} == {*declaration().tables, "campaign-first"}
+    too_late = [JOIN_AND_LEAVE_AFTER_THE_MONTH[0], ("leave", "DE", None, 24 * 9)]
+    assert "campaign-first" in {table for table, *_ in person_adds(counting_register, too_late)}
+
+
 @given(ACTIONS)
+@example(JOIN_AND_LEAVE_AFTER_THE_MONTH)
+@example([*JOIN_AND_LEAVE_AFTER_THE_MONTH, ("object", "FR", "second", 0)])
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_a_person_does_costs_at_most_the_declared_budget(
     counting_register: Register, actions: list[tuple[str, str, str | None, int]]
@@ -232,7 +252,7 @@ def act(register: Register, writer: LogWriter, action: str, objections: list[Sea
     objection = objections[-1]
     if action == "leave":
         with register.database.writing() as connection:
-            tallies.leave_campaign(connection, objection.receipt_sha256)
+            uncount_campaign(connection, objection.receipt_sha256)
         return
     kind = {"erase": "erasure", "withdraw": "withdrawal", "acknowledge": "supplement"}[action]
     later = replace(

@@ -77,7 +77,7 @@ def test_a_campaigns_key_opens_its_figures(page: Page, register: tuple[str, str]
     for figure in ("weeks", "ranking"):
         page.locator(f"[data-figure={figure}] svg").first.wait_for()
     page.get_by_text("The numbers as a table").last.click()
-    page.get_by_role("cell", name="Germany", exact=True).wait_for()
+    page.get_by_role("rowheader", name="Germany", exact=True).wait_for()
     assert violations(page) == []
     assert key not in page.evaluate("document.documentElement.outerHTML + location.href + JSON.stringify(localStorage)")
 

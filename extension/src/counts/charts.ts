@@ -155,7 +155,7 @@ function drawBars(data: (Value & { group: string; name: string })[], width: numb
   const names = [...new Set(data.map(({ name }) => name))];
   return Plot.plot({
     ...frame(width, groups.length * (names.length * ROW + 14) + 62),
-    marginLeft: 8 + 7 * Math.max(...names.map(({ length }) => length)),
+    marginLeft: 14 + 7 * Math.max(...names.map(({ length }) => length)),
     marginRight: 76,
     x: { label: 'registrations', labelOffset: 38, grid: true, zero: true },
     y: { label: null, domain: names, tickSize: 0 },
@@ -203,7 +203,7 @@ function told({ value, low, high }: Value): string {
   return `${shown(value)} registrations, ${shown(Math.max(low, 0), 0)} to ${shown(Math.max(high, 0), 0)}`;
 }
 
-export function shown(value: number, small = SMALL): string {
+function shown(value: number, small = SMALL): string {
   return value < small ? `<${small}` : value.toLocaleString('en');
 }
 

@@ -1,5 +1,6 @@
 """``/counts`` and below: the released figures, for people."""
 
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
@@ -7,15 +8,16 @@ from flask import Blueprint, Response, render_template, request
 from sqlalchemy import Connection
 
 from server.bundles.count_files import LICENCES
-from server.core.counts import Cell, declaration, half_width
+from server.core.counts import MAX_CONVOLVED, TOTAL, Cell, Declared, declaration, half_width, times_likelier
 from server.core.encoding import format_json, sha256
 from server.core.releases import VerifiedRelease, verify_release
 from server.errors import NotFound
-from server.store import releases
+from server.store import campaigns, releases, tallies
 from server.usecases.campaigns import find_campaign, is_open, read_all_campaigns
-from server.usecases.read_counts import find_table
+from server.usecases.read_counts import SMALL, find_published, find_table
 from server.usecases.register import Register
 from server.usecases.show_counts import WORDS, Figure, campaign_figures, general_figures, read_total, shown
+from server.web.figures import published, refuse_strangers
 
 _CHARTS = Path(__file__).parents[3] / "extension/.output/counts/charts.js"
 _EMBEDDED = (
@@ -33,22 +35,28 @@ def add_counts_pages(blueprint: Blueprint, register: Register) -> None:
         with register.database.reading() as connection:
             figures = general_figures(connection)
             total = read_total(connection, declaration().tables["europe"])
-            campaigns = read_all_campaigns(connection)
+            all_campaigns = read_all_campaigns(connection)
             newest = releases.list_releases(connection, list(declaration().tables), limit=8)
-        return render_template("counts.html", total=total, campaigns=campaigns, newest=newest, **_shared(figures))
+        return render_template(
+            "counts.html", total=total, campaigns=all_campaigns, newest=newest, **_shared(register, figures)
+        )
 
     @blueprint.get("/counts/methods")
     def counts_methods() -> str:
-        return render_template("counts_methods.html", half_width=half_width, **_shared([]))
+        with register.database.reading() as connection:
+            began = datetime.fromtimestamp(tallies.read_counting(connection).since, UTC).date()
+        return render_template(
+            "counts_methods.html", half_width=half_width, convolved=MAX_CONVOLVED, began=began, **_shared(register, [])
+        )
 
     @blueprint.get("/counts/releases/<release_id>")
     def counts_release(release_id: str) -> str:
         with register.database.reading() as connection:
             release = _open_release(connection, release_id, register)
             table = find_table(connection, release.claims["table"])
-        rows = [(_cell_name(cell), value) for cell, value in release.cells.items()]
+        rows = [(_cell_name(table, cell), value) for cell, value in release.cells.items()]
         return render_template(
-            "counts_release.html", release=release, table=table, rows=rows, shown=shown, **_shared([])
+            "counts_release.html", release=release, table=table, rows=rows, shown=shown, **_shared(register, [])
         )
 
     @blueprint.get("/counts/embed/<chart>")
@@ -57,30 +65,10 @@ def add_counts_pages(blueprint: Blueprint, register: Register) -> None:
             found = [figure for figure in general_figures(connection) if figure.name == chart]
         if not found:
             raise NotFound("not_found", "there is no such chart")
-        page = render_template("counts_embed.html", **_shared(found))
+        page = render_template("counts_embed.html", **_shared(register, found))
         response = Response(page, mimetype="text/html")
         response.headers["Content-Security-Policy"] = _EMBEDDED
         return response
-
-    @blueprint.get("/counts/campaigns/<slug>")
-    def counts_campaign(slug: str) -> Response:
-        with register.database.reading() as connection:
-            campaign = find_campaign(connection, slug)
-            figures = campaign_figures(connection, campaign) if campaign.open_figures else []
-            total = read_total(connection, campaign.table) if campaign.open_figures else None
-        page = render_template("counts_campaign.html", campaign=campaign, total=total, **_shared(figures))
-        response = Response(page, mimetype="text/html")
-        if not campaign.open_figures:
-            response.headers["Content-Security-Policy"] = _WITH_KEY
-        return response
-
-    @blueprint.get("/counts/campaigns/<slug>/logo.png")
-    def counts_logo(slug: str) -> Response:
-        with register.database.reading() as connection:
-            logo = find_campaign(connection, slug).logo
-        if logo is None:
-            raise NotFound("not_found", "this campaign has no logo")
-        return _kept(Response(logo, mimetype="image/png"))
 
     @blueprint.get("/counts/charts.js")
     def counts_charts() -> Response:
@@ -89,16 +77,57 @@ def add_counts_pages(blueprint: Blueprint, register: Register) -> None:
             raise NotFound("not_found", "this register runs without its charts")
         return _kept(Response(script, mimetype="text/javascript"))
 
-    def _shared(figures: list[Figure]) -> dict[str, object]:
-        script = _charts()
-        return {
-            "declaration": declaration(),
-            "licence": LICENCES[declaration().licence],
-            "figures": figures,
-            "drawn": _data_block(figures),
-            "charts": sha256(script).hex()[:12] if script else None,
-            "home": register.public_url,
-        }
+    _add_campaign_pages(blueprint, register)
+
+
+def _add_campaign_pages(blueprint: Blueprint, register: Register) -> None:
+    @blueprint.get("/counts/campaigns/<slug>")
+    def counts_campaign(slug: str) -> Response:
+        with register.database.reading() as connection:
+            campaign = find_campaign(connection, slug)
+            has_logo = campaigns.find_logo(connection, campaign.slug) is not None
+            figures = campaign_figures(connection, campaign) if campaign.open_figures else []
+            total = read_total(connection, campaign.table) if campaign.open_figures else None
+        page = render_template(
+            "counts_campaign.html", campaign=campaign, has_logo=has_logo, total=total, **_shared(register, figures)
+        )
+        response = Response(page, mimetype="text/html")
+        if not campaign.open_figures:
+            response.headers["Content-Security-Policy"] = _WITH_KEY
+        return response
+
+    @blueprint.get("/counts/campaigns/<slug>/figures")
+    def counts_campaign_figures(slug: str) -> Response:
+        """Part of a page, for its script: what the page of an open campaign shows at once."""
+        with register.database.reading() as connection:
+            campaign = find_campaign(connection, slug)
+            refuse_strangers(connection, campaign.table)
+            figures = campaign_figures(connection, campaign)
+            total = read_total(connection, campaign.table)
+        part = render_template("counts_campaign_figures.html", total=total, **_shared(register, figures))
+        return published(Response(part, mimetype="text/html"), campaign.table)
+
+    @blueprint.get("/counts/campaigns/<slug>/logo.png")
+    def counts_logo(slug: str) -> Response:
+        with register.database.reading() as connection:
+            logo = campaigns.find_logo(connection, find_campaign(connection, slug).slug)
+        if logo is None:
+            raise NotFound("not_found", "this campaign has no logo")
+        return _kept(Response(logo, mimetype="image/png"))
+
+
+def _shared(register: Register, figures: list[Figure]) -> dict[str, object]:
+    script = _charts()
+    return {
+        "declaration": declaration(),
+        "licence": LICENCES[declaration().licence],
+        "figures": figures,
+        "drawn": _data_block(figures),
+        "charts": sha256(script).hex()[:12] if script else None,
+        "home": register.public_url,
+        "times_likelier": times_likelier,
+        "small": SMALL,
+    }
 
 
 @cache
@@ -115,16 +144,18 @@ def _data_block(figures: list[Figure]) -> str:
 
 def _open_release(connection: Connection, release_id: str, register: Register) -> VerifiedRelease:
     """Return a release that everyone may read. Raises NotFound."""
-    found = releases.find_release(connection, release_id)
-    if found is None or not found.published or not is_open(connection, find_table(connection, found.table_name)):
+    found = find_published(connection, release_id)
+    if not is_open(connection, find_table(connection, found.table_name)):
         raise NotFound("release_not_found", "no such release; its epoch may not be over")
     return verify_release(found.signed, register.keyring.policy)
 
 
-def _cell_name(cell: Cell) -> str:
-    countries = declaration().countries
+def _cell_name(table: Declared, cell: Cell) -> str:
+    declared = declaration()
     named = [
-        countries[value].name if value in countries else WORDS.get(value, value) for value in cell if value != "_T"
+        declared.place_name(table, value) if value in declared.countries else WORDS[value]
+        for value in cell
+        if value != TOTAL
     ]
     return ", ".join(named) or "All"
 
