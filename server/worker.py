@@ -36,7 +36,7 @@ def run_worker(settings: Settings, *, stop: threading.Event) -> None:
                 _log.exception("the worker failed, and begins anew")
             stop.wait(_FOLLOW_S)
     finally:
-        storage.database.close()
+        storage.close()
 
 
 def _open(settings: Settings, stop: threading.Event) -> Storage | None:

@@ -27,6 +27,9 @@ class LocalBlobs:
         self._path = folder
         self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
+    def close(self) -> None:
+        os.close(self._folder)
+
     def put_all(self, blobs: Sequence[bytes]) -> list[str]:
         """Return the names of ``blobs`` once they are on disk.
 

@@ -14,7 +14,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 
-from server.errors import Unavailable
+from server.errors import OperatorError, Unavailable
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LEADER_LOCK = 4207216
@@ -38,6 +38,7 @@ class Database:
     """Hands out transactions. ``writing`` ones exclude each other across threads and processes, in order."""
 
     def __init__(self, url: str, *, lock_file: Path) -> None:
+        """Raises OperatorError ``storage_unusable`` where a file of SQLite's cannot lie."""
         self.engine = _connect(url)
         self._queue = _FileQueue(lock_file)
         self._leader_file = lock_file.with_name("worker.lock")
@@ -124,6 +125,7 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+        self._queue.close()
 
 
 class Leadership:
@@ -161,6 +163,9 @@ class _FileQueue:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._thread = threading.Lock()
 
+    def close(self) -> None:
+        os.close(self._file)
+
     @contextmanager
     def turn(self) -> Iterator[None]:
         if not self._thread.acquire(timeout=_TURN_TIMEOUT_S):
@@ -184,6 +189,9 @@ def _connect(url: str) -> Engine:
         engine = create_engine(url, pool_size=_POOL_SIZE, pool_pre_ping=True, hide_parameters=True, connect_args=ours)
         event.listen(engine, "connect", _prepare_postgresql)
         return engine
+    folder = Path(make_url(url).database or "").parent
+    if not folder.is_dir():
+        raise OperatorError("storage_unusable", f"there is no folder {folder} for the database")
     engine = create_engine(url, pool_size=_POOL_SIZE, hide_parameters=True, connect_args={"check_same_thread": False})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,6 +61,7 @@ class Register:
     def close(self) -> None:
         self.log_writer.close()
         self.database.close()
+        self.blobs.close()
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,10 @@ class Storage:
     database: Database
     blobs: LocalBlobs
     keyring: Keyring
+
+    def close(self) -> None:
+        self.database.close()
+        self.blobs.close()
 
 
 def open_storage(
@@ -84,20 +90,47 @@ def open_storage(
 
     The database is brought to the newest revision. With ``create``, folders, tables and keys are made where nothing is
     recorded yet; without, a register that never ran is an error. Raises OperatorError: ``keys_missing``,
-    ``keys_exposed``, ``keys_invalid``, ``anchors_invalid``, ``storage_unusable``,
-    ``log_inconsistent``, ``budget_changed``. Safe to run in several processes at once.
+    ``keys_exposed``, ``keys_invalid``, ``anchors_invalid``, ``storage_unusable``, ``log_inconsistent``,
+    ``budget_changed``; Unavailable. Safe to run in several processes at once.
     """
     if not create and not (data_dir / "keys").is_dir():
         raise OperatorError("storage_unusable", f"there is no register in {data_dir}")
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        blobs = LocalBlobs(data_dir / "blobs")
-        keys = KeyFolder(data_dir / "keys")
-        database = Database(database_url, lock_file=data_dir / "writer.lock")
-    except OSError as error:
-        raise OperatorError("storage_unusable", f"cannot use {data_dir}: {error.strerror}") from error
-    if not create and not database.has_tables():
-        raise OperatorError("storage_unusable", "there is no register in that database")
+    with ExitStack() as opened:
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            blobs = LocalBlobs(data_dir / "blobs")
+            opened.callback(blobs.close)
+            database = Database(database_url, lock_file=data_dir / "writer.lock")
+            opened.callback(database.close)
+            keys = KeyFolder(data_dir / "keys")
+        except OSError as error:
+            raise OperatorError("storage_unusable", f"cannot use {data_dir}: {error.strerror}") from error
+        if not create and not database.has_tables():
+            raise OperatorError("storage_unusable", "there is no register in that database")
+        keyring = _prepare(
+            database,
+            blobs,
+            keys,
+            public_url=public_url,
+            log_origin=log_origin,
+            create=create,
+            anchors_file=anchors_file,
+        )
+        opened.pop_all()
+    return Storage(database, blobs, keyring)
+
+
+def _prepare(
+    database: Database,
+    blobs: LocalBlobs,
+    keys: KeyFolder,
+    *,
+    public_url: str,
+    log_origin: str,
+    create: bool,
+    anchors_file: Path | None,
+) -> Keyring:
+    """Return the keys, once tables, keys and log are there and fit each other."""
     with database.starting():
         database.migrate()
     with database.writing() as connection:
@@ -113,7 +146,7 @@ def open_storage(
         else:
             check_head(connection, head, keyring)
             keep_budget(connection, declaration().budget_sha256)
-    return Storage(database, blobs, keyring)
+    return keyring
 
 
 def start_register(

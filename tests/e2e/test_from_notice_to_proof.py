@@ -134,12 +134,16 @@ def test_one_review_for_two_clicks_which_ends_with_its_window(browser: Browser) 
     page = browser.open("https://www.facebook.com/")
     before = len(browser.context.pages)
     with browser.context.expect_page() as opened:
-        record_button(page).dblclick()
+        card = Card(page)
+        card.wait_for()
+        page.mouse.dblclick(*card.center())
     sheet = opened.value
     sheet.get_by_role("heading", name="Review before you record").wait_for()
     page.wait_for_timeout(500)
     assert len(browser.context.pages) == before + 1
-    kept = "chrome.storage.session.get(null).then(all => Object.keys(all).filter(key => key.startsWith('draft:')).length)"
+    kept = (
+        "chrome.storage.session.get(null).then(all => Object.keys(all).filter(key => key.startsWith('draft:')).length)"
+    )
     assert browser.worker.evaluate(kept) == 1
     sheet.close()
     wait_until(lambda: browser.worker.evaluate(kept) == 0)

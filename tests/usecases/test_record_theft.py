@@ -252,7 +252,7 @@ def test_logs_keep_nothing_that_erasure_must_delete(
     for secret in [*ids, record.salt, record.wrapped_share, record.holder_jti]:
         for form in (repr(secret)[2:-1], secret.hex(), format_base64url(secret)):
             assert form[:24] not in logged
-    assert len(segments) >= 2
+    assert segments
     assert not [segment for segment in segments if segment in logged]
     for each in (submission, failed):
         assert each.holder_share not in logged

@@ -1,6 +1,5 @@
 """Starting a register: first keys, keys that are gone or exposed, and a log that contradicts itself."""
 
-import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -262,6 +261,23 @@ def test_a_tool_makes_no_tables_in_another_database(used: Settings, postgres: st
         assert tables.fetchone() == (0,)
 
 
+NOBODY = "postgresql://nobody@127.0.0.1:1/none"
+
+
+def test_a_database_in_no_folder(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path, database_url=f"sqlite:///{tmp_path}/none/register.sqlite")
+    assert refusal(settings) == "storage_unusable"
+
+
+def test_a_start_that_fails_leaves_no_file_open(used: Settings) -> None:
+    change(used, "UPDATE log_head SET size = 2")
+    assert refusal(used) == "log_inconsistent"
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        assert refusal(used) == "log_inconsistent"
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
 def test_a_tool_does_not_make_a_register(tmp_path: Path) -> None:
     settings = make_settings(tmp_path / "nothing")
     assert refusal(settings, create=False) == "storage_unusable"
@@ -274,10 +290,9 @@ def test_a_data_folder_that_cannot_be_used(tmp_path: Path) -> None:
     assert refusal(make_settings(tmp_path / "file/below")) == "storage_unusable"
 
 
-@pytest.mark.parametrize("url", ["sqlite:////nowhere/at/all.sqlite", "postgresql://nobody@127.0.0.1:1/none"])
-def test_a_database_that_does_not_answer(tmp_path: Path, url: str) -> None:
+def test_a_database_that_does_not_answer(tmp_path: Path) -> None:
     with pytest.raises(ObjectionError) as caught:
-        start(make_settings(tmp_path / "data", database_url=url))
+        start(make_settings(tmp_path / "data", database_url=NOBODY))
     assert caught.value.code == "database_unavailable"
 
 
