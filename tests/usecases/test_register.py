@@ -1,5 +1,6 @@
 """Starting a register: first keys, keys that are gone or exposed, and a log that contradicts itself."""
 
+import os
 import shutil
 import threading
 from collections.abc import Callable
