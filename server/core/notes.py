@@ -19,7 +19,7 @@ _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
 _MAX_NOTE_BYTES = 65_536
 _MAX_SIGNATURES = 100
 _TIME_SIZE = 8
-_MAX_TIME = 253402300799  # the year 9999: what no calendar can write is no time
+MAX_TIME_S = 253_402_300_799  # the year 9999: what no calendar can write is no time
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def verify_cosignatures(note: str, *, trusted: VerifierKey) -> list[int]:
     times = []
     for signature in own:
         time = int.from_bytes(signature[:_TIME_SIZE])
-        if time > _MAX_TIME:
+        if time > MAX_TIME_S:
             raise VerificationError("note_unverified", f"the cosignature of {trusted.name} names no time")
         try:
             trusted.key.verify(signature[_TIME_SIZE:], _cosigned(text, time))

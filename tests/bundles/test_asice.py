@@ -109,7 +109,7 @@ def test_the_read_me_tells_the_facts_of_this_record(record: Record) -> None:
         "18 November 2026, 11:06:42 UTC",
         record.receipt.sha256.hex(),
         "register.example/log, entry 5",
-        next(iter(record.register.policy.issuer_keys)),
+        "sha256sum policy.json",
         "objection verify FILE",
         "sha256sum receipt.jws evidence/*",
         "That Meta received the objection",
