@@ -14,7 +14,8 @@ from server.errors import ParseError, VerificationError
 
 ED25519 = 1
 COSIGNATURE = 4
-_NAME = re.compile(r"[^\s+]+")
+# No white space, as Unicode has it: Python's own class takes U+001C to U+001F for some.
+_NAME = re.compile("[^\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000+]+")
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
 _MAX_NOTE_BYTES = 65_536
 _MAX_SIGNATURES = 100

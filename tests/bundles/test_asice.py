@@ -16,7 +16,7 @@ import pytest
 
 from server.bundles import asice
 from server.bundles.asice import ASIC_MANIFEST, TIMESTAMP, unpack_container, verify_container
-from server.bundles.contents import BundledFile
+from server.bundles.contents import MAX_FILES, BundledFile
 from server.core.encoding import format_json, parse_json
 from server.errors import ObjectionError, ParseError, VerificationError
 from server.outside.timestamps import TrustedAuthority, verify_timestamp
@@ -160,7 +160,7 @@ NOT_PLAIN: dict[str, Change] = {
     "no deflate stream": lambda m: setattr(m[2], "packed", b"\xff\xff\xff\xff"),
     "longer than it says": lambda m: setattr(m[2], "size", 3),
     "shorter than it says": lambda m: setattr(m[2], "size", len(m[2].data) + 1),
-    "too many files": lambda m: m.extend(Member(f"evidence/{n}.txt".encode(), b"x") for n in range(260)),
+    "too many files": lambda m: m.extend(Member(f"evidence/{n}.txt".encode(), b"x") for n in range(MAX_FILES + 8)),
 }
 
 

@@ -1,7 +1,9 @@
 """The verifier in Chromium, as a file and served by a register: the same findings as the command, and no network."""
 
+import base64
 import json
 import os
+import re
 import tempfile
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -19,13 +21,17 @@ from server.core.statuslists import ERASED, WITHDRAWN
 from server.errors import ParseError
 from server.usecases.verification_report import Report
 from server.usecases.verify_bundle import verify_file
+from tests.bundles.test_documents import rebuilt, signed_in_another_name, with_annotations
 from tests.e2e.stage import CHROMIUM, ROOT
+from tests.fixtures.authorities import Authorities
 from tests.fixtures.holders import Holder
 from tests.fixtures.lasting import Lasting, bundle_of
+from tests.fixtures.pdfs import Objects
+from tests.fixtures.pdfs import rewrite as rewrite_pdf
 from tests.fixtures.ports import free_port
 from tests.fixtures.records import SIGNED_AT, Record, TestRegister, make_record
 from tests.fixtures.servers import Gunicorn
-from tests.fixtures.verifier_samples import World, unsigned_pdf
+from tests.fixtures.verifier_samples import World, sign_pdf, unsigned_pdf
 from tests.fixtures.zips import Member, members_of, rewrite, write_zip
 from tests.usecases.test_verify_bundle import TAMPERED
 from tests.usecases.test_verify_lasting import FORGED
@@ -230,6 +236,48 @@ def test_page_and_command_agree_on_what_could_be_forged(verifier: Verifier) -> N
         files = lasting.files()
         change(lasting, files)
         assert agree(verifier, bundle_of(files, register), register.policy) == ("invalid" if roots else "valid")
+
+
+@pytest.mark.parametrize(
+    ("space", "outcome"), [("\x85", "failed"), ("\xa0", "failed"), ("\u2028", "failed"), ("\ufeff", "passed")]
+)
+def test_page_and_command_agree_on_what_is_white_space(space: str, outcome: str, verifier: Verifier) -> None:
+    """In a log's name. (No token takes such a name, so that all of these proofs are invalid.)"""
+    record = make_record(register=TestRegister(origin=f"register.example/{space}log"))
+    assert agree(verifier, record.bundle(), None) == "invalid"
+    assert [found for check, found, _ in verifier.found if check == "policy"] == [outcome]
+
+
+def test_page_and_command_agree_on_what_nobody_signs_in_a_pdf(world: World, verifier: Verifier) -> None:
+    verifier.trust(world.policy)
+    raw = world.pdf()
+    own = base64.b64decode(world.register.certificate)
+    assert agree(verifier, rebuilt(raw), world.policy) == "valid"
+    assert agree(verifier, rebuilt(raw, certificates=[own, b"\x30\x04\x04\x02no"]), world.policy) == "valid"
+    assert agree(verifier, rebuilt(raw, certificates=[own, own]), world.policy) == "invalid"
+    assert agree(verifier, rebuilt(raw, certificates=[b"\x30\x04\x04\x02no"]), world.policy) == "invalid"
+    assert agree(verifier, rebuilt(raw, behind=b"\xa1\x00"), world.policy) == "invalid"
+    assert agree(verifier, signed_in_another_name(raw), world.policy) == "invalid"
+    fraction = rewrite_pdf(unsigned_pdf(world.files()), _size_as_fraction)
+    assert agree(verifier, sign_pdf(fraction, world.register, world.register.issuer_key), world.policy) == "invalid"
+    for annotations in (b"5", b"true", b"null", b"<<>>"):
+        assert agree(verifier, with_annotations(unsigned_pdf(world.files()), annotations), world.policy) == "invalid"
+
+
+def _size_as_fraction(objects: Objects) -> None:
+    """The same number, written as no reader of ours takes it for a length."""
+    number = next(number for number, raw in objects.items() if b"/EmbeddedFile" in raw and b"/Params" in raw)
+    objects[number] = re.sub(rb"(/Size [0-9]+)", rb"\1.0", objects[number], count=1)
+
+
+def test_page_and_command_agree_on_time_authorities(record: Record, verifier: Verifier) -> None:
+    authorities = Authorities()
+    for name in authorities.chains:
+        raw = authorities.bundle(name, record)
+        assert agree(verifier, raw, None) == ("valid" if name in Authorities.FINE else "invalid"), name
+        said = verifier.page.locator('[data-check="anchor"] p').first.text_content()
+        assert ("qualified under eIDAS" in said) is (name in Authorities.QUALIFIED)
+        agree(verifier, authorities.container_stamped(name, record), None)
 
 
 def test_page_and_command_agree_on_odd_containers(record: Record, verifier: Verifier) -> None:

@@ -28,6 +28,7 @@ from server.core.tokens import format_disclosure
 from server.usecases import verify_bundle
 from server.usecases.verification_report import FAILED, NOT_PRESENT, PASSED, Check, Report
 from tests.fixtures.anchoring import TestAuthority, anchoring_of, http_server, witnessing, write_anchors
+from tests.fixtures.authorities import Authorities
 from tests.fixtures.holders import Holder, Submission
 from tests.fixtures.lasting import Lasting, LaterPart, bundle_of, bundled, finding, key_record, signed_mail
 from tests.fixtures.records import SIGNED_AT, STATUS_INDEX, WITNESS, TestRegister, no_tile
@@ -609,6 +610,20 @@ def test_a_clock_that_the_policy_does_not_trust_is_not_called_the_registers_own(
     assert "UNTRUSTED), which the policy does not count as independent" in reason.replace("\\", "")
 
 
+@pytest.mark.parametrize("name", Authorities().chains)
+def test_authorities_hold_here_as_they_do_on_the_page(name: str, lasting: Lasting) -> None:
+    """The page's own test compares the two on the same chains."""
+    record, authorities = lasting.record, Authorities()
+    report = verify_file(authorities.bundle(name, record), policy=authorities.policy(name, record))
+    assert roots(report) == ({} if name in Authorities.FINE else {"anchor": "timestamp_invalid"})
+    assert ("says that it is qualified" in check(report, "anchor").reason) is (name in Authorities.QUALIFIED)
+
+
+def test_a_container_stamped_by_a_name_that_is_no_text_is_refused(lasting: Lasting, policy: TrustPolicy) -> None:
+    raw = Authorities().container_stamped("a name that is no text", lasting.record)
+    assert roots(verify_file(raw, policy=policy))["container-time"] == "timestamp_malformed"
+
+
 @pytest.mark.parametrize(("bundled_as", "given_as"), [(STANDS, WITHDRAWN), (WITHDRAWN, STANDS), (ERASED, WITHDRAWN)])
 def test_of_two_lists_of_one_time_the_worse_counts(
     bundled_as: int, given_as: int, lasting: Lasting, files: Files, policy: TrustPolicy
@@ -726,6 +741,27 @@ def download(app: Flask, holder: Holder, objection: Submission, media_type: str)
     response = app.test_client().get(address, headers=headers)
     assert response.status_code == 200, response.data
     return bytes(response.data)
+
+
+def test_what_is_added_later_costs_a_proof_no_stamp(tmp_path: Path) -> None:
+    """An authority stamped the objection, but was away when the supplement came: only the local clock did."""
+    authority, now = TestAuthority(), int(time.time())
+    with http_server(authority) as server:
+        listed = [("tsa", server.url, authority.write_pem(tmp_path))]
+        path = write_anchors(tmp_path / "anchors.toml", authorities=listed)
+        with running(make_settings(tmp_path / "data", anchors=str(path))) as app:
+            holder = Holder()
+            objection = holder.objection()
+            assert post(app, objection).status_code == 201
+            anchoring_of(app, lambda: now).run_once()
+            authority.says = (500, "text/plain", b"")
+            assert post(app, holder.later("supplement", objection)).status_code == 201
+            anchoring_of(app, lambda: now + 20).run_once()
+            raw = download(app, holder, objection, "application/vnd.etsi.asic-e+zip")
+            report = verify_bundle.verify_file(raw, policy=register_of(app).keyring.policy, now=now)
+    assert report.verdict == "valid", report.checks
+    assert check(report, "anchor").outcome == PASSED
+    assert [each["anchored"] for each in report.facts["later"]] == [False]
 
 
 def test_a_certificate_as_the_register_makes_it(tmp_path: Path) -> None:

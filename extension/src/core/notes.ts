@@ -6,7 +6,8 @@ import { HASH_SIZE } from './merkle';
 /** Signature types: of logs, and of witnesses. */
 export const ED25519 = 1;
 export const COSIGNATURE = 4;
-const NAME = /^[^\s+]+$/u;
+/** No white space, as Unicode has it: JavaScript's own class takes U+FEFF for some, and leaves out U+0085. */
+const NAME = /^[^\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000+]+$/u;
 const DECIMAL = /^(?:0|[1-9][0-9]{0,18})$/;
 const MAX_NOTE_BYTES = 65_536;
 const MAX_SIGNATURES = 100;
