@@ -9,9 +9,6 @@ from server.core.encoding import JsonObject, format_json, parse_json, sha256
 from server.errors import FieldError, ParseError, VerificationError
 
 MANIFEST = "manifest.json"
-# What an objection can come to: 10 files of its own and 8 of evidence, 8 stamps, 16 supplements with 3 files of their
-# own, 8 of evidence and a key record for each, and a withdrawal's 3.
-MAX_FILES = 10 + 8 + 8 + 16 * (3 + 8 + 8) + 3
 _TEXT = "text/plain; charset=utf-8"
 _AS_SIGNED = ""  # the media type of evidence is the one that its receipt gives
 _REQUIRED = (

@@ -284,6 +284,7 @@ def test_page_and_command_agree_on_odd_containers(record: Record, verifier: Veri
     raw, policy = record.bundle(), record.register.policy
     verifier.trust(policy)
     odd = [write_zip([member for member in members_of(raw) if member.name != one.name]) for one in members_of(raw)]
+    odd += [record.bundle(more={f"later/01/{number}.txt": b"x" for number in range(count)}) for count in (256, 340)]
     odd += [rewrite(raw, lambda members: members.append(Member(b"META-INF/more.xml", b"x")))]
     odd += [rewrite(raw, lambda members: members.append(Member(b"bomb.txt", bytes(9_000_000))))]
     odd += [rewrite(raw, lambda members: members.append(Member(b"link", b"/etc/passwd", attributes=0o120777 << 16)))]

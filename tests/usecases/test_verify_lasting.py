@@ -744,11 +744,15 @@ def download(app: Flask, holder: Holder, objection: Submission, media_type: str)
 
 
 def test_what_is_added_later_costs_a_proof_no_stamp(tmp_path: Path) -> None:
-    """An authority stamped the objection, but was away when the supplement came: only the local clock did."""
-    authority, now = TestAuthority(), int(time.time())
-    with http_server(authority) as server:
+    """An authority stamped the objection, but was away when the supplement came: another one did that counts less."""
+    authority, other, now = TestAuthority(), TestAuthority(), int(time.time())
+    with http_server(authority) as server, http_server(other) as other_server:
         listed = [("tsa", server.url, authority.write_pem(tmp_path))]
+        (tmp_path / "other").mkdir()
+        names = [f"other/{name}" for name in other.write_pem(tmp_path / "other")]
+        listed.append(("other", other_server.url, names))
         path = write_anchors(tmp_path / "anchors.toml", authorities=listed)
+        path.write_text(path.read_text() + "trusted = false\n")
         with running(make_settings(tmp_path / "data", anchors=str(path))) as app:
             holder = Holder()
             objection = holder.objection()
@@ -756,7 +760,9 @@ def test_what_is_added_later_costs_a_proof_no_stamp(tmp_path: Path) -> None:
             anchoring_of(app, lambda: now).run_once()
             authority.says = (500, "text/plain", b"")
             assert post(app, holder.later("supplement", objection)).status_code == 201
-            anchoring_of(app, lambda: now + 20).run_once()
+            anchored = anchoring_of(app, lambda: now + 20).run_once()
+            assert anchored is not None
+            assert (anchored.size, anchored.tokens.keys()) == (2, {"other"})
             raw = download(app, holder, objection, "application/vnd.etsi.asic-e+zip")
             report = verify_bundle.verify_file(raw, policy=register_of(app).keyring.policy, now=now)
     assert report.verdict == "valid", report.checks

@@ -163,10 +163,9 @@ async function verifyOne(name: string, number: number, adding: Adding, after: bi
 function isAnchored(name: string, { size, root }: Checkpoint, receivedAtS: number, place: Place): boolean {
   const { checkpoint: main, anchoredAtS } = place;
   if (!main) return false;
-  if (size < main.size) throw new ObjectionError('proof_mismatch', `${name}: under an older state of the log`);
   if (size > main.size) return false;
-  if (!sameBytes(root, main.root)) {
-    throw new ObjectionError('proof_mismatch', `${name}: under another state of the log than the objection (a fork)`);
+  if (size !== main.size || !sameBytes(root, main.root)) {
+    throw new ObjectionError('proof_mismatch', `${name}: under an older state than the objection, or in a fork`);
   }
   if (anchoredAtS !== undefined && anchoredAtS + CLOCK_SKEW_S < receivedAtS) {
     throw new ObjectionError('timestamp_invalid', `${name}: stamped before it was received`);
