@@ -166,7 +166,7 @@ class BundleManifest(StrictSchema):
     v = Integer(required=True, minimum=1, maximum=1)
     receipt_sha256 = hex_sha256()
     state = choice("recorded", "anchored")
-    files = fields.List(fields.Nested(BundledFile), required=True, validate=validate.Length(1, 256))
+    files = fields.List(fields.Nested(BundledFile), required=True, validate=validate.Length(1, words.MAX_BUNDLE_FILES))
 
 
 class Check(StrictSchema):

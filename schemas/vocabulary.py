@@ -42,3 +42,6 @@ MAX_EVIDENCE_ITEMS = 8
 MAX_EVIDENCE_BYTES = 4_194_304
 MAX_EVIDENCE_TOTAL_BYTES = 8_388_608
 MAX_BODY_BYTES = 10_485_760
+# What the files of an objection can come to: 9 of its own and 8 of evidence, 8 stamps, 16 supplements with 3 files of
+# their own, 8 of evidence and a key record for each of these, and a withdrawal's 3. The list of them is not in it.
+MAX_BUNDLE_FILES = 9 + 8 + 8 + 16 * (3 + 8 + 8) + 3

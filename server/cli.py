@@ -34,9 +34,10 @@ if TYPE_CHECKING:
 
 _VERDICTS = {
     "valid": "VALID",
+    "unpinned": "VALID, KEYS NOT PINNED: its parts fit together; whose they are, only you can tell",
     "invalid": "NOT VALID: do not rely on anything above",
-    "withdrawn": "GENUINE, BUT WITHDRAWN: its holder has taken the objection back",
-    "erased": "GENUINE, BUT ERASED: its holder had the register delete it",
+    "withdrawn": "GENUINE, BUT WITHDRAWN: the objection stands no more",
+    "erased": "GENUINE, BUT ERASED: the register keeps no record of it",
 }
 _ASSURANCES = {
     "device": "a key in one browser",
@@ -83,8 +84,8 @@ def verify(
     present holds, nothing required is missing and the objection stood when its status was told; 1 when not; 2 when
     there is nothing to verify.
 
-    Without --policy the register's keys are taken from the bundle: the parts fit together, but whether the register is
-    the one you mean is for you to check. A token alone always needs --policy.
+    Without --policy all keys are taken from the bundle, those of log, witnesses and time authorities, too: the parts
+    fit together, but whose they are is for you to check. A token alone always needs --policy.
 
     With --nonce and --audience the token must be a presentation, signed for you by its holder within the last minutes.
 
@@ -191,10 +192,12 @@ def keys() -> None:
 @keys.command("show")
 @one_line
 def keys_show() -> None:
-    """Print the fingerprints that the register should publish elsewhere, too."""
+    """Print what the register should publish elsewhere, too: verifiers compare the policy's fingerprint."""
     from server.core.notes import format_verifier_key
+    from server.core.policies import policy_fingerprint
 
     keyring = open_stored_register().keyring
+    click.echo(f"policy      {policy_fingerprint(keyring.policy)}")
     for kid in keyring.issuer_keys:
         click.echo(f"issuer key  {kid}{'  (signs now)' if kid == keyring.issuer_kid else ''}")
     click.echo(f"log key     {format_verifier_key(keyring.log_verifier)}")
@@ -207,7 +210,8 @@ def keys_policy() -> None:
     """Print the policy by which others verify this register's proofs (for `objection verify --policy`)."""
     from server.core.policies import format_trust_policy
 
-    click.echo(format_trust_policy(open_stored_register().keyring.policy).decode())
+    # Without a line end: `sha256sum` of what was saved is the fingerprint.
+    click.echo(format_trust_policy(open_stored_register().keyring.policy), nl=False)
 
 
 @main.group()
@@ -368,7 +372,8 @@ def _report_as_text(report: "Report") -> str:
         lines.append(f"                    {check.reason}{code}")
     lines.append("")
     lines += _facts_as_text(report.facts)
-    lines.append(_VERDICTS[report.verdict])
+    unpinned = report.valid and report.facts["keys_from"] == "bundle"
+    lines.append(_VERDICTS["unpinned" if unpinned else report.verdict])
     if report.genuine:
         lines += ["", "It shows:", *(f"  - {sentence}" for sentence in report.shows)]
         lines += ["It does not show:", *(f"  - {sentence}" for sentence in report.does_not_show)]
@@ -381,7 +386,7 @@ def _facts_as_text(facts: dict[str, Any]) -> list[str]:
     times = {
         "objected_at": "the holder's clock",
         "received_at": "the register's clock",
-        "anchored_at": "an independent clock",
+        "anchored_at": f"the first clock that the {facts.get('keys_from')} calls independent",
         "status_at": "when the register told the status",
     }
     lines = [f"{name:<16} {format_time(facts[name])} ({clock})" for name, clock in times.items() if name in facts]

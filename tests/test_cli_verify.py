@@ -50,7 +50,7 @@ def test_a_good_bundle(files: Path) -> None:
     lines = result.stdout.splitlines()
     assert lines[0] == " 1. ✓ passed       The file can be read, and hides nothing"
     assert "11. ✓ passed       The receipt stands in the log" in lines
-    assert "VALID" in lines
+    assert "VALID, KEYS NOT PINNED: its parts fit together; whose they are, only you can tell" in lines
     assert "objected_at      18 November 2026, 11:06:40 UTC (the holder's clock)" in lines
     assert "log_index        5" in lines
     assert "keys_from        bundle" in lines
@@ -75,7 +75,9 @@ def test_a_damaged_bundle_is_not_valid(files: Path) -> None:
 
 
 def test_a_policy_of_ones_own(files: Path) -> None:
-    assert verify("--policy", files / "policy.json", files / "good.asice").exit_code == 0
+    pinned = verify("--policy", files / "policy.json", files / "good.asice")
+    assert pinned.exit_code == 0
+    assert "VALID" in pinned.stdout.splitlines()
     result = verify("--policy", files / "other.json", files / "good.asice")
     assert result.exit_code == 1
     assert "[token_issuer_unknown]" in result.stdout

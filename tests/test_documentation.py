@@ -4,6 +4,7 @@ import ast
 import json
 import re
 from collections.abc import Iterator
+from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -227,10 +228,12 @@ def test_what_is_public_is_json_that_may_be_kept_a_while(app: Flask, path: str) 
 
 def test_issuer_keys_policy_and_checkpoint_fit_each_other(app: Flask) -> None:
     from server.core.notes import verify_checkpoint
-    from server.core.policies import parse_trust_policy
+    from server.core.policies import parse_trust_policy, policy_fingerprint
 
     client = app.test_client()
-    policy = parse_trust_policy(client.get("/v1/policy").data)
+    served = client.get("/v1/policy").data
+    policy = parse_trust_policy(served)
+    assert sha256(served).hexdigest() == policy_fingerprint(policy)  # so sha256sum prints what is to be compared
     issuer = json.loads(client.get("/.well-known/jwt-vc-issuer").data)
     assert issuer["issuer"] == policy.issuer
     assert {key["kid"] for key in issuer["jwks"]["keys"]} == policy.issuer_keys.keys()

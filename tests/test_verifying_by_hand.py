@@ -4,14 +4,17 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from shlex import quote
 
 import pytest
 from flask import Flask
 
+from server.outside.timestamps import create_local_authority
 from tests.fixtures.anchoring import anchoring_of
 from tests.fixtures.holders import Holder, Submission
-from tests.fixtures.records import Record, make_record
+from tests.fixtures.records import Record, TestRegister, make_record
 from tests.fixtures.servers import PUBLIC_URL, make_settings, running
 from tests.fixtures.zips import members_of, write_zip
 from tests.usecases.test_later_receipts import sent
@@ -75,6 +78,42 @@ def test_a_real_anchored_proof_passes_every_step(form: str, app: Flask, tmp_path
     assert "status: 2" in run(tmp_path / "later", form=f" {form}")
 
 
+def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    """What `pdfdetach` would write anywhere; the page's own case statement stands in its way."""
+    (tmp_path / "reader").mkdir()
+    names = [
+        "../../outside",
+        "/outside",
+        "a/../../outside",
+        "./x",
+        "a//b",
+        "~/x",
+        "$(id)",
+        "a b",
+        "receipt.jws",
+        "later/01/a.txt",
+    ]
+    listed = "".join(f"printf '%s\\n' {quote(f'{number}: {name}')}\n" for number, name in enumerate(names, 1))
+    wrote = 'shift 3; mkdir -p "$(dirname "$1")"; echo x > "$1"; echo "wrote $1"'
+    fakes = f'pdfsig() {{ :; }}\npdfdetach() {{ if [ "$1" = -list ]; then {listed}else {wrote}; fi; }}\n'
+    (commands,) = (commands for of_form, commands in BLOCKS if of_form == " pdf")
+    seen = subprocess.run(
+        ["bash"],
+        check=False,
+        input=fakes + commands,
+        cwd=tmp_path / "reader",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    ).stdout.splitlines()
+    assert [line for line in seen if line.startswith("wrote")] == [
+        "wrote proof/receipt.jws",
+        "wrote proof/later/01/a.txt",
+    ]
+    assert [line for line in seen if line.startswith("refused")] == [f"refused: {name}" for name in names[:-2]]
+    assert not list(tmp_path.glob("outside*"))
+
+
 def _flip(data: bytes, at: int) -> bytes:
     return data[:at] + bytes([data[at] ^ 1]) + data[at:][1:]
 
@@ -102,6 +141,25 @@ def test_an_altered_part_is_noticed(name: str, at: int, missing: str | None, rec
         assert missing not in seen
     else:
         assert any(words in seen for words in ("Verification failure", "FAILED", "Verification: FAILED")), seen
+
+
+def test_a_stamp_is_judged_at_its_time_not_today(tmp_path: Path) -> None:
+    """The certificate ran out long ago, as every one will; and a stamp from before it was in force stays refused."""
+    old = datetime(2016, 5, 1, tzinfo=UTC)
+    register = TestRegister(authority=create_local_authority(now=old))
+    record = make_record(register=register)
+    changes = record.anchored()
+    note = changes["proof"].partition(b"\n\n")[2]
+    for number, (at, fine) in enumerate(
+        ((old + timedelta(days=9, seconds=0.5), True), (old - timedelta(days=9), False))
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        changes["more"] = {"anchors/tsa.tst": register.authority.timestamp(note, now=at)}
+        (folder / "proof.asice").write_bytes(record.bundle(**changes))
+        seen = run(folder)
+        assert ("Verification: OK" in seen) is fine, seen
+        assert f"Time stamp: May {10 if fine else 22}" in seen or not fine
 
 
 def test_an_altered_time_stamp_is_not_ok(record: Record, tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 
-from schemas.vocabulary import MAX_EVIDENCE_BYTES, MAX_EVIDENCE_TOTAL_BYTES
-from server.bundles.contents import MANIFEST, MAX_FILES, BundledFile, format_manifest, verify_manifest, with_manifest
+from schemas.vocabulary import MAX_BUNDLE_FILES, MAX_EVIDENCE_BYTES, MAX_EVIDENCE_TOTAL_BYTES
+from server.bundles.contents import MANIFEST, BundledFile, format_manifest, verify_manifest, with_manifest
 from server.core.encoding import sha256
 from server.errors import ParseError, VerificationError
 
@@ -25,7 +25,7 @@ TIMESTAMP = "META-INF/timestamp.tst"
 MAX_BUNDLE_BYTES = 16_777_216
 _MIME_FILE = "mimetype"
 _FORM_FILES = (_MIME_FILE, ASIC_MANIFEST, TIMESTAMP)
-_MAX_ENTRIES = MAX_FILES + 8
+_MAX_ENTRIES = MAX_BUNDLE_FILES + 8
 # What may unpack is bounded as a whole: however well something compresses, no ZIP bomb fits.
 _MAX_UNPACKED_BYTES = MAX_EVIDENCE_TOTAL_BYTES + 4_194_304
 

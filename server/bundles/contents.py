@@ -9,7 +9,6 @@ from server.core.encoding import JsonObject, format_json, parse_json, sha256
 from server.errors import FieldError, ParseError, VerificationError
 
 MANIFEST = "manifest.json"
-MAX_FILES = 256
 _TEXT = "text/plain; charset=utf-8"
 _AS_SIGNED = ""  # the media type of evidence is the one that its receipt gives
 _REQUIRED = (

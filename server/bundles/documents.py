@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from schemas.vocabulary import MAX_EVIDENCE_TOTAL_BYTES
-from server.bundles.pdf import Name, PdfObject, Reference, Section, malformed, parse_pdf, walk
+from server.bundles.pdf import Name, PdfObject, Reference, Section, malformed, parse_pdf, same_value, walk
 from server.core.encoding import sha256
 from server.core.jws import PublicKey
 from server.errors import VerificationError
@@ -41,13 +41,11 @@ class DocumentContents:
     """What a signed document holds.
 
     ``files``: the attached files by name, ``manifest.json`` among them; compare them with it. ``signer_key``: compare
-    it with the policy. ``signed_at`` is the signer's word. ``timestamp``: a TimeStampToken over ``signature``, or None.
+    it with the policy. ``timestamp``: a TimeStampToken over ``signature``, or None.
     """
 
     files: Mapping[str, bytes]
-    signer_certificate: bytes
     signer_key: PublicKey
-    signed_at: int
     signature: bytes
     timestamp: bytes | None
 
@@ -67,16 +65,14 @@ def read_document(raw: bytes) -> DocumentContents:
     objects = {number: item for section in sections for number, item in section.objects.items()}
     field = _verify_update(page, update, objects)
     signature = _dictionary(objects, field.get("V"))
-    signed_at = _parse_date(signature.get("M"))
+    _refuse_bad_date(signature.get("M"))
     digest, der = _verify_coverage(raw, update, field["V"], signature)
     signer = _verify_signature(der, digest)
     everything = [item for section in sections for item in section.objects.values()]
     files = _read_files(objects, _dictionary(objects, update.trailer["Root"]), everything)
     return DocumentContents(
         files=files,
-        signer_certificate=signer.certificate,
         signer_key=signer.key,
-        signed_at=signed_at,
         signature=signer.signature,
         timestamp=signer.timestamp,
     )
@@ -100,15 +96,21 @@ def _verify_update(page: Section, update: Section, objects: Mapping[int, PdfObje
     old, new = _dictionary(page.objects, root), _dictionary(objects, root)
     form = _dictionary(objects, new.get("AcroForm"))
     fields: Any = form.get("Fields")
-    if new != old | {"AcroForm": new["AcroForm"]} or form.keys() != {"Fields", "SigFlags"} or not _is_one(fields):
+    if (
+        not same_value(new, old | {"AcroForm": new["AcroForm"]})
+        or form.keys() != {"Fields", "SigFlags"}
+        or not _is_one(fields)
+    ):
         raise malformed("the document has more forms than one signature")
     field = _dictionary(objects, fields[0])
     if field.get("FT") != "Sig" or not isinstance(field.get("V"), Reference) or "Kids" in field:
         raise malformed("the document's form is not a signature")
     for number in update.objects.keys() & page.objects.keys() - {root.number}:
         before, after = (_dictionary(section.objects, Reference(number)) for section in (page, update))
-        annotations = [*before.get("Annots", []), fields[0]]
-        if before.get("Type") != "Page" or after != before | {"Annots": annotations}:
+        annotations = before.get("Annots", [])
+        if before.get("Type") != "Page" or not isinstance(annotations, list):
+            raise malformed("the signature's update changes more than the page's list of fields")
+        if not same_value(after, before | {"Annots": [*annotations, fields[0]]}):
             raise malformed("the signature's update changes more than the page's list of fields")
     for item in (*page.objects.values(), *update.objects.values()):
         for dictionary in walk(item.value):
@@ -130,15 +132,14 @@ def _refuse_unwritten(dictionary: Mapping[str, Any], *, is_signature: bool) -> N
         raise malformed("the document has more than one signature")
 
 
-def _parse_date(value: object) -> int:
+def _refuse_bad_date(value: object) -> None:
     date = _DATE.fullmatch(value) if isinstance(value, bytes) else None
     if date is None:
         raise malformed("the signature has no date in UTC")
     try:
-        moment = datetime.strptime(date[1].decode(), "%Y%m%d%H%M%S").replace(tzinfo=UTC)
+        datetime.strptime(date[1].decode(), "%Y%m%d%H%M%S").replace(tzinfo=UTC)
     except ValueError as error:
         raise malformed("the signature's date is none") from error
-    return int(moment.timestamp())
 
 
 def _verify_coverage(
@@ -176,7 +177,6 @@ def _der_length(data: bytes) -> int:
 
 @dataclass(frozen=True)
 class _Signer:
-    certificate: bytes
     key: PublicKey
     signature: bytes
     timestamp: bytes | None
@@ -186,7 +186,10 @@ def _verify_signature(der: bytes, digest: bytes) -> _Signer:
     """Return who signed ``digest``, once the CMS in ``der`` is a PAdES signature that holds. (RFC 5652, 5035.)"""
     try:
         signer, attributes, bound = _parse_signature(der)
-        key = x509.load_der_x509_certificate(signer.certificate).public_key()
+        certificate = x509.load_der_x509_certificate(signer.certificate)
+        if (certificate.issuer.public_bytes(), certificate.serial_number) != signer.named:
+            raise malformed("the signature names another signer than its certificate")
+        key = certificate.public_key()
     except (*_UNREADABLE, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise malformed("the signature is no CMS structure such as PAdES wants") from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
@@ -197,12 +200,15 @@ def _verify_signature(der: bytes, digest: bytes) -> _Signer:
         raise VerificationError("document_signature_invalid", "the document's signature does not hold") from error
     if bound != digest:
         raise VerificationError("document_altered", "the document was changed after it was signed")
-    return _Signer(signer.certificate, key, signer.signature, signer.timestamp)
+    return _Signer(key, signer.signature, signer.timestamp)
 
 
 @dataclass(frozen=True)
 class _Parsed:
+    """``named``: issuer and serial number by which the signature calls its signer."""
+
     certificate: bytes
+    named: tuple[bytes, int]
     signature: bytes
     timestamp: bytes | None
 
@@ -221,6 +227,8 @@ def _parse_signature(der: bytes) -> tuple[_Parsed, bytes, bytes]:
     algorithms = (info["digest_algorithm"]["algorithm"].native, info["signature_algorithm"]["algorithm"].native)
     if algorithms != ("sha256", "sha256_ecdsa") or signed["encap_content_info"]["content"].native is not None:
         raise malformed("the signature is not ECDSA with SHA-256 over the document")
+    if not isinstance(signed["crls"], core.Void):  # nobody signs them: anything could be in there
+        raise malformed("the signature carries lists of revoked certificates")
     attributes = dict(_attributes(info["signed_attrs"]))
     if attributes.keys() != _SIGNED_ATTRIBUTES or attributes["content_type"].native != "data":
         raise malformed("the signature signs other attributes than PAdES wants")
@@ -231,7 +239,11 @@ def _parse_signature(der: bytes) -> tuple[_Parsed, bytes, bytes]:
     wanted = [raw for raw in certificates if sha256(raw) == named[0]["cert_hash"].native]
     if len(named) != 1 or len(wanted) != 1 or named[0]["hash_algorithm"]["algorithm"].native != "sha256":
         raise malformed("the signature does not name the one certificate it was made with")
-    parsed = _Parsed(wanted[0], info["signature"].native, _timestamp(info["unsigned_attrs"]))
+    name = info["sid"].chosen
+    if not isinstance(name, cms.IssuerAndSerialNumber):
+        raise malformed("the signer is not named by issuer and serial number")
+    named_as = (name["issuer"].dump(), name["serial_number"].native)
+    parsed = _Parsed(wanted[0], named_as, info["signature"].native, _timestamp(info["unsigned_attrs"]))
     # Signed as the SET that they are, stored under the context tag that CMS wants.
     return parsed, info["signed_attrs"].untag().dump(), attributes["message_digest"].native
 

@@ -114,6 +114,17 @@ def walk(value: Any) -> Iterator[dict[str, Any]]:
             yield from walk(item)
 
 
+def same_value(one: Any, other: Any) -> bool:
+    """Tell whether two values are written alike: for Python ``true``, 1 and 1.0 are equal, for no PDF reader."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same_value(value, other[key]) for key, value in one.items())
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(same_value, one, other))
+    return bool(one == other)
+
+
 def malformed(message: str) -> ParseError:
     return ParseError("document_malformed", message)
 

@@ -1,6 +1,5 @@
 """``README.txt`` of a bundle: for the person who opens it years later."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from server.core.receipts import VerifiedReceipt
@@ -28,7 +27,6 @@ def format_readme(
     log_origin: str,
     log_index: int,
     issuer: str,
-    issuer_kids: Sequence[str],
 ) -> bytes:
     payload = receipt.payload
     notice = payload["notice"]
@@ -84,14 +82,15 @@ With the verifier, offline:
 
   objection verify FILE
 
-That takes the register's keys from policy.json, so it shows that the parts fit
-together. To rule out that somebody made up a whole register, get its policy
+That takes all keys from policy.json: those of the register, its log, witnesses
+and time authorities. It shows that the parts fit together. To rule out that
+somebody made them up, or put others in their place, get the register's policy
 from another source that you trust, and pass it:
 
   objection verify --policy policy.json FILE
 
-The key that signed the token should be, by its thumbprint:
-{"".join(f"  {kid}" for kid in issuer_kids)}
+or compare its fingerprint, which "sha256sum policy.json" prints, with the one
+that the register publishes elsewhere.
 
 Any file by hand: unzip the bundle, run
 

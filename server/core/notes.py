@@ -14,12 +14,13 @@ from server.errors import ParseError, VerificationError
 
 ED25519 = 1
 COSIGNATURE = 4
-_NAME = re.compile(r"[^\s+]+")
+# No white space, as Unicode has it: Python's own class takes U+001C to U+001F for some.
+_NAME = re.compile("[^\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000+]+")
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}")
 _MAX_NOTE_BYTES = 65_536
 _MAX_SIGNATURES = 100
 _TIME_SIZE = 8
-_MAX_TIME = 253402300799  # the year 9999: what no calendar can write is no time
+MAX_TIME_S = 253_402_300_799  # the year 9999: what no calendar can write is no time
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def verify_cosignatures(note: str, *, trusted: VerifierKey) -> list[int]:
     times = []
     for signature in own:
         time = int.from_bytes(signature[:_TIME_SIZE])
-        if time > _MAX_TIME:
+        if time > MAX_TIME_S:
             raise VerificationError("note_unverified", f"the cosignature of {trusted.name} names no time")
         try:
             trusted.key.verify(signature[_TIME_SIZE:], _cosigned(text, time))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from schemas.proofs import Policy as PolicySchema
-from server.core.encoding import JsonObject, format_json, parse_json
+from server.core.encoding import JsonObject, format_json, parse_json, sha256
 from server.core.jws import (
     PrivateKey,
     PublicKey,
@@ -72,6 +72,14 @@ def format_trust_policy(policy: TrustPolicy) -> bytes:
             "time_authorities": [_format_authority(authority) for authority in policy.time_authorities],
         }
     )
+
+
+def policy_fingerprint(policy: TrustPolicy) -> str:
+    """Return what a register publishes for comparison: the SHA-256, in hex, of the policy in canonical form.
+
+    It covers all keys. That of an issuer key alone would let a stranger name a log, witnesses and clocks of their own.
+    """
+    return sha256(format_trust_policy(policy)).hex()
 
 
 def sign_issued(claims: JsonObject, *, typ: str, key: PrivateKey, certificate: str) -> str:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from server.core.encoding import format_base64url, sha256
 from server.core.jws import PrivateKey, parse_jws, parse_public_jwk, sign_jws, verify_jws
-from server.core.policies import TrustPolicy
-from server.core.tokens import VerifiedToken, verify_token
+from server.core.notes import MAX_TIME_S
+from server.core.tokens import VerifiedToken
 from server.errors import FreshnessError, ObjectionError, VerificationError
 
 BINDING_TYPE = "kb+jwt"
@@ -65,6 +65,8 @@ def verify_binding(raw_binding: str, token: VerifiedToken, presented: str) -> Bi
         raise VerificationError("binding_mismatch", f"the key binding does not hold: {error}") from error
     if {name: type(value) for name, value in claims.items()} != _CLAIMS:
         raise VerificationError("binding_mismatch", f"a key binding has exactly {', '.join(_CLAIMS)}")
+    if not 0 <= claims["iat"] <= MAX_TIME_S:
+        raise VerificationError("binding_mismatch", "the key binding's time is one that no calendar can write")
     if claims["sd_hash"] != _sd_hash(presented):
         raise VerificationError("binding_mismatch", "the key binding is over another token, or other disclosures")
     return Binding(claims["aud"], claims["nonce"], claims["iat"])
@@ -82,18 +84,6 @@ def verify_challenge(binding: Binding, challenge: Challenge) -> None:
         raise VerificationError("binding_mismatch", "presented with another nonce")
     if abs(challenge.now - binding.presented_at) > MAX_AGE_S:
         raise FreshnessError("binding_stale", f"not presented within {MAX_AGE_S} seconds of now")
-
-
-def verify_presentation(text: str, policy: TrustPolicy, challenge: Challenge) -> tuple[VerifiedToken, Binding]:
-    """Return the token, and how its holder presented it in answer to ``challenge``.
-
-    Raises what ``verify_token``, ``verify_binding`` and ``verify_challenge`` raise.
-    """
-    presented, raw_binding = split_presentation(text)
-    token = verify_token(presented, policy)
-    binding = verify_binding(raw_binding, token, presented)
-    verify_challenge(binding, challenge)
-    return token, binding
 
 
 def _sd_hash(presented: str) -> str:

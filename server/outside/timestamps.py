@@ -8,15 +8,17 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Self
 
 from asn1crypto import algos, cms, core, tsp
 from asn1crypto import x509 as asn1_x509
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.x509.oid import ExtendedKeyUsageOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
 from rfc3161_client import TimeStampResponse, VerifierBuilder, decode_timestamp_response
 from rfc3161_client import VerificationError as Rfc3161Error
 
@@ -26,7 +28,27 @@ from server.outside.certificates import make_leaf, make_root
 
 AUTHORITY_NAME = "Local time authority of the register, UNTRUSTED"
 _POLICY = "1.3.6.1.4.1.4146.2.3.1.999"  # no published policy stands behind a local authority
-_UNREADABLE = (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+# TypeError: of a name whose parts are no text, which cryptography does not expect.
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+    UnsupportedAlgorithm,
+)
+# What the page can check, too: a stamp must not hold here and fail there.
+_SIGNATURES = {
+    SignatureAlgorithmOID.ECDSA_WITH_SHA256,
+    SignatureAlgorithmOID.ECDSA_WITH_SHA384,
+    SignatureAlgorithmOID.ECDSA_WITH_SHA512,
+    SignatureAlgorithmOID.RSA_WITH_SHA256,
+    SignatureAlgorithmOID.RSA_WITH_SHA384,
+    SignatureAlgorithmOID.RSA_WITH_SHA512,
+    SignatureAlgorithmOID.RSASSA_PSS,
+}
+_CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+_RSA_BITS = range(2048, 8193)
 _QC_STATEMENTS = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.3")
 _QC_COMPLIANCE = "0.4.0.1862.1.1"
 _QC_TYPE = "0.4.0.1862.1.6"
@@ -146,12 +168,37 @@ class TrustedAuthority:
 
     @classmethod
     def from_der(cls, certificates: Sequence[bytes]) -> Self:
-        """Read a policy's list: its own first, its root last. Raises ParseError ``policy_malformed``."""
+        """Read a policy's list: its own first, each followed by its issuer, its root last.
+
+        Raises VerificationError ``timestamp_invalid`` for one that cannot be read, is alone, is out of order, or is of
+        a kind that the verifiers cannot check: other than ECDSA on a NIST curve or RSA, with SHA-2. The root's own
+        signature is nobody's business: it is trusted because it is listed.
+        """
         try:
-            own, *others = [x509.load_der_x509_certificate(der) for der in certificates]
+            chain = [x509.load_der_x509_certificate(der) for der in certificates]
+            _refuse_unusual(chain)
         except _UNREADABLE as error:
-            raise ParseError("policy_malformed", "a time authority's certificate cannot be read") from error
-        return cls(own, others[-1] if others else own, tuple(others[:-1]))
+            raise VerificationError("timestamp_invalid", f"a time authority's certificates: {error}") from error
+        return cls(chain[0], chain[-1], tuple(chain[1:-1]))
+
+
+def _refuse_unusual(chain: Sequence[x509.Certificate]) -> None:
+    """Raise ValueError and its kind for a chain that the page could not check as it is."""
+    names = [certificate.subject.rfc4514_string() for certificate in chain]
+    if len(chain) < 2:
+        raise ValueError("there is none above the authority's own")
+    for name, (certificate, issuer) in zip(names, pairwise(chain), strict=False):
+        if certificate.issuer.public_bytes() != issuer.subject.public_bytes():
+            raise ValueError(f"{name} is not followed by its issuer")
+        if certificate.signature_algorithm_oid not in _SIGNATURES:
+            raise ValueError(f"{name} is not signed with ECDSA or RSA, and SHA-2")
+    for name, certificate in zip(names, chain, strict=True):
+        key = certificate.public_key()
+        known = (isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, _CURVES)) or (
+            isinstance(key, rsa.RSAPublicKey) and key.key_size in _RSA_BITS
+        )
+        if not known:
+            raise ValueError(f"{name} has a key of a kind that is not accepted")
 
 
 def verify_timestamp(token: bytes, data: bytes, *, trusted: TrustedAuthority, nonce: int | None = None) -> datetime:
@@ -177,18 +224,19 @@ def verify_timestamp(token: bytes, data: bytes, *, trusted: TrustedAuthority, no
 def embedded_authority(token: bytes) -> TrustedAuthority:
     """Return the authority that a token itself names. To trust it is the caller's decision, and seldom a good one.
 
-    Raises ParseError ``timestamp_malformed`` when the token does not carry one authority and its root.
+    Raises ParseError ``timestamp_malformed`` when the token does not carry one authority and its root, and what
+    ``TrustedAuthority.from_der`` raises.
     """
     response = _as_response(token)
     try:
         certificates = [x509.load_der_x509_certificate(raw) for raw in response.signed_data.certificates]
         roots = [certificate for certificate in certificates if certificate.issuer == certificate.subject]
         others = [certificate for certificate in certificates if certificate.issuer != certificate.subject]
+        if len(roots) == len(others) == 1:
+            return TrustedAuthority.from_der([_der(others[0]), _der(roots[0])])
     except _UNREADABLE as error:
         raise ParseError("timestamp_malformed", "the time token carries a certificate that cannot be read") from error
-    if len(roots) != 1 or len(others) != 1:
-        raise ParseError("timestamp_malformed", "the time token does not carry its authority's certificate and root")
-    return TrustedAuthority(others[0], roots[0])
+    raise ParseError("timestamp_malformed", "the time token does not carry its authority's certificate and root")
 
 
 def is_qualified(certificate: x509.Certificate, token: bytes) -> bool:

@@ -110,7 +110,7 @@ class Anchoring:
 
     def _anchor(self, head: Head, stampers: Sequence[_Stamper]) -> AnchoredCheckpoint | None:
         note = head.checkpoint + self._cosignatures(head)
-        # An anchored proof whose quorum is missed would be refused by every verifier; a recorded one is not.
+        # Without its quorum an anchored proof counts as recorded for every verifier: the stamp would be wasted.
         if not quorum_met(self._policy.log, [name for name, _ in verify_witnesses(note, self._policy.log)]):
             _log.warning("the quorum of witnesses is missed at size %d: nothing is stamped", head.size)
             return None

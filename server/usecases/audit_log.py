@@ -49,7 +49,7 @@ def audit_log(read: Read, *, policy: LogPolicy, last_note: str | None, progress:
     """
     last_seen = None if last_note is None else _parse_state(last_note, policy)
     # Before the newest one: else an anchored checkpoint made meanwhile would be larger than it, and not be covered.
-    anchored = _read_anchored(read) if policy.quorum != NO_QUORUM else None
+    anchored = _read_anchored(read)
     note = _text(read(_CHECKPOINT, max_bytes=_MAX_NOTE_BYTES))
     checkpoint = verify_checkpoint(note, trusted=policy.key)
     known = last_seen.size if last_seen else 0
@@ -59,15 +59,17 @@ def audit_log(read: Read, *, policy: LogPolicy, last_note: str | None, progress:
         if last_seen.size < checkpoint.size:
             log.start_from(last_seen, notes=(last_note, note))
     watched = _verify_quorum(policy, note, anchored)
-    if known < checkpoint.size:
+    if known < checkpoint.size or checkpoint.size == 0:
         log.read_entries(known, progress)
         if log.root() != checkpoint.root:
             raise VerificationError("checkpoint_mismatch", "the signed root is not the one of the entries")
+    if anchored is not None:
+        earlier = verify_checkpoint(anchored, trusted=policy.key)
+        if earlier.size > checkpoint.size:
+            raise Unavailable("log_unavailable", "the log shows an older checkpoint than the anchored one; try again")
+        log.verify_prefix(earlier, notes=(anchored, note))
     if watched is None:
         return Audit(note, checkpoint, last_seen, checkpoint.size - known, None, [])
-    if watched.checkpoint.size > checkpoint.size:
-        raise Unavailable("log_unavailable", "the log shows an older checkpoint than its witnesses cosigned; try again")
-    log.verify_prefix(watched.checkpoint, notes=(watched.note, note))
     return Audit(note, checkpoint, last_seen, checkpoint.size - known, watched.checkpoint.size, watched.cosigned)
 
 

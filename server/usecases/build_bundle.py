@@ -73,7 +73,6 @@ def _collect(register: Register, held: HeldRecord) -> tuple[CertificateFacts, di
             log_origin=keyring.log_name,
             log_index=proof.index,
             issuer=keyring.issuer,
-            issuer_kids=sorted(keyring.issuer_keys),
         ),
     }
     page = verifier_page()

@@ -2,9 +2,10 @@
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from server.core.witnessing import Stale
-from server.errors import ObjectionError, OperatorError
+from server.errors import ObjectionError, OperatorError, VerificationError
 from server.outside.witnesses import Witness
 from server.store import anchors, log
 from server.usecases.anchor_checkpoint import ask_witness
@@ -36,17 +37,27 @@ def check_witnesses(storage: Storage) -> None:
 
 
 def _seen(storage: Storage, witness: Witness) -> int | None:
-    """Return how many entries ``witness`` has seen, as far as it tells."""
+    """Return how many entries ``witness`` has seen, as far as it tells.
+
+    Raises OperatorError ``log_behind_witness`` when it saw another log than this one.
+    """
     with storage.database.reading() as connection:
         head = log.read_head(connection)
         old_size = anchors.read_witness_size(connection, witness.key.name)
     if head is None:
         return None
+    ask = partial(ask_witness, storage.database, storage.keyring, witness, head, timeout_s=_TIMEOUT_S)
     try:
-        answer = ask_witness(
-            storage.database, storage.keyring, witness, head, min(old_size, head.size), timeout_s=_TIMEOUT_S
-        )
+        answer = ask(min(old_size, head.size))
+        if isinstance(answer, Stale) and answer.size <= head.size:
+            # Only a proof from where it is shows whether it saw this log, or a fork of it.
+            seen = answer.size
+            answer = ask(seen)
+            if isinstance(answer, Stale) and answer.size == seen:
+                raise VerificationError("consistency_mismatch", f"{witness.name} has seen another log under our name")
     except ObjectionError as error:
+        if error.code == "consistency_mismatch":
+            raise OperatorError("log_behind_witness", f"{error}: an old backup? See docs/anchoring.md") from error
         _log.warning("%s: %s: %s", witness.name, error.code, error)
         return None
     return answer.size if isinstance(answer, Stale) else head.size

@@ -82,9 +82,16 @@ def read_record(register: Register, receipt_sha256: bytes, request: HolderReques
 
 
 def _common_anchor(connection: Connection, indexes: Sequence[int], register: Register) -> Anchor | None:
-    """Return an anchor for all places in the log, or at least for the first: the objection's own."""
+    """Return an anchor for all places in the log, or at least for the first: the objection's own.
+
+    What was added later must not cost the objection its independent stamp.
+    """
     policy = register.keyring.policy
-    return find_anchor(connection, max(indexes), policy) or find_anchor(connection, indexes[0], policy)
+    common = find_anchor(connection, max(indexes), policy)
+    if common is not None and common.independent:
+        return common
+    own = find_anchor(connection, indexes[0], policy)
+    return own if common is None or (own is not None and own.independent) else common
 
 
 def verify_holder(register: Register, receipt_sha256: bytes, request: HolderRequest) -> None:

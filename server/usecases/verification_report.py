@@ -102,12 +102,14 @@ class Report:
             sentences = [
                 "The register states, signed, that it received an objection by the holder of one key, and when."
             ]
-        if self._passed("anchor"):
+        if self._independent("anchor"):
             sentences.append("It existed when an independent time authority stamped the log's state.")
-        if self._passed("witnesses"):
+        if self._independent("witnesses"):
             sentences.append("Independent witnesses saw the log as this proof shows it.")
         if self._passed("mail"):
-            sentences.append("A mail among the evidence was signed by Meta's mail domain, and is unaltered.")
+            sentences.append(
+                "A mail among the evidence is unaltered since a domain signed it that the register lists as Meta's."
+            )
         if self.facts.get("disclosed"):
             sentences.append("What the holder disclosed was fixed when the objection was recorded.")
         if self._passed("holder"):
@@ -117,13 +119,14 @@ class Report:
     @property
     def does_not_show(self) -> list[str]:
         """What no reader should take from it."""
-        sentences = []
-        if not self.facts.get("meta_confirmed"):
-            sentences.append("That Meta received the objection.")
-        sentences.append("Who holds the key: nothing that the holder says about themselves was verified.")
-        if not self._passed("anchor"):
+        sentences = [
+            "That Meta received the objection.",
+            "Who holds the key: nothing that the holder says about themselves was verified.",
+        ]
+        if not self._independent("anchor"):
             sentences.append(
-                "That the time is right, without trusting the register's clock: no independent authority stamped it."
+                "That the time is right, without trusting the register's clock: no authority that is known to be "
+                "independent stamped it."
             )
         sentences.append("Whether the objection stands today: the register's status list tells.")
         if self._passed("receipt"):
@@ -133,7 +136,10 @@ class Report:
         else:
             sentences.append("The objection as its holder signed it, and its place in the log: the bundle shows them.")
         if self.facts.get("keys_from") == "bundle":
-            sentences.append("That the register's keys are genuine: they were taken from the bundle itself.")
+            sentences.append(
+                "That register, log, witnesses and time authorities are genuine: their keys were taken from the bundle "
+                "itself."
+            )
         return sentences
 
     @contextmanager
@@ -168,6 +174,10 @@ class Report:
     def _add(self, check_id: str, outcome: str, reason: str, code: str | None = None) -> None:
         self.checks.append(Check(check_id, TITLES[check_id], outcome, reason, code))
         self.checks.sort(key=lambda check: _ORDER.index(check.id))
+
+    def _independent(self, check_id: str) -> bool:
+        """Whether it passed by keys that the proof itself did not bring."""
+        return self._passed(check_id) and self.facts.get("keys_from") == "policy"
 
     def _passed(self, check_id: str) -> bool:
         return any(check.id == check_id and check.outcome == PASSED for check in self.checks)

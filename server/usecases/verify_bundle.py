@@ -11,11 +11,12 @@ from server.bundles.documents import DocumentContents, read_document
 from server.bundles.readme import format_time
 from server.core.jws import format_public_jwk, thumbprint
 from server.core.log_policies import quorum_met, verify_witnesses
-from server.core.policies import TimeAuthority, TrustPolicy, format_trust_policy, parse_trust_policy
+from server.core.notes import Checkpoint
+from server.core.policies import TimeAuthority, TrustPolicy, parse_trust_policy, policy_fingerprint
 from server.core.presentations import Challenge, split_presentation, verify_binding, verify_challenge
 from server.core.proofs import format_entry, parse_proof, verify_proof
 from server.core.receipts import CLOCK_SKEW_S, VerifiedReceipt, verify_evidence, verify_receipt
-from server.core.statuslists import ERASED, WITHDRAWN, StatusList, verify_status_list
+from server.core.statuslists import ERASED, STANDS, WITHDRAWN, StatusList, verify_status_list
 from server.core.tokens import VerifiedToken, verify_token, verify_token_of_receipt
 from server.errors import ObjectionError, ParseError, VerificationError
 from server.outside.timestamps import (
@@ -26,12 +27,15 @@ from server.outside.timestamps import (
     verify_timestamp,
 )
 from server.usecases.verification_report import TITLES, Report
-from server.usecases.verify_later import Later, verify_later
+from server.usecases.verify_later import Later, Place, verify_later
 
 _ZIP, _PDF = b"PK\x03\x04", b"%PDF-"
 _TOKEN = re.compile(rb"\s*ey[A-Za-z0-9_-]*\.[A-Za-z0-9_.~-]+\s*")
 _MAX_NAME = 200
 _DAY_S = 86_400
+_LOCAL = "local"
+_LIST_SKEW_S = 60  # a status list is dated back to the full minute
+_BY_WORTH = (STANDS, WITHDRAWN, ERASED)
 _OF_CONTAINERS = ("container", "files", "container-time", "document")
 
 
@@ -158,15 +162,19 @@ def _verify_proof(
     _verify_holder(report, token, "", "", given)
     if receipt is None or token is None:
         report.unchecked("token-receipt", "log")
-        note = None
+        logged = None
     else:
         _verify_token_of_receipt(report, token, receipt)
-        note = _verify_log(report, files, receipt, token, policy)
-    stamps = _anchors(files)
-    _verify_witnesses(report, note, policy, anchored=bool(stamps))
-    _verify_anchors(report, stamps, note, policy)
-    place = -1 if token is None else token.claims["log"]["index"]
-    later = verify_later(report, files, media_types, receipt, policy, after=place)
+        logged = _verify_log(report, files, receipt, token, policy)
+    note = None if logged is None else logged[0]
+    seen = _verify_witnesses(report, note, policy)
+    anchored_at = _verify_anchors(report, _anchors(files), note, token, policy, seen=seen)
+    place = Place(
+        index=-1 if token is None else token.claims["log"]["index"],
+        checkpoint=None if logged is None else logged[1],
+        anchored_at=anchored_at,
+    )
+    later = verify_later(report, files, media_types, receipt, policy, objection_at=place)
     _verify_status(report, files.get("status.jwt"), token, policy, later, given=given)
 
 
@@ -209,7 +217,7 @@ def _choose_policy(report: Report, files: Mapping[str, bytes], pinned: TrustPoli
         own = parse_trust_policy(_file(files, "policy.json"))
         saying.reason = f"for {own.issuer} and the log {own.log.key.name}"
         if pinned is not None:
-            same = format_trust_policy(own) == format_trust_policy(pinned)
+            same = policy_fingerprint(own) == policy_fingerprint(pinned)
             saying.reason += "; the same as the one you gave" if same else "; NOT the one you gave, so it is not used"
     if pinned is not None:
         _say_pinned(report, pinned)
@@ -220,8 +228,8 @@ def _choose_policy(report: Report, files: Mapping[str, bytes], pinned: TrustPoli
     else:
         report.not_present(
             "pinned",
-            "keys taken from the bundle itself; compare the fingerprint "
-            f"{', '.join(sorted(own.issuer_keys))} with what the register publishes",
+            "register, log, witnesses and time authorities are those that the bundle itself names; compare the "
+            f"policy's fingerprint {policy_fingerprint(own)} with the one that the register publishes elsewhere",
         )
     return own
 
@@ -294,9 +302,9 @@ def _verify_log(
     receipt: VerifiedReceipt,
     token: VerifiedToken,
     policy: TrustPolicy | None,
-) -> str | None:
-    """Return the checkpoint's note, in which the log's own signature holds, if the receipt is under it."""
-    note = None
+) -> tuple[str, Checkpoint] | None:
+    """Return the checkpoint, and its note in which the log's own signature holds, if the receipt is under it."""
+    logged = None
     with report.check("log") as saying:
         if policy is None:
             raise VerificationError("policy_malformed", "without a policy there is no log to trust")
@@ -314,27 +322,29 @@ def _verify_log(
             raise VerificationError("proof_mismatch", "checkpoint.txt is not the checkpoint of the proof")
         saying.reason = f"entry {proof.index} of {checkpoint.origin}, signed at {checkpoint.size} entries"
         report.facts |= {"log_origin": checkpoint.origin, "log_index": proof.index, "log_size": checkpoint.size}
-        note = proof.checkpoint_note
-    return note  # noqa: RET504 (None where the check failed)
+        logged = (proof.checkpoint_note, checkpoint)
+    return logged  # noqa: RET504 (None where the check failed)
 
 
-def _verify_witnesses(report: Report, note: str | None, policy: TrustPolicy | None, *, anchored: bool) -> None:
-    """A proof that is only recorded cannot have witnesses yet; an anchored one must have the policy's quorum."""
+def _verify_witnesses(report: Report, note: str | None, policy: TrustPolicy | None) -> bool:
+    """Tell whether the policy's quorum saw the log's state. What was only recorded cannot have it yet, and what was
+    anchored under an earlier quorum need not have today's: neither makes a proof false.
+    """
     if policy is None or note is None:
         report.unchecked("witnesses")
-        return
+        return False
+    met = False
     with report.check("witnesses") as saying:
         seen = verify_witnesses(note, policy.log)
         met = quorum_met(policy.log, [name for name, _ in seen])
-        if not met and anchored:
-            raise VerificationError("quorum_missed", "anchored, but not seen by as many witnesses as the policy wants")
         if not met:
-            saying.absent("recorded, not yet seen by the witnesses that the policy wants")
+            saying.absent("not seen by the witnesses that this policy wants")
         elif not seen:
             saying.absent("the policy asks for none, and none that it knows has signed")
         else:
             saying.reason = ", ".join(f"{name} on {format_time(at)}" for name, at in seen)
             report.facts["witnesses"] = [{"name": name, "at": at} for name, at in seen]
+    return met
 
 
 def _anchors(files: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -345,40 +355,60 @@ def _anchors(files: Mapping[str, bytes]) -> dict[str, bytes]:
     }
 
 
-def _verify_anchors(report: Report, stamps: Mapping[str, bytes], note: str | None, policy: TrustPolicy | None) -> None:
-    report.facts["state"] = "anchored" if stamps else "recorded"
+def _verify_anchors(
+    report: Report,
+    stamps: Mapping[str, bytes],
+    note: str | None,
+    token: VerifiedToken | None,
+    policy: TrustPolicy | None,
+    *,
+    seen: bool,
+) -> int | None:
+    """Return when the first independent clock stamped the log's state, in seconds. ``seen``: by the quorum, too."""
+    report.facts["state"] = "anchored" if stamps and seen else "recorded"
     if not stamps:
         report.not_present("anchor", "recorded, not yet anchored")
-        return
-    if policy is None or note is None:
+        return None
+    if policy is None or note is None or token is None:
         report.unchecked("anchor")
-        return
+        return None
     known = {authority.name: authority for authority in policy.time_authorities}
     words: list[str] = []
     facts: list[dict[str, Any]] = []
     with report.check("anchor") as saying:
-        for name, token in sorted(stamps.items()):
+        for name, stamp in sorted(stamps.items()):
             if name not in known:
                 words.append(f"{name} stamped it, whom the policy does not know")
                 continue
             trusted = TrustedAuthority.from_der(known[name].certificates)
-            at = int(verify_timestamp(token, note.encode(), trusted=trusted).timestamp())
+            at = int(verify_timestamp(stamp, note.encode(), trusted=trusted).timestamp())
+            if known[name].trusted and at + CLOCK_SKEW_S < token.claims["received_at"]:
+                raise VerificationError("timestamp_invalid", "stamped before it was received")
             facts.append({"authority": name, "at": at, "trusted": known[name].trusted})
-            words.append(f"{format_time(at)} by {_describe(known[name], trusted, token)}")
+            words.append(f"{format_time(at)} by {_describe(known[name], trusted, stamp)}")
         report.facts["anchors"] = facts
         times = [fact["at"] for fact in facts if fact["trusted"]]
-        if times:
+        if not seen:
+            saying.absent(
+                "stamped, but not seen by the witnesses that this policy wants: counts as recorded; " + "; ".join(words)
+            )
+        elif not times:
+            saying.absent(f"no independent clock: {'; '.join(words)}")
+        else:
             report.facts["anchored_at"] = min(times)
             saying.reason = "; ".join(words)
-        else:
-            saying.absent(f"no independent clock: {'; '.join(words)}")
+            if report.facts["keys_from"] == "bundle":
+                saying.reason += "; that it is independent is the word of the bundle's own policy"
+    return report.facts.get("anchored_at")
 
 
-def _describe(listed: TimeAuthority, authority: TrustedAuthority, token: bytes) -> str:
-    if not listed.trusted:
+def _describe(listed: TimeAuthority, authority: TrustedAuthority, stamp: bytes) -> str:
+    if listed.name == _LOCAL and not listed.trusted:
         return f"{listed.name}, the register's own clock, UNTRUSTED: proves nothing alone"
-    qualified = ", which says that it is qualified" if is_qualified(authority.certificate, token) else ""
-    return f"{listed.name} ({authority_name(authority)[:_MAX_NAME]}){qualified}"
+    named = f"{listed.name} ({authority_name(authority)[:_MAX_NAME]})"
+    if not listed.trusted:
+        return f"{named}, which the policy does not count as independent"
+    return f"{named}, which says that it is qualified" if is_qualified(authority.certificate, stamp) else named
 
 
 def _verify_status(
@@ -397,10 +427,9 @@ def _verify_status(
         raw_lists = [raw for raw in (given.status, bundled) if raw is not None]
         if not raw_lists:
             raise VerificationError("bundle_file_missing", "status.jwt is not in the bundle")
-        reference = token.claims["status"]["status_list"]
+        found = [_verify_list(raw, token, policy) for raw in raw_lists]
         # The newest counts, whoever brought it: an older one, given beside the bundle, must not raise the withdrawn.
-        listed = max((_verify_list(raw, reference["uri"], policy) for raw in raw_lists), key=lambda each: each.iat)
-        value = listed.status(reference["idx"])
+        listed, value = max(found, key=lambda each: (each[0].iat, _BY_WORTH.index(each[1])))
         report.facts |= {"status": "stands", "status_at": listed.iat}
         if value == ERASED:
             report.facts["status"] = "erased"
@@ -413,11 +442,14 @@ def _verify_status(
         saying.reason = f"it stood on {format_time(listed.iat)}, {_age(given.now - listed.iat)}; today may differ"
 
 
-def _verify_list(raw: bytes, uri: str, policy: TrustPolicy) -> StatusList:
+def _verify_list(raw: bytes, token: VerifiedToken, policy: TrustPolicy) -> tuple[StatusList, int]:
     listed = verify_status_list(_text(raw, "ascii", "jws_malformed"), policy)
-    if listed.uri != uri:
-        raise VerificationError("status_mismatch", "status.jwt is another list than the token names")
-    return listed
+    reference = token.claims["status"]["status_list"]
+    if listed.uri != reference["uri"]:
+        raise VerificationError("status_mismatch", "another list than the token names")
+    if listed.iat + _LIST_SKEW_S < token.claims["received_at"]:
+        raise VerificationError("status_mismatch", "a list from before the objection was received")
+    return listed, listed.status(reference["idx"])
 
 
 def _withdrawal(later: Later, list_iat: int) -> str:

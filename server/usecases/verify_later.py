@@ -7,13 +7,17 @@ from typing import Any
 
 from server.core.acknowledgements import verify_acknowledgement
 from server.core.encoding import JsonObject, sha256
+from server.core.notes import Checkpoint
 from server.core.policies import TrustPolicy
 from server.core.proofs import format_entry, parse_proof, verify_proof
-from server.core.receipts import VerifiedReceipt, verify_evidence, verify_receipt
+from server.core.receipts import CLOCK_SKEW_S, VerifiedReceipt, verify_evidence, verify_receipt
 from server.errors import ParseError, VerificationError
 from server.usecases.verification_report import Report
 
 _RECEIPT = re.compile(r"later/([0-9]{2})-(supplement|withdrawal)\.jws")
+
+# What the signature itself bears out. Who wrote what, and when, is for the reader of the mail.
+_REPEATED = ("domain", "selector", "key_sha256")
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,18 @@ class SignedMail:
     raw: bytes
     dkim: JsonObject
     key_record: bytes
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the objection stands: ``index`` in the log, under ``checkpoint`` if that holds.
+
+    ``anchored_at``: when the first independent clock stamped that checkpoint, in seconds; None where none did.
+    """
+
+    index: int
+    checkpoint: Checkpoint | None
+    anchored_at: int | None
 
 
 @dataclass
@@ -43,10 +59,10 @@ def verify_later(
     objection: VerifiedReceipt | None,
     policy: TrustPolicy | None,
     *,
-    after: int,
+    objection_at: Place,
 ) -> Later:
-    """Add the checks ``later`` and ``mail``. ``files``: those of the whole bundle, by name; ``after``: the objection's
-    place in the log, behind which all of them must stand.
+    """Add the checks ``later`` and ``mail``. ``files``: those of the whole bundle, by name; ``objection_at``: where the
+    objection stands, behind which all of them must stand, in the same log.
     """
     later = Later()
     names = [name for name in files if name.startswith(("later/", "dkim/"))]
@@ -62,15 +78,19 @@ def verify_later(
             raise VerificationError("policy_malformed", "without a policy there is no register to trust")
         receipts = sorted(name for name in names if _RECEIPT.fullmatch(name))
         known: set[str] = set()
-        index = after
+        index = objection_at.index
         for number, name in enumerate(receipts, 1):
             added = _Added(files, media_types, name, number)
-            index = _verify_one(added, objection, policy, later, after=index)
+            index = _verify_one(added, objection, policy, later, after=index, main=objection_at)
             known |= added.known
         if strangers := set(names) - known:
             raise VerificationError("later_mismatch", f"belongs to no later receipt: {', '.join(sorted(strangers))}")
         withdrawal = " and a withdrawal" if later.withdrawn_at is not None else ""
         saying.reason = f"{later.supplements} supplement(s){withdrawal}: signed by the holder, acknowledged, in the log"
+        if recorded := sum(not fact["anchored"] for fact in later.facts):
+            saying.reason += (
+                f"; {recorded} of them not under the independent stamp: their times are the register's word"
+            )
         report.facts["later"] = later.facts
     _verify_mails(report, later)
     return later
@@ -106,7 +126,9 @@ class _Added:
         return self._files[name]
 
 
-def _verify_one(added: _Added, objection: VerifiedReceipt, policy: TrustPolicy, later: Later, *, after: int) -> int:
+def _verify_one(
+    added: _Added, objection: VerifiedReceipt, policy: TrustPolicy, later: Later, *, after: int, main: Place
+) -> int:
     """Check one later receipt with all that belongs to it; return its place in the log, which is after ``after``."""
     receipt = verify_receipt(added.file(".jws"))
     if receipt.kind != added.kind or receipt.payload["objection_sha256"] != objection.sha256.hex():
@@ -125,7 +147,10 @@ def _verify_one(added: _Added, objection: VerifiedReceipt, policy: TrustPolicy, 
     checkpoint = verify_proof(proof, entry=entry, log=policy.log)
     if (checkpoint.origin, proof.index) != (log["origin"], log["index"]) or proof.index <= after:
         raise VerificationError("proof_mismatch", f"{added.name}: the acknowledgement names another place in the log")
-    later.facts.append({"kind": receipt.kind, "signed_at": receipt.iat, "received_at": received_at})
+    anchored = _is_anchored(added.name, checkpoint, received_at, main)
+    later.facts.append(
+        {"kind": receipt.kind, "signed_at": receipt.iat, "received_at": received_at, "anchored": anchored}
+    )
     if receipt.kind == "supplement":
         later.supplements += 1
         for name, dkim in acknowledged.dkim.items():
@@ -136,6 +161,19 @@ def _verify_one(added: _Added, objection: VerifiedReceipt, policy: TrustPolicy, 
     else:
         later.withdrawn_at = received_at
     return proof.index
+
+
+def _is_anchored(name: str, checkpoint: Checkpoint, received_at: int, main: Place) -> bool:
+    """Tell whether the objection's independent stamp covers what stands under ``checkpoint``, too."""
+    if main.checkpoint is None:
+        return False
+    if checkpoint.size > main.checkpoint.size:
+        return False
+    if checkpoint != main.checkpoint:
+        raise VerificationError("proof_mismatch", f"{name}: under an older state than the objection, or in a fork")
+    if main.anchored_at is not None and main.anchored_at + CLOCK_SKEW_S < received_at:
+        raise VerificationError("timestamp_invalid", f"{name}: stamped before it was received")
+    return main.anchored_at is not None
 
 
 def _verify_mails(report: Report, later: Later) -> None:
@@ -152,9 +190,13 @@ def _verify_mails(report: Report, later: Later) -> None:
                 mail.raw, key_record=mail.key_record, domain=mail.dkim["domain"], selector=mail.dkim["selector"]
             )
         domains = sorted({mail.dkim["domain"] for mail in later.mails})
-        saying.reason = f"{len(later.mails)} mail(s) signed by {', '.join(domains)}, by the key that the register saw"
-        report.facts["meta_confirmed"] = any(mail.dkim["known"].startswith("confirmation") for mail in later.mails)
-        report.facts["mails"] = [{"name": mail.name, **mail.dkim} for mail in later.mails]
+        saying.reason = (
+            f"{len(later.mails)} mail(s) signed by {', '.join(domains)}, which the register lists as Meta's, "
+            "with the key that it says it saw"
+        )
+        report.facts["mails"] = [
+            {"name": mail.name} | {fact: mail.dkim[fact] for fact in _REPEATED} for mail in later.mails
+        ]
 
 
 def _text(raw: bytes) -> str:

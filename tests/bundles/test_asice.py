@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from schemas.vocabulary import MAX_BUNDLE_FILES
 from server.bundles import asice
 from server.bundles.asice import ASIC_MANIFEST, TIMESTAMP, unpack_container, verify_container
 from server.bundles.contents import BundledFile
@@ -109,7 +110,7 @@ def test_the_read_me_tells_the_facts_of_this_record(record: Record) -> None:
         "18 November 2026, 11:06:42 UTC",
         record.receipt.sha256.hex(),
         "register.example/log, entry 5",
-        next(iter(record.register.policy.issuer_keys)),
+        "sha256sum policy.json",
         "objection verify FILE",
         "sha256sum receipt.jws evidence/*",
         "That Meta received the objection",
@@ -160,8 +161,18 @@ NOT_PLAIN: dict[str, Change] = {
     "no deflate stream": lambda m: setattr(m[2], "packed", b"\xff\xff\xff\xff"),
     "longer than it says": lambda m: setattr(m[2], "size", 3),
     "shorter than it says": lambda m: setattr(m[2], "size", len(m[2].data) + 1),
-    "too many files": lambda m: m.extend(Member(f"evidence/{n}.txt".encode(), b"x") for n in range(260)),
+    "too many files": lambda m: m.extend(
+        Member(f"evidence/{n}.txt".encode(), b"x") for n in range(MAX_BUNDLE_FILES + 8)
+    ),
 }
+
+
+def test_as_many_files_as_an_objection_can_come_to(record: Record) -> None:
+    """16 supplements of 8 mails each, every one with a key record of its own."""
+    more = {f"later/{number:02}/mail-{mail}.eml": b"x" for number in range(1, 17) for mail in range(8)}
+    more |= {f"dkim/{number:064x}.txt": b"x" for number in range(128)}
+    raw = record.bundle(more=more)
+    assert more.keys() < verify_container(unpack_container(raw)).keys()
 
 
 @pytest.mark.parametrize("defect", NOT_PLAIN)

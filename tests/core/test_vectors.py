@@ -12,7 +12,7 @@ from server.core.encoding import format_base64url, format_json, parse_base64url,
 from server.core.log_policies import format_log_policy, quorum_met, verify_witnesses
 from server.core.notes import Checkpoint, format_checkpoint, verify_checkpoint
 from server.core.policies import TrustPolicy, format_trust_policy, parse_trust_policy
-from server.core.presentations import Challenge, verify_presentation
+from server.core.presentations import Challenge, split_presentation, verify_binding, verify_challenge
 from server.core.proofs import format_entry, format_proof, parse_proof, verify_proof
 from server.core.receipts import verify_freshness, verify_receipt
 from server.core.statuslists import ERASED, STANDS, WITHDRAWN, verify_status_list
@@ -55,7 +55,9 @@ def _check_proof(vector: Vector) -> Checkpoint:
 
 def _check_presentation(vector: Vector) -> None:
     challenge = Challenge(vector["audience"], vector["nonce"], vector["now"])
-    verify_presentation(vector["presentation"], _policy(vector), challenge)
+    presented, raw_binding = split_presentation(vector["presentation"])
+    token = verify_token(presented, _policy(vector))
+    verify_challenge(verify_binding(raw_binding, token, presented), challenge)
 
 
 def _check_acknowledgement(vector: Vector) -> None:

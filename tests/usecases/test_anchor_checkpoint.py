@@ -503,6 +503,15 @@ def test_a_fork_that_outgrew_its_witness_is_noticed_too(tmp_path: Path) -> None:
             witness.outage = 503
             with running(make_settings(data_dir, **settings)) as app:
                 append(register_of(app), grown)
+            witness.outage = None
+            with (
+                pytest.raises(OperatorError, match="another log") as caught,
+                running(make_settings(data_dir, **settings)),
+            ):
+                pass
+            assert caught.value.code == "log_behind_witness"
+            witness.outage = 503
+            with running(make_settings(data_dir, **settings)) as app:
                 witness.outage = None
                 assert anchoring_of(app, clock).run_once() is None
                 expect_halted(app)

@@ -106,6 +106,10 @@ BAD = {
     "authority with five certificates": AUTHORITY.replace(
         '"tsa-root.pem"', '"tsa-root.pem","tsa-root.pem","tsa-root.pem","tsa-root.pem"'
     ),
+    "authority alone": AUTHORITY.replace(', "tsa-root.pem"', ""),
+    "authority behind its root": AUTHORITY.replace(
+        '"tsa-certificate.pem", "tsa-root.pem"', '"tsa-root.pem", "tsa-certificate.pem"'
+    ),
     "authority with a missing file": AUTHORITY.replace("tsa-root", "nothing"),
     "authority with another file": AUTHORITY.replace("tsa-root.pem", "anchors.toml"),
     "authority twice": AUTHORITY * 2,

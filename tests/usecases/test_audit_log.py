@@ -86,7 +86,8 @@ def test_memory_does_not_grow_with_the_log() -> None:
     """Each file is asked for once, and in order."""
     log = Log(ENTRIES[:1023])
     audit(log)
-    assert len(log.asked) == len(set(log.asked)) == len(log.files)
+    assert log.asked[0] == "checkpoint/anchored"  # there is none
+    assert len(log.asked) == len(set(log.asked)) == len(log.files) + 1
 
 
 def _flip(raw: bytes, at: int = -1) -> bytes:
@@ -220,6 +221,27 @@ def test_witnesses_who_saw_another_log() -> None:
     log.files["checkpoint/anchored"] = _cosigned(Log(ENTRIES[1:200]))
     with pytest.raises(Equivocation, match="FORK"):
         audit(log, policy=WATCHED)
+
+
+def test_an_anchored_checkpoint_of_another_log_is_a_fork_whoever_asks() -> None:
+    log = Log(ENTRIES[:300])
+    log.files["checkpoint"] = _cosigned(log)
+    for entries in (ENTRIES[1:200], ENTRIES[1:301]):
+        log.files["checkpoint/anchored"] = Log(entries).note.encode()
+        for policy in (POLICY, WATCHED):
+            with pytest.raises(Equivocation, match="FORK"):
+                audit(log, policy=policy)
+    log.files["checkpoint/anchored"] = Log(ENTRIES[:256]).note.encode()
+    assert audit(log).checkpoint.size == 300
+
+
+def test_an_empty_log_has_the_root_of_nothing() -> None:
+    log = Log([])
+    text = format_checkpoint(Checkpoint(NAME, 0, b"\x07" * 32))
+    log.files["checkpoint"] = sign_note(text, NAME, KEY).encode()
+    with pytest.raises(VerificationError) as caught:
+        audit(log)
+    assert caught.value.code == "checkpoint_mismatch"
 
 
 def test_a_quorum_that_is_missed() -> None:

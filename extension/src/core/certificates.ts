@@ -19,14 +19,15 @@ import {
 } from './der';
 import { type Bytes, concat, sameBytes } from './encoding';
 import { ObjectionError } from './errors';
-import { importKey, parseSignatureAlgorithm, type SignatureAlgorithm, verifySignature } from './signatures';
+import { importKey, parseSignatureAlgorithm, verifySignature } from './signatures';
 
 /** A certificate that was read; who signed it, and whether that matters, is not decided here. */
 export interface Certificate {
   raw: Bytes;
   signed: Bytes;
   signature: Bytes;
-  algorithm: SignatureAlgorithm;
+  /** An AlgorithmIdentifier: read by whoever checks the signature. */
+  algorithm: Der;
   serial: Bytes;
   issuer: Bytes;
   subject: Bytes;
@@ -39,6 +40,7 @@ export interface Certificate {
 }
 
 const COMMON_NAME = '2.5.4.3';
+const UNIQUE_IDENTIFIER = '2.5.4.45';
 const BASIC_CONSTRAINTS = '2.5.29.19';
 const KEY_USAGE = '2.5.29.15';
 const EXTENDED_KEY_USAGE = '2.5.29.37';
@@ -52,6 +54,7 @@ const DIGITAL_SIGNATURE = 0x80;
 const NON_REPUDIATION = 0x40;
 const QC_COMPLIANCE = '0.4.0.1862.1.1';
 const QC_TYPE = '0.4.0.1862.1.6';
+const QC_ESEAL = '0.4.0.1862.1.6.2';
 
 /** Throws `certificate_malformed`. */
 export function parseCertificate(raw: Bytes): Certificate {
@@ -76,6 +79,7 @@ function read(raw: Bytes): Certificate {
   const serial = body.take(INTEGER).content;
   if (!sameBytes(body.take(SEQUENCE).raw, algorithm.raw)) throw malformed('it names two signature algorithms');
   const issuer = body.take(SEQUENCE);
+  commonName(issuer); // so that what cannot be read is refused
   const validity = members(body.take(SEQUENCE));
   const [notBeforeS, notAfterS] = [parseTime(validity.take()), parseTime(validity.take())];
   validity.end();
@@ -89,7 +93,7 @@ function read(raw: Bytes): Certificate {
     raw,
     signed: signed.raw,
     signature,
-    algorithm: parseSignatureAlgorithm(algorithm),
+    algorithm,
     serial,
     issuer: issuer.raw,
     subject: subject.raw,
@@ -119,14 +123,16 @@ function readExtensions(explicit: Der): Certificate['extensions'] {
   return found;
 }
 
-/** Returns the whole subject's last common name, or its last readable part. */
-function commonName(subject: Der): string {
+/** Returns a name's last common name, or its last readable part. Bits for text, as no other reader takes, are refused. */
+function commonName(whole: Der): string {
   let [name, any] = ['', ''];
-  for (const set of members(subject).rest()) {
+  for (const set of members(whole).rest()) {
     for (const pair of members(set).rest()) {
       const fields = members(pair, SEQUENCE);
       const id = parseOid(fields.take(OID));
-      const text = readableString(fields.take()) ?? '';
+      const value = fields.take();
+      if (value.tag === BIT_STRING && id !== UNIQUE_IDENTIFIER) throw malformed('a name is written in bits');
+      const text = readableString(value) ?? '';
       if (id === COMMON_NAME) name = text;
       any = text;
     }
@@ -137,7 +143,7 @@ function commonName(subject: Der): string {
 /**
  * Throws `certificate_invalid` unless `chain`, the signer's own certificate first and its root last, holds together at
  * `atS`: each signed by the next, in its time, authorities that may sign certificates, nothing critical left unread.
- * Revocation is not checked. That the last one is trusted is the caller's decision.
+ * Revocation is not checked. That the last one is trusted is the caller's decision; its own signature shows nothing.
  */
 export async function verifyChain(chain: Certificate[], atS: number): Promise<void> {
   for (const [i, certificate] of chain.entries()) {
@@ -146,14 +152,13 @@ export async function verifyChain(chain: Certificate[], atS: number): Promise<vo
     for (const [id, { critical }] of certificate.extensions) {
       if (critical && !UNDERSTOOD.has(id)) throw invalid(`${certificate.name} has a critical extension: ${id}`);
     }
-    const issuer = chain[i + 1] ?? certificate;
-    const selfSigned = issuer === certificate;
-    // A chain of one is a certificate that was pinned as it is.
-    if (selfSigned && chain.length === 1) return;
     if (i > 0) requireAuthority(certificate, i - 1);
+    const issuer = chain[i + 1];
+    if (!issuer) return;
     if (!sameBytes(certificate.issuer, issuer.subject)) throw invalid(`${certificate.name} was issued by another one`);
-    const key = await importKey(issuer.publicKeyInfo, certificate.algorithm);
-    await verifySignature(key, certificate.algorithm, certificate.signature, certificate.signed, 'certificate_invalid');
+    const algorithm = parseSignatureAlgorithm(certificate.algorithm);
+    const key = await importKey(issuer.publicKeyInfo, algorithm);
+    await verifySignature(key, algorithm, certificate.signature, certificate.signed, 'certificate_invalid');
   }
 }
 
@@ -179,20 +184,30 @@ export function requireTimeStamping(certificate: Certificate): void {
   }
 }
 
-/** Whether the certificate calls itself an eIDAS-qualified one (its QcStatements: compliance, and any type). */
+/** Whether the certificate calls itself an eIDAS-qualified one for seals (its QcStatements: compliance, and the type). */
 export function saysQualified(certificate: Certificate): boolean {
   const statements = qcStatements(certificate.extensions.get(QC_STATEMENTS)?.value);
-  return statements.has(QC_COMPLIANCE) && statements.has(QC_TYPE);
+  return statements.has(QC_COMPLIANCE) && statements.get(QC_TYPE)?.includes(QC_ESEAL) === true;
 }
 
-/** Returns the ids in a QcStatements extension; none when there is none, or it cannot be read. */
-export function qcStatements(value: Bytes | undefined): Set<string> {
-  if (!value) return new Set();
-  return new Set(
-    members(parseDer(value, SEQUENCE))
-      .rest()
-      .map((item) => parseOid(members(item, SEQUENCE).take(OID))),
-  );
+/** Returns the ids in a QcStatements extension, that of the type with the types it lists; none when it cannot be read. */
+export function qcStatements(value: Bytes | undefined): Map<string, string[]> {
+  if (!value) return new Map();
+  try {
+    return new Map(members(parseDer(value, SEQUENCE)).rest().map(readStatement));
+  } catch (error) {
+    if (error instanceof ObjectionError) return new Map();
+    throw error;
+  }
+}
+
+function readStatement(statement: Der): [string, string[]] {
+  const fields = members(statement, SEQUENCE);
+  const id = parseOid(fields.take(OID));
+  const [info, ...more] = fields.rest();
+  if (more.length > 0) throw malformed('a statement says more than one thing');
+  const types = info && id === QC_TYPE ? members(parseDer(info.raw, SEQUENCE)).rest().map(parseOid) : [];
+  return [id, types];
 }
 
 function allowsUse(certificate: Certificate, bits: number): boolean {

@@ -35,7 +35,10 @@ const MAX_CERTIFICATES = 16;
 export interface UnverifiedCms {
   contentType: string;
   content: Bytes | undefined;
-  certificates: Certificate[];
+  /** DER; nobody has read them yet. */
+  certificates: Bytes[];
+  /** Whether it carries lists of revoked certificates, which nobody signs. */
+  hasRevocations: boolean;
   signer: Signer;
 }
 
@@ -50,7 +53,7 @@ interface Signer {
   unsigned: Map<string, Der[]>;
 }
 
-/** Reads a ContentInfo. Throws `der_malformed`, `certificate_malformed`, `algorithm_refused`. */
+/** Reads a ContentInfo. Throws `der_malformed`, `algorithm_refused`. */
 export function parseCms(raw: Bytes): UnverifiedCms {
   const info = members(parseDer(raw, SEQUENCE));
   if (parseOid(info.take(OID)) !== SIGNED_DATA) throw malformed('not signed data');
@@ -65,7 +68,7 @@ export function parseCms(raw: Bytes): UnverifiedCms {
   const wrapped = encapsulated.takeIf(context(0));
   encapsulated.end();
   const certificates = fields.takeIf(context(0));
-  fields.takeIf(context(1)); // revocation lists: not judged
+  const revocations = fields.takeIf(context(1));
   const signers = members(fields.take(SET)).rest();
   fields.end();
   const [signer, ...more] = signers;
@@ -74,14 +77,15 @@ export function parseCms(raw: Bytes): UnverifiedCms {
     contentType,
     content: wrapped ? members(wrapped).take(OCTET_STRING).content : undefined,
     certificates: certificates ? readCertificates(certificates) : [],
+    hasRevocations: revocations !== undefined,
     signer: readSigner(signer),
   };
 }
 
-function readCertificates(set: Der): Certificate[] {
+function readCertificates(set: Der): Bytes[] {
   const items = setMembers(set).rest();
   if (items.length > MAX_CERTIFICATES) throw malformed('too many certificates');
-  return items.map(({ raw }) => parseCertificate(raw));
+  return items.map(({ raw }) => raw);
 }
 
 function readSigner(signer: Der): Signer {
@@ -118,13 +122,23 @@ function readAttributes(set: Der): Map<string, Der[]> {
   return found;
 }
 
-/** Returns the certificate, of those the message carries, that its signer names. Throws `der_malformed`. */
-export function signerCertificate(cms: UnverifiedCms): Certificate {
-  const { identifier } = cms.signer;
-  if (identifier.tag !== SEQUENCE) throw malformed('the signer is not named by issuer and serial number');
-  const named = cms.certificates.find((certificate) => isNamedBy(certificate, identifier));
-  if (!named) throw malformed('the certificate of the signer is not in it');
-  return named;
+/**
+ * Returns the one certificate, of those the message carries, whose hash the signature names, and which issuer and serial
+ * number name, too. The others are not read. Throws `der_malformed`, `certificate_malformed`.
+ */
+export async function signerCertificate({ certificates, signer }: UnverifiedCms): Promise<Certificate> {
+  const wanted: Bytes[] = [];
+  for (const raw of certificates) if (await namesCertificate(signer, raw)) wanted.push(raw);
+  const [raw, ...more] = wanted;
+  if (!raw || more.length > 0) throw malformed('it does not carry the one certificate that its signature names');
+  const certificate = parseCertificate(raw);
+  if (!isNamed(certificate, signer)) throw malformed('the signature names another signer than its certificate');
+  return certificate;
+}
+
+/** Whether the message names `certificate` by issuer and serial number. */
+export function isNamed(certificate: Certificate, { identifier }: UnverifiedCms['signer']): boolean {
+  return identifier.tag === SEQUENCE && isNamedBy(certificate, identifier);
 }
 
 /**
@@ -145,7 +159,7 @@ export async function verifyCms(
   if (signer.algorithm.hash !== signer.hash) throw invalid('two hashes for one signature');
   const type = single(signer.attributes, CONTENT_TYPE);
   if (!type || parseOid(type) !== cms.contentType) throw invalid('signed as content of another type');
-  if (!(await namesCertificate(signer, certificate))) throw invalid('the signature does not name its certificate');
+  if (!(await namesCertificate(signer, certificate.raw))) throw invalid('the signature does not name its certificate');
   const key = await importKey(certificate.publicKeyInfo, signer.algorithm);
   await verifySignature(key, signer.algorithm, signer.signature, signer.signedAttributes, code);
   const digest = single(signer.attributes, MESSAGE_DIGEST);
@@ -154,7 +168,7 @@ export async function verifyCms(
     throw new ObjectionError(otherBytes, 'signed over other bytes');
 }
 
-async function namesCertificate({ attributes }: Signer, certificate: Certificate): Promise<boolean> {
+async function namesCertificate({ attributes }: Signer, certificate: Bytes): Promise<boolean> {
   const second = single(attributes, SIGNING_CERTIFICATE_V2);
   if (second) {
     const fields = members(members(members(second, SEQUENCE).take(SEQUENCE)).take(SEQUENCE));
@@ -169,7 +183,7 @@ async function namesCertificate({ attributes }: Signer, certificate: Certificate
   return matches(fields.take(OCTET_STRING), 'SHA-1', certificate);
 }
 
-async function matches(digest: Der, hash: Hash | 'SHA-1', { raw }: Certificate): Promise<boolean> {
+async function matches(digest: Der, hash: Hash | 'SHA-1', raw: Bytes): Promise<boolean> {
   return sameBytes(digest.content, new Uint8Array(await crypto.subtle.digest(hash, raw)));
 }
 

@@ -2,7 +2,7 @@
  * The signed certificate, read as a sceptic reads it: one signature, over every byte, and the files that it carries.
  * A port of server/bundles/documents.py; trusts nobody: whose key signed is for the caller to compare.
  */
-import { ecPoint } from './certificates';
+import { type Certificate, ecPoint } from './certificates';
 import { parseCms, signerCertificate, type UnverifiedCms, verifyCms } from './cms';
 import { type Bytes, concat, formatHex } from './encoding';
 import { ObjectionError } from './errors';
@@ -118,11 +118,10 @@ function verifyUpdate(page: Section, update: Section, objects: Objects): Diction
 function refuseChange(page: Section, update: Section, number: number, field: PdfValue): void {
   const reference = new Reference(number);
   const [before, after] = [dictionaryAt(page.objects, reference), dictionaryAt(update.objects, reference)];
-  const listed = before.get('Annots') ?? [];
-  const expected = new Map([...before, ['Annots', [...(Array.isArray(listed) ? listed : [listed]), field]]] as const);
-  if (!isName(before.get('Type'), 'Page') || !sameValue(after, expected)) {
-    throw malformed("the signature's update changes more than the page's list of fields");
-  }
+  const refused = "the signature's update changes more than the page's list of fields";
+  const listed = before.has('Annots') ? before.get('Annots') : [];
+  if (!isName(before.get('Type'), 'Page') || !Array.isArray(listed)) throw malformed(refused);
+  if (!sameValue(after, new Map([...before, ['Annots', [...listed, field]]] as const))) throw malformed(refused);
 }
 
 function refuseUnwritten(dictionary: Dictionary, isSignature: boolean): void {
@@ -186,24 +185,24 @@ function derLength(data: Bytes): number {
 
 /** Returns who signed `covered`, once the CMS in `der` is a PAdES baseline signature that holds (RFC 5652, RFC 5035). */
 async function verifySigner(der: Bytes, covered: Bytes): Promise<Omit<SignedDocument, 'files'>> {
-  let parsed: { cms: UnverifiedCms; point: Bytes | undefined; timestamp: Bytes | undefined };
+  let parsed: { cms: UnverifiedCms; certificate: Certificate; point: Bytes | undefined; timestamp: Bytes | undefined };
   try {
     const cms = parseCms(der);
     refuseUnusual(cms);
-    parsed = { cms, point: ecPoint(signerCertificate(cms)), timestamp: timestampOf(cms) };
+    const certificate = await signerCertificate(cms);
+    parsed = { cms, certificate, point: ecPoint(certificate), timestamp: timestampOf(cms) };
   } catch (error) {
     if (!(error instanceof ObjectionError)) throw error;
     throw malformed('the signature is no CMS structure such as PAdES wants');
   }
-  const { cms, point, timestamp } = parsed;
+  const { cms, certificate, point, timestamp } = parsed;
   if (point?.length !== P256_POINT_SIZE) throw unsigned('signed with another kind of key than P-256');
-  await verifyBoth(cms, covered);
+  await verifyBoth(cms, certificate, covered);
   return { signerPoint: point, signature: cms.signer.signature, timestamp };
 }
 
 /** Tells apart a signature that does not hold from one that holds for other bytes. */
-async function verifyBoth(cms: UnverifiedCms, covered: Bytes): Promise<void> {
-  const certificate = signerCertificate(cms);
+async function verifyBoth(cms: UnverifiedCms, certificate: Certificate, covered: Bytes): Promise<void> {
   try {
     await verifyCms(cms, certificate, covered, {
       code: 'document_signature_invalid',
@@ -216,9 +215,11 @@ async function verifyBoth(cms: UnverifiedCms, covered: Bytes): Promise<void> {
   }
 }
 
-function refuseUnusual({ contentType, content, signer }: UnverifiedCms): void {
+function refuseUnusual({ contentType, content, hasRevocations, signer }: UnverifiedCms): void {
   const { hash, algorithm, attributes } = signer;
   if (contentType !== DATA || content) throw malformed('the signature carries content');
+  // Nobody signs them: anything could be in there.
+  if (hasRevocations) throw malformed('the signature carries lists of revoked certificates');
   if (hash !== 'SHA-256' || algorithm.hash !== hash || algorithm.name !== 'ECDSA') {
     throw malformed('the signature is not ECDSA with SHA-256 over the document');
   }

@@ -1,7 +1,7 @@
 /** Which log to trust, and which of its witnesses must have cosigned (C2SP tlog-policy). */
 import { formatHex } from './encoding';
 import { ObjectionError } from './errors';
-import { COSIGNATURE, parseVerifierKey, type VerifierKey, verifyCosignatures } from './notes';
+import { COSIGNATURE, formatVerifierKey, parseVerifierKey, type VerifierKey, verifyCosignatures } from './notes';
 
 const NO_QUORUM = 'none';
 const MAX_WITNESSES = 16;
@@ -38,6 +38,17 @@ export async function parseLogPolicy(text: string): Promise<LogPolicy> {
   const reader = new Reader();
   for (const [keyword = '', ...items] of lines) await reader.read(keyword, items);
   return reader.policy();
+}
+
+/** Writes a policy in its one canonical form, without addresses and comments. */
+export function formatLogPolicy({ key, witnesses, groups, quorum }: LogPolicy): string {
+  const lines = [
+    `log ${formatVerifierKey(key)}`,
+    ...[...witnesses].map(([name, witness]) => `witness ${name} ${formatVerifierKey(witness)}`),
+    ...groups.map((group) => `group ${group.name} ${formatThreshold(group)} ${group.members.join(' ')}`),
+    `quorum ${quorum}`,
+  ];
+  return lines.map((line) => `${line}\n`).join('');
 }
 
 /**
@@ -135,6 +146,11 @@ function meaningfulLines(text: string): string[][] {
 function parseThreshold(text: string): number {
   if (!THRESHOLD.test(text)) throw malformed('a group needs any, all, or a number of its members');
   return Number(text);
+}
+
+function formatThreshold({ needed, members }: Group): string {
+  if (needed === 1) return 'any';
+  return needed === members.length ? 'all' : String(needed);
 }
 
 const malformed = (message: string) => new ObjectionError('policy_malformed', message);

@@ -1,18 +1,19 @@
 /** Signed notes, checkpoints and cosignatures (C2SP signed-note, tlog-checkpoint, tlog-cosignature). */
-import { type Bytes, concat, formatHex, parseBase64, sameBytes, sha256, utf8 } from './encoding';
+import { type Bytes, concat, formatBase64, formatHex, parseBase64, sameBytes, sha256, utf8 } from './encoding';
 import { ObjectionError } from './errors';
 import { HASH_SIZE } from './merkle';
 
 /** Signature types: of logs, and of witnesses. */
 export const ED25519 = 1;
 export const COSIGNATURE = 4;
-const NAME = /^[^\s+]+$/u;
+/** No white space, as Unicode has it: JavaScript's own class takes U+FEFF for some, and leaves out U+0085. */
+const NAME = /^[^\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000+]+$/u;
 const DECIMAL = /^(?:0|[1-9][0-9]{0,18})$/;
 const MAX_NOTE_BYTES = 65_536;
 const MAX_SIGNATURES = 100;
 const TIME_SIZE = 8;
 /** The year 9999: what no calendar can write is no time. */
-const MAX_TIME_S = 253_402_300_799n;
+export const MAX_TIME_S = 253_402_300_799;
 
 /**
  * A note signer's public key, under its name. `id`: the four bytes by which a signature line names the key; `raw`: type
@@ -44,6 +45,10 @@ export async function parseVerifierKey(text: string, type = ED25519): Promise<Ve
   if (formatHex(id) !== hexId) throw badPolicy("the verifier key's id does not fit it");
   const key = await crypto.subtle.importKey('raw', raw.slice(1), { name: 'Ed25519' }, true, ['verify']);
   return { name, id, raw, key };
+}
+
+export function formatVerifierKey({ name, id, raw }: VerifierKey): string {
+  return `${name}+${formatHex(id)}+${formatBase64(raw)}`;
 }
 
 /** Reads the text of a checkpoint without extension lines. Throws `checkpoint_malformed`. */

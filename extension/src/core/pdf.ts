@@ -20,11 +20,16 @@ export class Name {
   constructor(readonly text: string) {}
 }
 
+/** A number with a point: 200.0 is no length, as it is none for other readers. */
+export class Real {
+  constructor(readonly value: number) {}
+}
+
 export class Reference {
   constructor(readonly number: number) {}
 }
 
-export type PdfValue = null | boolean | number | Name | Reference | Bytes | PdfValue[] | Dictionary;
+export type PdfValue = null | boolean | number | Real | Name | Reference | Bytes | PdfValue[] | Dictionary;
 export type Dictionary = Map<string, PdfValue>;
 
 /** An object, where it lies, and its stream as stored, if it has one. */
@@ -133,6 +138,7 @@ export function sameValue(one: PdfValue | undefined, other: PdfValue | undefined
   }
   if (one instanceof Uint8Array && other instanceof Uint8Array) return latin1(one) === latin1(other);
   if (one instanceof Name && other instanceof Name) return one.text === other.text;
+  if (one instanceof Real && other instanceof Real) return one.value === other.value;
   if (one instanceof Reference && other instanceof Reference) return one.number === other.number;
   return one === other;
 }
@@ -253,7 +259,7 @@ class Parser {
     if (list !== undefined) return this.list(end, depth + 1);
     if (name !== undefined) return { value: new Name(unescapeName(name)), end };
     if (ref !== undefined) return { value: new Reference(Number(ref.slice(0, -4))), end };
-    if (number !== undefined) return { value: Number(number), end };
+    if (number !== undefined) return { value: number.includes('.') ? new Real(Number(number)) : Number(number), end };
     if (hex !== undefined) return { value: parseHex(hex), end };
     if (text !== undefined) return this.string(end);
     if (word !== undefined) return { value: WORDS[word] ?? null, end };

@@ -1,9 +1,19 @@
 /** Whom a verifier trusts: the issuer's token keys, the log with its witnesses, and authorities for time. */
 import type { Policy } from './contract.gen';
-import { type Bytes, type Json, type JsonObject, parseBase64 } from './encoding';
+import {
+  type Bytes,
+  formatBase64,
+  formatBase64url,
+  formatJson,
+  type Json,
+  type JsonObject,
+  parseBase64,
+  sha256Hex,
+  utf8,
+} from './encoding';
 import { ObjectionError } from './errors';
 import { parseJws, parsePublicJwk, thumbprint, verifyJws } from './jws';
-import { type LogPolicy, parseLogPolicy } from './log-policies';
+import { formatLogPolicy, type LogPolicy, parseLogPolicy } from './log-policies';
 import { verifyFields } from './schema';
 
 /**
@@ -44,6 +54,33 @@ export async function parseTrustPolicy(value: Json): Promise<TrustPolicy> {
     throw new ObjectionError('policy_malformed', 'two time authorities have one name');
   }
   return { issuer: policy.issuer, issuerKeys, log: await parseLogPolicy(policy.log), timeAuthorities };
+}
+
+/**
+ * Returns what a register publishes for comparison: the SHA-256, in hex, of the policy in canonical form. It covers all
+ * keys. That of an issuer key alone would let a stranger name a log, witnesses and clocks of their own.
+ */
+export async function policyFingerprint({ issuer, issuerKeys, log, timeAuthorities }: TrustPolicy): Promise<string> {
+  const canonical = {
+    v: 1,
+    issuer,
+    issuer_keys: [...issuerKeys]
+      .sort(([one], [other]) => (one < other ? -1 : 1))
+      .map(([kid, { point }]) => ({
+        kid,
+        kty: 'EC',
+        crv: 'P-256',
+        x: formatBase64url(point.slice(1, 33)),
+        y: formatBase64url(point.slice(33)),
+      })),
+    log: formatLogPolicy(log),
+    time_authorities: timeAuthorities.map(({ name, certificates, trusted }) => ({
+      name,
+      certificates: certificates.map(formatBase64),
+      trusted,
+    })),
+  };
+  return sha256Hex(utf8(formatJson(canonical)));
 }
 
 /**

@@ -66,8 +66,10 @@ export interface Facts {
   witnesses?: { name: string; at: number }[];
   anchors?: { authority: string; at: number; trusted: boolean }[];
   anchored_at?: number;
-  later?: { kind: string; signed_at: number; received_at: number }[];
-  mails?: (DkimFinding & { name: string })[];
+  /** `anchored`: whether the objection's independent stamp covers it, too. */
+  later?: { kind: string; signed_at: number; received_at: number; anchored: boolean }[];
+  /** What the signature itself bears out; who, what and when are for the reader of the mail. */
+  mails?: (Pick<DkimFinding, 'domain' | 'selector' | 'key_sha256'> & { name: string })[];
   status?: 'stands' | 'withdrawn' | 'erased';
   status_at?: number;
   keys_from?: 'policy' | 'bundle';
@@ -90,6 +92,12 @@ export function absent(says: Saying): Absent {
   return { absent: says };
 }
 
+/** A check that failed, and has more to say than its code. */
+export interface Failed {
+  failed: Saying;
+  code: string;
+}
+
 /** Collects the checks as they run. A failed one stops no other that can still run. */
 export class Report {
   private readonly found: Check[] = [];
@@ -106,13 +114,14 @@ export class Report {
 
   /**
    * Adds a check that passes with what `work` says, is not present where that is `absent`, or fails with the code it
-   * throws.
+   * returns or throws.
    */
-  async check(id: CheckId, work: () => Promise<Saying | Absent>): Promise<void> {
+  async check(id: CheckId, work: () => Promise<Saying | Absent | Failed>): Promise<void> {
     await this.onCheck(id);
     try {
       const said = await work();
       if ('absent' in said) this.notPresent(id, said.absent);
+      else if ('failed' in said) this.found.push({ id, outcome: 'failed', code: said.code, says: said.failed });
       else this.found.push({ id, outcome: 'passed', says: said });
     } catch (error) {
       // Anything else than our own errors is a defect here, or in the browser. It must not pass for an answer.
@@ -140,6 +149,11 @@ export class Report {
     return this.found.some((check) => check.id === id && check.outcome === 'passed');
   }
 
+  /** Whether the reader, and not the proof itself, said whose keys to trust. */
+  get pinned(): boolean {
+    return this.facts.keys_from === 'policy';
+  }
+
   get verdict(): Verdict {
     const failed = this.found.filter(({ outcome }) => outcome === 'failed');
     const verdicts = failed.map(({ code = '' }) => STATUS_CODES[code]);
@@ -151,8 +165,8 @@ export class Report {
   get shows(): string[] {
     if (this.verdict === 'invalid') return [];
     const shown = this.passed('receipt') ? ['objection', 'logged'] : ['token_alone'];
-    if (this.passed('anchor')) shown.push('anchored');
-    if (this.passed('witnesses')) shown.push('witnessed');
+    if (this.independent('anchor')) shown.push('anchored');
+    if (this.independent('witnesses')) shown.push('witnessed');
     if (this.passed('mail')) shown.push('mail');
     if (this.passed('disclosures')) shown.push('disclosed');
     return shown;
@@ -161,10 +175,15 @@ export class Report {
   /** What no reader should take from it. */
   get doesNotShow(): string[] {
     const names = ['meta_received', 'identity'];
-    if (!this.passed('anchor')) names.push('time');
+    if (!this.independent('anchor')) names.push('time');
     names.push('today');
     names.push(this.passed('receipt') ? 'readme' : 'token_alone');
     if (this.facts.keys_from === 'bundle') names.push('keys');
     return names;
+  }
+
+  /** Whether a check passed by keys that the proof itself did not bring. */
+  private independent(id: CheckId): boolean {
+    return this.pinned && this.passed(id);
   }
 }

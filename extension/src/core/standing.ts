@@ -1,24 +1,30 @@
 /** What happened to an objection since: later receipts, Meta's own mail, and whether it still stands. */
 import { verifyAcknowledgement } from './acknowledgements';
 import type { DkimFinding } from './contract.gen';
-import { type Bytes, formatJson, parseUtf8, sha256Hex } from './encoding';
+import { type Bytes, formatJson, parseUtf8, sameBytes, sha256Hex } from './encoding';
 import { ObjectionError } from './errors';
 import { recheckMail } from './mail';
 import { fileNamed, filesUnder, type Manifest } from './manifest';
+import type { Checkpoint } from './notes';
 import type { TrustPolicy } from './policies';
 import { verifyProof } from './proofs';
 import { type VerifiedReceipt, verifyEvidence, verifyReceipt } from './receipts';
-import { type Report, type Saying, say } from './reports';
-import { statusAt, verifyStatusList } from './statuslists';
+import { type Facts, type Report, type Saying, say } from './reports';
+import { type Status, statusAt, verifyStatusList } from './statuslists';
 import type { VerifiedToken } from './tokens';
 
+const [ERASED, WITHDRAWN] = ['objection_erased', 'objection_withdrawn'];
+const CLOCK_SKEW_S = 300;
+/** A status list is dated back to the full minute. */
+const LIST_SKEW_S = 60;
+const BY_WORTH: Status[] = ['stands', 'withdrawn', 'erased'];
 const RECEIPT = /^later\/([0-9]{2})-(supplement|withdrawal)\.jws$/;
 
 /** What was added, as far as it holds. */
 export interface Later {
   withdrawnAtS: number | undefined;
   mails: SignedMail[];
-  facts: { kind: string; signed_at: number; received_at: number }[];
+  facts: NonNullable<Facts['later']>;
 }
 
 /** A mail that a mail server signed, as the register acknowledged it. */
@@ -34,8 +40,17 @@ interface Bundle {
   manifest: Manifest | undefined;
   receipt: VerifiedReceipt | undefined;
   policy: TrustPolicy | undefined;
-  /** Where in the log the objection stands, as its token says. */
-  place: bigint;
+  place: Place;
+}
+
+/**
+ * Where the objection stands: `index` in the log, under `checkpoint` if that holds. `anchoredAtS`: when the first
+ * independent clock stamped that checkpoint; undefined where none did.
+ */
+export interface Place {
+  index: bigint;
+  checkpoint: Checkpoint | undefined;
+  anchoredAtS: number | undefined;
 }
 
 export function nothingLater(): Later {
@@ -59,7 +74,7 @@ export async function checkLater(report: Report, bundle: Bundle): Promise<Later>
   await report.check('later', async () => {
     if (!policy) throw new ObjectionError('policy_malformed', 'without a policy there is no register to trust');
     const known = new Set<string>();
-    let index = bundle.place; // all of them stand behind the objection
+    let { index } = bundle.place; // all of them stand behind the objection
     for (const [i, name] of names
       .filter((one) => RECEIPT.test(one))
       .sort()
@@ -75,8 +90,8 @@ export async function checkLater(report: Report, bundle: Bundle): Promise<Later>
   return later;
 }
 
-function laterSaying({ kind, received_at }: Later['facts'][number]): Saying {
-  return say(`later_${kind}`, { time: { time: received_at } });
+function laterSaying({ kind, received_at, anchored }: Later['facts'][number]): Saying {
+  return say(`later_${kind}${anchored ? '_anchored' : ''}`, { time: { time: received_at } });
 }
 
 interface Adding {
@@ -84,6 +99,7 @@ interface Adding {
   manifest: Manifest | undefined;
   objection: VerifiedReceipt;
   policy: TrustPolicy;
+  place: Place;
   later: Later;
   /** The files that were seen to belong to a later receipt. */
   known: Set<string>;
@@ -91,7 +107,7 @@ interface Adding {
 
 /** Checks one later receipt with all that belongs to it; returns its place in the log, which is after `after`. */
 async function verifyOne(name: string, number: number, adding: Adding, after: bigint): Promise<bigint> {
-  const { files, manifest, objection, policy, later, known } = adding;
+  const { files, manifest, objection, policy, place, later, known } = adding;
   const [, digits = '', kind] = RECEIPT.exec(name) ?? [];
   if (Number(digits) !== number) throw mismatch('later receipts are numbered 01, 02, … without a gap');
   const folder = `later/${digits}/`;
@@ -130,7 +146,8 @@ async function verifyOne(name: string, number: number, adding: Adding, after: bi
   if (checkpoint.origin !== claims.log.origin || index !== BigInt(claims.log.index) || index <= after) {
     throw new ObjectionError('proof_mismatch', `${name}: the acknowledgement names another place in the log`);
   }
-  later.facts.push({ kind, signed_at: payload.iat, received_at: receivedAtS });
+  const anchored = isAnchored(name, checkpoint, receivedAtS, place);
+  later.facts.push({ kind, signed_at: payload.iat, received_at: receivedAtS, anchored });
   if (kind === 'withdrawal') {
     if (later.withdrawnAtS !== undefined) throw mismatch('an objection is withdrawn once');
     later.withdrawnAtS = receivedAtS;
@@ -140,6 +157,20 @@ async function verifyOne(name: string, number: number, adding: Adding, after: bi
     later.mails.push({ name: mail, raw: fileNamed(evidence, mail), dkim: finding, keyRecord });
   }
   return index;
+}
+
+/** Whether the objection's independent stamp covers what stands under `checkpoint`, too. */
+function isAnchored(name: string, { size, root }: Checkpoint, receivedAtS: number, place: Place): boolean {
+  const { checkpoint: main, anchoredAtS } = place;
+  if (!main) return false;
+  if (size > main.size) return false;
+  if (size !== main.size || !sameBytes(root, main.root)) {
+    throw new ObjectionError('proof_mismatch', `${name}: under an older state than the objection, or in a fork`);
+  }
+  if (anchoredAtS !== undefined && anchoredAtS + CLOCK_SKEW_S < receivedAtS) {
+    throw new ObjectionError('timestamp_invalid', `${name}: stamped before it was received`);
+  }
+  return anchoredAtS !== undefined;
 }
 
 async function checkMails(report: Report, { mails }: Later): Promise<void> {
@@ -154,13 +185,15 @@ async function checkMails(report: Report, { mails }: Later): Promise<void> {
       }
       await recheckMail(raw, { keyRecord, domain: dkim.domain, selector: dkim.selector });
     }
-    report.facts.mails = mails.map(({ name, dkim }) => ({ ...dkim, name }));
-    return say('list', { list: { list: mails.map(mailSaying) } });
+    report.facts.mails = mails.map(({ name, dkim: { domain, selector, key_sha256 } }) => ({
+      name,
+      domain,
+      selector,
+      key_sha256,
+    }));
+    const domains = [...new Set(mails.map(({ dkim }) => dkim.domain))].sort().join(', ');
+    return say('mail', { count: mails.length, domains });
   });
-}
-
-function mailSaying({ dkim: { domain, known } }: SignedMail): Saying {
-  return known === 'none' ? say('mail_unknown', { domain }) : say('mail_known', { domain, known });
 }
 
 export interface StatusAsked {
@@ -173,7 +206,7 @@ export interface StatusAsked {
 /** Adds the check `status`. A withdrawal among the later receipts counts, however old the list is. */
 export async function checkStatus(
   report: Report,
-  rawList: Bytes | undefined,
+  rawLists: (Bytes | undefined)[],
   { token, policy, later, nowS }: StatusAsked,
 ): Promise<void> {
   if (!token || !policy) {
@@ -181,19 +214,41 @@ export async function checkStatus(
     return;
   }
   await report.check('status', async () => {
-    if (!rawList) throw new ObjectionError('bundle_file_missing', 'status.jwt is not in the bundle');
-    const list = await verifyStatusList(parseUtf8(rawList, 'jws_malformed'), policy);
-    const { uri, idx } = token.claims.status.status_list;
-    if (list.uri !== uri) throw new ObjectionError('status_mismatch', 'another list than the token names');
-    const listed = statusAt(list, idx);
-    const status = listed !== 'erased' && later.withdrawnAtS !== undefined ? 'withdrawn' : listed;
-    Object.assign(report.facts, { status, status_at: list.iatS });
-    if (status !== 'stands') {
-      const since = status === 'withdrawn' ? (later.withdrawnAtS ?? list.iatS) : list.iatS;
-      throw new ObjectionError(`objection_${status}`, `as of ${since}`);
-    }
-    return say('status', { time: { time: list.iatS }, age: { duration: nowS - list.iatS } });
+    const found: Listed[] = [];
+    for (const raw of rawLists) if (raw) found.push(await verifyList(raw, token, policy));
+    // The newest counts, whoever brought it: an older one, given beside the bundle, must not raise the withdrawn.
+    const [newest] = found.sort((one, other) => other.iatS - one.iatS || worth(other) - worth(one));
+    if (!newest) throw new ObjectionError('bundle_file_missing', 'status.jwt is not in the bundle');
+    const { iatS } = newest;
+    const status = newest.status !== 'erased' && later.withdrawnAtS !== undefined ? 'withdrawn' : newest.status;
+    Object.assign(report.facts, { status, status_at: iatS });
+    if (status === 'erased') return { failed: say('status_listed_erased', { time: { time: iatS } }), code: ERASED };
+    if (status === 'withdrawn') return { failed: withdrawal(later.withdrawnAtS, iatS), code: WITHDRAWN };
+    return say('status', { time: { time: iatS }, age: { duration: nowS - iatS } });
   });
+}
+
+/** What the holder signed, or what only the register says. */
+function withdrawal(receivedAtS: number | undefined, listedAtS: number): Saying {
+  if (receivedAtS === undefined) return say('status_listed_withdrawn', { time: { time: listedAtS } });
+  return say('status_withdrawn', { time: { time: receivedAtS } });
+}
+
+interface Listed {
+  iatS: number;
+  status: Status;
+}
+
+const worth = ({ status }: Listed) => BY_WORTH.indexOf(status);
+
+async function verifyList(raw: Bytes, { claims }: VerifiedToken, policy: TrustPolicy): Promise<Listed> {
+  const list = await verifyStatusList(parseUtf8(raw, 'jws_malformed'), policy);
+  const { uri, idx } = claims.status.status_list;
+  if (list.uri !== uri) throw new ObjectionError('status_mismatch', 'another list than the token names');
+  if (list.iatS + LIST_SKEW_S < claims.received_at) {
+    throw new ObjectionError('status_mismatch', 'a list from before the objection was received');
+  }
+  return { iatS: list.iatS, status: statusAt(list, idx) };
 }
 
 function mismatch(message: string): ObjectionError {

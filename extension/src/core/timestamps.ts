@@ -7,7 +7,7 @@ import {
   saysQualified,
   verifyChain,
 } from './certificates';
-import { parseCms, signerCertificate, type UnverifiedCms, verifyCms } from './cms';
+import { isNamed, parseCms, type UnverifiedCms, verifyCms } from './cms';
 import {
   context,
   type Der,
@@ -47,8 +47,9 @@ export interface Timestamp {
  * signature or chain do not hold.
  */
 export async function verifyTimestamp(token: Bytes, data: Bytes, chain: Bytes[]): Promise<Timestamp> {
-  const cms = parseToken(token);
-  return translate('timestamp_invalid', () => verifyBy(cms, data, chain.map(parseCertificate)));
+  const certificates = await translate('timestamp_invalid', () => chain.map(parseCertificate));
+  const cms = await parseToken(token);
+  return translate('timestamp_invalid', () => verifyBy(cms, data, certificates));
 }
 
 /**
@@ -56,32 +57,32 @@ export async function verifyTimestamp(token: Bytes, data: Bytes, chain: Bytes[])
  * seldom a good one. Throws `timestamp_malformed`.
  */
 export async function embeddedChain(token: Bytes): Promise<Bytes[]> {
-  const cms = parseToken(token);
-  return translate('timestamp_malformed', async () => {
-    const own = signerCertificate(cms);
-    const others = cms.certificates.filter((certificate) => certificate !== own);
-    const [root, ...more] = others;
-    if (!root || more.length > 0) throw malformed('the token does not carry its authority and its root alone');
+  const cms = await parseToken(token);
+  return translate('timestamp_malformed', () => {
+    const certificates = cms.certificates.map(parseCertificate);
+    const [own, ...signers] = certificates.filter((certificate) => isNamed(certificate, cms.signer));
+    const [root, ...more] = certificates.filter((certificate) => certificate !== own);
+    if (!own || !root || signers.length + more.length > 0) {
+      throw malformed('the token does not carry its authority and its root alone');
+    }
     return [own.raw, root.raw];
   });
 }
 
-function parseToken(token: Bytes): UnverifiedCms {
+async function parseToken(token: Bytes): Promise<UnverifiedCms> {
   if (token.length > MAX_TOKEN_BYTES) throw malformed('the token is too large');
-  let cms: UnverifiedCms;
-  try {
-    cms = parseCms(token);
-  } catch (error) {
-    if (!(error instanceof ObjectionError)) throw error;
-    throw new ObjectionError('timestamp_malformed', error.message, { cause: error });
-  }
+  const cms = await translate('timestamp_malformed', () => {
+    const read = parseCms(token);
+    read.certificates.forEach(parseCertificate); // one that nobody could read is no certificate
+    return read;
+  });
   if (cms.contentType !== TST_INFO || !cms.content) throw malformed('it carries no time');
   return cms;
 }
 
 async function verifyBy(cms: UnverifiedCms, data: Bytes, chain: Certificate[]): Promise<Timestamp> {
   const [own] = chain;
-  if (!own || !cms.content) throw new ObjectionError('timestamp_invalid', 'no authority to trust');
+  if (!own || chain.length < 2 || !cms.content) throw new ObjectionError('timestamp_invalid', 'no authority to trust');
   const info = readInfo(cms.content);
   const seen = new Uint8Array(await crypto.subtle.digest(info.hash, data));
   if (!sameBytes(seen, info.imprint)) throw new ObjectionError('timestamp_invalid', 'the token is for other bytes');

@@ -4,12 +4,13 @@
  */
 import { ASIC_MANIFEST, TIMESTAMP, unpackContainer, verifyContainer } from './asice';
 import { readDocument, type SignedDocument } from './documents';
-import { type Bytes, formatJson, type Json, parseJson, parseUtf8, sameBytes, utf8 } from './encoding';
+import { type Bytes, parseJson, parseUtf8, sameBytes, utf8 } from './encoding';
 import { ObjectionError } from './errors';
 import { thumbprint } from './jws';
 import { quorumMet, verifyWitnesses } from './log-policies';
 import { fileNamed, filesUnder, type Manifest, verifyManifest } from './manifest';
-import { parseTrustPolicy, type TrustPolicy } from './policies';
+import type { Checkpoint } from './notes';
+import { parseTrustPolicy, policyFingerprint, type TrustPolicy } from './policies';
 import { splitPresentation, verifyBinding } from './presentations';
 import { parseProof, verifyProof } from './proofs';
 import { type VerifiedReceipt, verifyEvidence, verifyReceipt } from './receipts';
@@ -20,16 +21,17 @@ import { type VerifiedToken, verifyToken, verifyTokenOfReceipt } from './tokens'
 
 const CLOCK_SKEW_S = 300;
 const [ZIP, PDF] = [utf8('PK\u0003\u0004'), utf8('%PDF-')];
-const TOKEN = /^\s*(ey[A-Za-z0-9_-]*\.[A-Za-z0-9_.~-]+)\s*$/;
+const TOKEN = /^[\t-\r ]*(ey[A-Za-z0-9_-]*\.[A-Za-z0-9_.~-]+)[\t-\r ]*$/;
 const MAX_TOKEN_BYTES = 131_072;
 const MAX_NAME = 200;
 const ANCHORS = 'anchors/';
+const LOCAL = 'local';
 
 /** A policy that the reader chose to trust. `source`: who gave it, for the words. */
 export interface PinnedPolicy {
   policy: TrustPolicy;
-  /** The document as it was given, to compare with the bundle's own. */
-  document: Json;
+  /** What the register publishes for comparison. */
+  fingerprint: string;
   source: 'register' | 'file';
 }
 
@@ -50,8 +52,8 @@ interface Parts {
 
 /** Reads a policy for pinning. Throws the codes of JSON, `field_invalid`, `policy_malformed`, `key_refused`. */
 export async function parsePinnedPolicy(raw: Bytes, source: PinnedPolicy['source']): Promise<PinnedPolicy> {
-  const document = parseJson(raw);
-  return { policy: await parseTrustPolicy(document), document, source };
+  const policy = await parseTrustPolicy(parseJson(raw));
+  return { policy, fingerprint: await policyFingerprint(policy), source };
 }
 
 /**
@@ -151,19 +153,20 @@ async function verifyBundle(
   else report.unchecked('evidence');
   const token = await checkToken(report, files.get('token.sd-jwt'), policy);
   report.notPresent('holder', say('holder_none'));
-  let note: string | undefined;
+  let logged: Logged | undefined;
   if (!receipt || !token) {
     report.unchecked('token-receipt', 'log');
   } else {
     await checkTokenOfReceipt(report, token, receipt);
-    note = await checkLog(report, files, receipt, token, policy);
+    logged = await checkLog(report, files, receipt, token, policy);
   }
-  const anchors = filesUnder(files, ANCHORS);
-  await checkWitnesses(report, note, policy, anchors.size > 0);
-  await checkAnchors(report, anchors, note, policy);
-  const place = BigInt(token?.claims.log.index ?? -1);
+  const seen = await checkWitnesses(report, logged?.note, policy);
+  const stamped = { stamps: filesUnder(files, ANCHORS), note: logged?.note, receivedAtS: token?.claims.received_at };
+  const anchoredAtS = await checkAnchors(report, stamped, policy, seen);
+  const index = BigInt(token?.claims.log.index ?? -1);
+  const place = { index, checkpoint: logged?.checkpoint, anchoredAtS };
   const later = await checkLater(report, { files, manifest, receipt, policy, place });
-  await checkStatus(report, status ?? files.get('status.jwt'), { token, policy, later, nowS });
+  await checkStatus(report, [status, files.get('status.jwt')], { token, policy, later, nowS });
 }
 
 function sayUnreadable(report: Report, form: 'container-time' | 'document'): void {
@@ -193,19 +196,20 @@ async function choosePolicy(
   pinned: PinnedPolicy | undefined,
 ): Promise<TrustPolicy | undefined> {
   let own: TrustPolicy | undefined;
+  let fingerprint = '';
   await report.check('policy', async () => {
-    const document = parseJson(fileNamed(files, 'policy.json'));
-    own = await parseTrustPolicy(document);
+    own = await parseTrustPolicy(parseJson(fileNamed(files, 'policy.json')));
+    fingerprint = await policyFingerprint(own);
     const values = { issuer: own.issuer, log: own.log.key.name };
     if (!pinned) return say('policy', values);
-    return say(formatJson(document) === formatJson(pinned.document) ? 'policy_same' : 'policy_other', values);
+    return say(fingerprint === pinned.fingerprint ? 'policy_same' : 'policy_other', values);
   });
   if (pinned) {
     await sayPinned(report, pinned);
     return pinned.policy;
   }
   report.facts.keys_from = 'bundle';
-  if (own) report.notPresent('pinned', say('pinned_not', { kids: [...own.issuerKeys.keys()].sort().join(', ') }));
+  if (own) report.notPresent('pinned', say('pinned_not', { fingerprint }));
   else report.notPresent('pinned', say('pinned_unreadable'));
   return own;
 }
@@ -303,15 +307,21 @@ async function checkTokenOfReceipt(report: Report, token: VerifiedToken, receipt
   });
 }
 
-/** Returns the note of the checkpoint under which the receipt was seen to stand in the log. */
+/** A checkpoint, and its note in which the log's own signature holds. */
+interface Logged {
+  note: string;
+  checkpoint: Checkpoint;
+}
+
+/** Returns the checkpoint under which the receipt was seen to stand in the log. */
 async function checkLog(
   report: Report,
   files: Map<string, Bytes>,
   receipt: VerifiedReceipt,
   { claims }: VerifiedToken,
   policy: TrustPolicy | undefined,
-): Promise<string | undefined> {
-  let note: string | undefined;
+): Promise<Logged | undefined> {
+  let logged: Logged | undefined;
   await report.check('log', async () => {
     if (!policy) throw new ObjectionError('policy_malformed', 'without a policy there is no log to trust');
     const text = parseUtf8(fileNamed(files, 'proof.tlog-proof'), 'proof_malformed');
@@ -326,46 +336,66 @@ async function checkLog(
     }
     const [at, size] = [Number(index), Number(checkpoint.size)];
     Object.assign(report.facts, { log_origin: checkpoint.origin, log_index: at, log_size: size });
-    note = checkpointNote;
+    logged = { note: checkpointNote, checkpoint };
     return say('log', { index: at, origin: checkpoint.origin, size });
   });
-  return note;
+  return logged;
 }
 
-/** A proof that is only recorded cannot have witnesses yet; an anchored one must have the policy's quorum. */
+/**
+ * Returns whether the policy's quorum saw the log's state. What was only recorded cannot have it yet, and what was anchored
+ * under an earlier quorum need not have today's: neither makes a proof false.
+ */
 async function checkWitnesses(
   report: Report,
   note: string | undefined,
   policy: TrustPolicy | undefined,
-  anchored: boolean,
-): Promise<void> {
-  if (!policy || note === undefined) return report.unchecked('witnesses');
+): Promise<boolean> {
+  let met = false;
+  if (!policy || note === undefined) {
+    report.unchecked('witnesses');
+    return met;
+  }
   await report.check('witnesses', async () => {
     const seen = await verifyWitnesses(note, policy.log);
-    const names = seen.map(([name]) => name);
-    if (!quorumMet(policy.log, names)) {
-      if (!anchored) return absent(say('witnesses_recorded'));
-      throw new ObjectionError('quorum_missed', 'not seen by as many witnesses as the policy wants');
-    }
+    met = quorumMet(
+      policy.log,
+      seen.map(([name]) => name),
+    );
+    if (!met) return absent(say('witnesses_missing'));
     if (seen.length === 0) return absent(say('witnesses_none'));
     report.facts.witnesses = seen.map(([name, at]) => ({ name, at }));
     return say('list', { list: { list: seen.map(([name, time]) => say('by_at', { name, time: { time } })) } });
   });
+  return met;
 }
 
+interface Stamped {
+  stamps: Map<string, Bytes>;
+  note: string | undefined;
+  receivedAtS: number | undefined;
+}
+
+/** Returns when the first independent clock stamped the log's state. `seen`: by the policy's quorum, too. */
 async function checkAnchors(
   report: Report,
-  anchors: Map<string, Bytes>,
-  note: string | undefined,
+  { stamps, note, receivedAtS }: Stamped,
   policy: TrustPolicy | undefined,
-): Promise<void> {
-  report.facts.state = anchors.size > 0 ? 'anchored' : 'recorded';
-  if (anchors.size === 0) return report.notPresent('anchor', say('anchor_none'));
-  if (!policy || note === undefined) return report.unchecked('anchor');
+  seen: boolean,
+): Promise<number | undefined> {
+  report.facts.state = stamps.size > 0 && seen ? 'anchored' : 'recorded';
+  if (stamps.size === 0) {
+    report.notPresent('anchor', say('anchor_none'));
+    return undefined;
+  }
+  if (!policy || note === undefined || receivedAtS === undefined) {
+    report.unchecked('anchor');
+    return undefined;
+  }
   await report.check('anchor', async () => {
     const list: Saying[] = [];
     const facts: NonNullable<Facts['anchors']> = [];
-    for (const [file, token] of [...anchors].sort(([one], [other]) => (one < other ? -1 : 1))) {
+    for (const [file, token] of [...stamps].sort(([one], [other]) => (one < other ? -1 : 1))) {
       const name = file.replace(/\.tst$/, '');
       const authority = policy.timeAuthorities.find((one) => one.name === name);
       if (!authority) {
@@ -373,20 +403,26 @@ async function checkAnchors(
         continue;
       }
       const stamp = await verifyTimestamp(token, utf8(note), authority.certificates);
+      if (authority.trusted && stamp.atS + CLOCK_SKEW_S < receivedAtS) {
+        throw new ObjectionError('timestamp_invalid', 'stamped before it was received');
+      }
       facts.push({ authority: name, at: stamp.atS, trusted: authority.trusted });
       list.push(stampSaying(name, authority.trusted, stamp));
     }
     report.facts.anchors = facts;
     // A local clock proves nothing alone, however well its token holds. The earliest independent one counts.
     const [first] = facts.filter(({ trusted }) => trusted).sort((one, other) => one.at - other.at);
+    if (!seen) return absent(say('anchor_unseen', { list: { list } }));
     if (!first) return absent(say('anchor_local', { list: { list } }));
     report.facts.anchored_at = first.at;
-    return say('list', { list: { list } });
+    return say(report.pinned ? 'list' : 'anchor_unpinned', { list: { list } });
   });
+  return report.facts.anchored_at;
 }
 
 function stampSaying(name: string, trusted: boolean, { atS, authority, saysQualified }: Timestamp): Saying {
-  const key = !trusted ? 'by_local' : saysQualified ? 'by_qualified' : 'by_independent';
+  const untrusted = name === LOCAL ? 'by_local' : 'by_dependent';
+  const key = !trusted ? untrusted : saysQualified ? 'by_qualified' : 'by_independent';
   return say(key, { name, authority: authority.slice(0, MAX_NAME), time: { time: atS } });
 }
 
@@ -394,9 +430,8 @@ function stampSaying(name: string, trusted: boolean, { atS, authority, saysQuali
 async function byUnknown(token: Bytes, data: Bytes): Promise<Timestamp | undefined> {
   try {
     return await verifyTimestamp(token, data, await embeddedChain(token));
-  } catch (error) {
-    if (error instanceof ObjectionError) return undefined;
-    throw error;
+  } catch {
+    return undefined; // whatever is wrong with it: nobody's signature covers it, and nothing hangs on it
   }
 }
 
@@ -424,7 +459,7 @@ async function verifyTokenAlone(report: Report, text: string, { pinned, nowS, st
     report.notPresent(id, say('token_alone'));
   }
   report.notPresent('log', say('token_alone_log'));
-  if (status) await checkStatus(report, status, { token, policy: pinned?.policy, later: nothingLater(), nowS });
+  if (status) await checkStatus(report, [status], { token, policy: pinned?.policy, later: nothingLater(), nowS });
   else report.notPresent('status', say('status_none'));
   await checkHolder(report, token, presented, rawBinding);
 }

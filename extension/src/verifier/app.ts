@@ -214,7 +214,7 @@ export class App {
       { class: 'trust', open: this.policyProblem !== undefined || this.loaded !== undefined },
       h('summary', {}, this.t('trust_heading')),
       h('p', {}, this.t(key), policy && ' ', policy && h('code', {}, printable(policy.policy.issuer))),
-      policy && h('p', { class: 'fine' }, `${this.t('trust_fingerprint')}: `, h('code', {}, fingerprints(policy))),
+      policy && h('p', { class: 'fine' }, `${this.t('trust_fingerprint')}: `, h('code', {}, policy.fingerprint)),
       this.policyProblem !== undefined &&
         h('p', { class: 'warning', role: 'alert' }, this.t('trust_failed', { code: this.policyProblem })),
       file,
@@ -398,10 +398,6 @@ export class App {
     if (!found) throw new Error(`the page has no ${selector}`);
     return found;
   }
-}
-
-function fingerprints({ policy }: PinnedPolicy): string {
-  return [...policy.issuerKeys.keys()].sort().join(', ');
 }
 
 function originOf(uri: string): string | undefined {

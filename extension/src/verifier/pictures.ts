@@ -7,6 +7,7 @@ const DASHED =
   'M24 3a21 21 0 0 1 14.8 6.2M45 24a21 21 0 0 1-6.2 14.8M24 45a21 21 0 0 1-14.8-6.2M3 24A21 21 0 0 1 9.2 9.2';
 const SHAPES: Record<Headline | 'unusable', string[]> = {
   valid: [CIRCLE, 'M14 25l7 7 14-15'],
+  unpinned: [DASHED, 'M19 19a5 5 0 1 1 7 5c-2 1-2 2-2 4M24 33v1'],
   recorded: [DASHED, 'M14 25l7 7 14-15'],
   token: ['M7 7h34v34h-34z', 'M14 25l7 7 14-15'],
   withdrawn: [CIRCLE, 'M20 15l-8 8 8 8M12 23h15a7 7 0 0 1 0 14h-4'],

@@ -77,12 +77,12 @@ function verdictBox(kind: Parameters<typeof picture>[0], title: string, sentence
 function keysWarning({ report }: Checked, speech: Speech): HTMLElement | undefined {
   const pinned = report.checks.find(({ id }) => id === 'pinned');
   if (report.facts.keys_from !== 'bundle' || !pinned) return undefined;
-  const kids = String(pinned.says.values.kids ?? '');
+  const fingerprint = pinned.says.values.fingerprint;
   return h(
     'div',
     { class: 'warning' },
     h('p', {}, h('strong', {}, speech.t('keys_warning')), ` ${speech.t('keys_warning_text')}`),
-    ...kids.split(', ').map((kid) => h('code', {}, kid)),
+    typeof fingerprint === 'string' && h('code', {}, fingerprint),
   );
 }
 
@@ -111,7 +111,10 @@ function factsView(facts: Facts, speech: Speech): HTMLElement {
     ['fact_received_at', ...(at(facts.received_at, speech.t('clock_register')) ?? [undefined])],
     [
       'fact_anchored_at',
-      ...(at(facts.anchored_at, speech.t('clock_authority', { name: stampedBy(facts) })) ?? [undefined]),
+      ...(at(
+        facts.anchored_at,
+        speech.t(facts.keys_from === 'policy' ? 'clock_authority' : 'clock_named', { name: stampedBy(facts) }),
+      ) ?? [undefined]),
     ],
     ...disclosedRows(facts),
     ['fact_issuer', facts.issuer],

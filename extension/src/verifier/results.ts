@@ -14,7 +14,7 @@ export interface Checked {
 
 export type Unusable = 'text' | 'too_large' | 'unreadable';
 
-export type Headline = 'valid' | 'recorded' | 'token' | 'withdrawn' | 'erased' | 'invalid' | 'mismatch';
+export type Headline = 'valid' | 'unpinned' | 'recorded' | 'token' | 'withdrawn' | 'erased' | 'invalid' | 'mismatch';
 
 /** The one thing that a reader in a hurry takes away. */
 export function headlineOf({ report, expected }: Checked): Headline {
@@ -23,6 +23,7 @@ export function headlineOf({ report, expected }: Checked): Headline {
   if (expected !== undefined && facts.receipt_sha256 !== expected) return 'mismatch';
   if (verdict !== 'valid') return verdict;
   if (!report.passed('receipt')) return 'token';
+  if (!report.pinned) return 'unpinned';
   return report.passed('anchor') ? 'valid' : 'recorded';
 }
 

@@ -1,11 +1,11 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { parseBase64url, parseJson, utf8 } from '../../src/core/encoding';
 import { parseTrustPolicy } from '../../src/core/policies';
-import { verifyPresentation } from '../../src/core/presentations';
 import { verifyToken } from '../../src/core/tokens';
 import { holderKey } from '../../src/platform/keystore';
 import { presentation, saveKit } from '../../src/platform/presenting';
 import { type Downloads, freshBrowser } from '../support/browser';
+import { verifyPresentation } from '../support/presenting';
 import { objectionOf, recordObjection } from '../support/recorded';
 import { type Register, startRegister } from '../support/register';
 

@@ -5,11 +5,11 @@ import type { Json } from '../../src/core/encoding';
 import { ObjectionError } from '../../src/core/errors';
 import { quorumMet, verifyWitnesses } from '../../src/core/log-policies';
 import { parseTrustPolicy } from '../../src/core/policies';
-import { verifyPresentation } from '../../src/core/presentations';
 import { parseProof, verifyProof } from '../../src/core/proofs';
 import { verifyReceipt } from '../../src/core/receipts';
 import { statusAt, verifyStatusList } from '../../src/core/statuslists';
 import { verifyToken } from '../../src/core/tokens';
+import { verifyPresentation } from '../support/presenting';
 
 const FOLDER = new URL('../../../schemas/vectors/', import.meta.url);
 /** When a receipt comes is for the register to judge; a verifier reads old ones. */

@@ -2,9 +2,11 @@ import { describe, expect, it } from 'vitest';
 import { unpackContainer } from '../../src/core/asice';
 import { parseDer } from '../../src/core/der';
 import { readDocument } from '../../src/core/documents';
-import { type Bytes, concat, parseBase64, utf8 } from '../../src/core/encoding';
+import { type Bytes, concat, parseBase64, sha256Hex, utf8 } from '../../src/core/encoding';
 import { inflate } from '../../src/core/inflate';
 import { embeddedChain, verifyTimestamp } from '../../src/core/timestamps';
+import { parsePinnedPolicy } from '../../src/core/verification';
+import { headlineOf } from '../../src/verifier/results';
 import { codeOf, failures, flipped, indexOf, replaced, sample, verified } from '../support/samples';
 
 const bytes = (...values: number[]): Bytes => Uint8Array.from(values);
@@ -150,6 +152,29 @@ describe('the report', () => {
     expect(unpinned.facts.keys_from).toBe('bundle');
     expect(unpinned.doesNotShow).toContain('keys');
     expect((await verified(sample('token.txt'), { pinned: false })).verdict).toBe('invalid');
+  });
+
+  it('gives the fingerprint that sha256sum prints of what the register serves', async () => {
+    const raw = sample('policy.json');
+    const { fingerprint } = await parsePinnedPolicy(raw, 'file');
+    expect(fingerprint).toBe(await sha256Hex(raw));
+    const noted = replaced(raw, 'quorum both', '#uorum both'); // a comment, and so no quorum
+    expect(await codeOf(() => parsePinnedPolicy(noted, 'file'))).toBe('policy_malformed');
+    const text = new TextDecoder().decode(raw).replace('"log":"', '"log":"# a comment\\n\\n');
+    expect((await parsePinnedPolicy(utf8(text), 'file')).fingerprint).toBe(fingerprint);
+  });
+
+  it('calls nothing independent whose keys the proof brought itself', async () => {
+    for (const name of ['anchored.asice', 'proof.pdf']) {
+      const unpinned = await verified(sample(name), { pinned: false });
+      expect(unpinned.shows).toEqual(['objection', 'logged']);
+      expect(unpinned.doesNotShow).toContain('time');
+      const checked = { report: unpinned, name, sha256: '', checkedAtS: 0, expected: undefined };
+      expect(headlineOf(checked)).toBe('unpinned');
+      const pinned = await verified(sample(name));
+      expect(pinned.shows).toEqual(['objection', 'logged', 'anchored', 'witnessed']);
+      expect(headlineOf({ ...checked, report: pinned })).toBe('valid');
+    }
   });
 
   it('refuses what is no proof', async () => {
