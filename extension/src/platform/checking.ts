@@ -1,7 +1,7 @@
 /** Checks a fetched proof as a stranger would, by the pinned policy: only what holds takes the place of one that does. */
-import type { Bytes, Json } from '../core/encoding';
+import type { Bytes } from '../core/encoding';
 import { ObjectionError } from '../core/errors';
-import type { TrustPolicy } from '../core/policies';
+import { policyFingerprint, type TrustPolicy } from '../core/policies';
 import type { Facts } from '../core/reports';
 import { verifyProofFile } from '../core/verification';
 import type { RecordedObjection } from './database';
@@ -17,7 +17,7 @@ const NO_REASON = ['objection_withdrawn', 'not_checked'];
  */
 export async function verifyProofOf(raw: Bytes, objection: RecordedObjection): Promise<void> {
   try {
-    refuseOther(await verifyByPinned((policy, document) => factsOf(raw, policy, document)), objection);
+    refuseOther(await verifyByPinned((policy) => factsOf(raw, policy)), objection);
   } catch (error) {
     const about = error instanceof ObjectionError && error.code !== KEYS_CHANGED;
     if (!about || error instanceof Unreachable || error instanceof Refused) throw error;
@@ -26,8 +26,8 @@ export async function verifyProofOf(raw: Bytes, objection: RecordedObjection): P
 }
 
 /** Throws the code of the first check that failed. */
-async function factsOf(raw: Bytes, policy: TrustPolicy, document: Json): Promise<Facts> {
-  const pinned = { policy, document, source: 'register' } as const;
+async function factsOf(raw: Bytes, policy: TrustPolicy): Promise<Facts> {
+  const pinned = { policy, fingerprint: await policyFingerprint(policy), source: 'register' } as const;
   const { checks, facts } = await verifyProofFile(raw, { pinned, nowS: Math.floor(Date.now() / 1000) });
   const failed = checks.find(({ outcome, code = '' }) => outcome === 'failed' && !NO_REASON.includes(code));
   if (failed) throw new ObjectionError(failed.code ?? 'internal', `${failed.id}: ${failed.detail ?? ''}`);

@@ -1,9 +1,9 @@
 /** The register's keys, remembered from first use: a register that changes keys is noticed, not followed. */
 import { browser } from 'wxt/browser';
 import type { Policy } from '../core/contract.gen';
-import { formatJson, type Json, type JsonObject, sha256Hex, utf8 } from '../core/encoding';
+import { formatJson, type Json, type JsonObject } from '../core/encoding';
 import { ObjectionError } from '../core/errors';
-import { parseTrustPolicy, type TrustPolicy } from '../core/policies';
+import { parseTrustPolicy, policyFingerprint, type TrustPolicy } from '../core/policies';
 import { verifyFields } from '../core/schema';
 import { getPolicy } from './register';
 import type { KeysView } from './views';
@@ -29,11 +29,10 @@ async function pin(policy: Policy): Promise<Policy> {
  * Returns what `verify` makes of the pinned policy. Throws its error, or `register_keys_changed` when it failed because
  * the register now shows other keys than the pinned ones.
  */
-export async function verifyByPinned<T>(verify: (policy: TrustPolicy, document: Json) => Promise<T>): Promise<T> {
-  const document = asJson(await pinnedPolicy());
-  const policy = await parseTrustPolicy(document);
+export async function verifyByPinned<T>(verify: (policy: TrustPolicy) => Promise<T>): Promise<T> {
+  const policy = await parseTrustPolicy(asJson(await pinnedPolicy()));
   try {
-    return await verify(policy, document);
+    return await verify(policy);
   } catch (error) {
     if (error instanceof ObjectionError && UNKNOWN_KEY_CODES.includes(error.code)) await refuseChangedKeys();
     throw error;
@@ -47,9 +46,8 @@ async function refuseChangedKeys(): Promise<void> {
   }
 }
 
-/** Names a policy: the SHA-256 (hex) of the document that the register serves. */
-function fingerprint(policy: Policy): Promise<string> {
-  return sha256Hex(utf8(formatJson(asJson(policy))));
+async function fingerprint(policy: Policy): Promise<string> {
+  return policyFingerprint(await parseTrustPolicy(asJson(policy)));
 }
 
 /** Returns the fingerprints of the pinned policy and of what the register shows now. */
