@@ -103,7 +103,7 @@ class Report:
                 "The register states, signed, that it received an objection by the holder of one key, and when."
             ]
         if self._independent("anchor"):
-            sentences.append("It existed when an independent time authority stamped the log's state.")
+            sentences.append("The objection existed when an independent time authority stamped the log's state.")
         if self._independent("witnesses"):
             sentences.append("Independent witnesses saw the log as this proof shows it.")
         if self._passed("mail"):
