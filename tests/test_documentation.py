@@ -234,6 +234,7 @@ def test_issuer_keys_policy_and_checkpoint_fit_each_other(app: Flask) -> None:
     served = client.get("/v1/policy").data
     policy = parse_trust_policy(served)
     assert sha256(served).hexdigest() == policy_fingerprint(policy)  # so sha256sum prints what is to be compared
+    assert policy_fingerprint(policy) in app.test_client().get("/").get_data(as_text=True)
     issuer = json.loads(client.get("/.well-known/jwt-vc-issuer").data)
     assert issuer["issuer"] == policy.issuer
     assert {key["kid"] for key in issuer["jwks"]["keys"]} == policy.issuer_keys.keys()

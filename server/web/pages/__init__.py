@@ -6,7 +6,7 @@ from flask import Blueprint, Response, render_template
 
 from schemas.openapi import describe
 from server.bundles.verifier import verifier_page
-from server.core.policies import format_trust_policy
+from server.core.policies import format_trust_policy, policy_fingerprint
 from server.errors import NotFound
 from server.usecases.register import Register
 from server.web.pages.counts import add_counts_pages
@@ -27,9 +27,8 @@ def create_blueprint(register: Register) -> Blueprint:
 
     @blueprint.get("/")
     def home() -> str:
-        return render_template(
-            "home.html", register=register, fingerprint=register.keyring.issuer_kid, verifier=verifier
-        )
+        fingerprint = policy_fingerprint(register.keyring.policy)
+        return render_template("home.html", register=register, fingerprint=fingerprint, verifier=verifier)
 
     @blueprint.get("/verify")
     def verify() -> Response:
