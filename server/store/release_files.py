@@ -28,6 +28,6 @@ class ReleaseFiles:
                 raise OperatorError("release_conflict", f"{release_id} was published before with other figures")
             return
         try:
-            create_file(self._folder, f"{release_id}.jws", signed.encode("ascii"), mode=0o644)
+            create_file(self._folder, f"{release_id}.jws", signed.encode("ascii"), mode=0o600)
         except OSError as error:
             raise Unavailable("storage_unavailable", "the register cannot store a release now") from error

@@ -119,12 +119,8 @@ def write_outcome(connection: Connection, receipt_sha256: bytes, outcome: str) -
 
 
 def leave_campaign(connection: Connection, receipt_sha256: bytes, *, open_since: int) -> bool:
-    """Take an objection out of its campaign's count; False when it is in none, or in one of before ``open_since``."""
-    theirs = and_(
-        contributions.c.receipt_sha256 == receipt_sha256,
-        contributions.c.campaign.is_not(None),
-        contributions.c.hour >= open_since,
-    )
+    """See that an open contribution counts for no campaign; False when there is none of ``open_since`` or later."""
+    theirs = and_(contributions.c.receipt_sha256 == receipt_sha256, contributions.c.hour >= open_since)
     return connection.execute(update(contributions).where(theirs).values(campaign=None)).rowcount > 0
 
 

@@ -9,7 +9,7 @@ from server.errors import Unavailable
 from server.usecases.answer_holder import Answer, answer_later, status_of
 from server.usecases.open_objection import open_objection
 from server.usecases.open_record import open_for_its_holder
-from server.usecases.recorded_before import recorded_before, refuse_stale
+from server.usecases.recorded_before import recorded_before, refuse_stale, refuse_without_room
 from server.usecases.register import Register
 from server.usecases.seal_receipt import seal_receipt
 
@@ -27,6 +27,7 @@ def add_supplement(
     """
     refuse_stale(register, receipt)
     verify_evidence(receipt, evidence)
+    refuse_without_room(register, receipt)
     objection = open_objection(register, receipt, holder_share)
     with register.database.reading() as connection:
         status = status_of(connection, objection.record)

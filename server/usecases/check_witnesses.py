@@ -16,9 +16,10 @@ _TIMEOUT_S = 2
 
 
 def check_witnesses(storage: Storage) -> None:
-    """Ask each witness once, all at once; those that do not answer are only warned of.
+    """Ask each witness, all at once, and again where it is not where we remember it.
 
-    Raises OperatorError ``log_behind_witness``: to sign on from here would fork the log.
+    Those that do not answer are only warned of. Raises OperatorError ``log_behind_witness``: to sign on from here would
+    fork the log.
     """
     witnesses = storage.keyring.anchors.witnesses
     if not witnesses:

@@ -10,12 +10,11 @@ def leave_campaign(register: Register, receipt_sha256: bytes, request: HolderReq
     """Return once the objection counts for no campaign any more. What was released stays as it was released.
 
     Its holder does not count for another campaign by another objection: that would tell more than was promised.
-    Raises Unauthorised, Forbidden; NotFound ``campaign_not_joined`` when it counts for none, or its week is released.
+    Safe to repeat while its week is open. Raises Unauthorised, Forbidden; NotFound ``campaign_not_joined`` when that is
+    closed, or the objection is not counted at all.
     """
     verify_holder(register, receipt_sha256, request)
     with register.database.writing() as connection:
         left = uncount_campaign(connection, receipt_sha256)
     if not left:
-        raise NotFound(
-            "campaign_not_joined", "this objection counts for no campaign, or what it counts for is released"
-        )
+        raise NotFound("campaign_not_joined", "what this objection counts for is released, or it is not counted")

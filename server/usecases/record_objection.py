@@ -8,7 +8,7 @@ from server.outside.work import verify_work
 from server.store.records import Record
 from server.usecases.answer_holder import Answer, answer_objection, status_of
 from server.usecases.open_record import find_objection, open_for_its_holder
-from server.usecases.recorded_before import recorded_before, refuse_stale
+from server.usecases.recorded_before import recorded_before, refuse_stale, refuse_without_room
 from server.usecases.register import Register
 from server.usecases.seal_receipt import seal_receipt
 from server.usecases.tally import countable
@@ -31,6 +31,7 @@ def record_objection(
     _refuse_practice(register, receipt)
     refuse_stale(register, receipt)
     verify_evidence(receipt, evidence)
+    refuse_without_room(register, receipt)
     assurance = _assurance(register, receipt, work)
     # Where work is asked for, what came without it gets its proof, and is not counted.
     counts = register.work == 0 or assurance == "work"

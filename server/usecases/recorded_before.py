@@ -1,7 +1,7 @@
 """What is asked of a receipt that is new, and not of one that was recorded: its holder may ask for the answer again."""
 
 from server.core.receipts import VerifiedReceipt, verify_freshness
-from server.errors import FreshnessError
+from server.errors import FreshnessError, Unavailable
 from server.store import records
 from server.usecases.register import Register
 
@@ -16,5 +16,14 @@ def refuse_stale(register: Register, receipt: VerifiedReceipt) -> None:
     try:
         verify_freshness(receipt, now=register.clock(), max_age_s=register.receipt_max_age_s)
     except FreshnessError:
+        if not recorded_before(register, receipt):
+            raise
+
+
+def refuse_without_room(register: Register, receipt: VerifiedReceipt) -> None:
+    """Raises Unavailable ``storage_full`` when there is no room for the evidence of ``receipt``, and it is new here."""
+    try:
+        register.blobs.refuse_without_room(sum(item.size for item in receipt.evidence))
+    except Unavailable:
         if not recorded_before(register, receipt):
             raise

@@ -13,6 +13,8 @@ from server.usecases.log_writer import SealedReceipt
 from server.usecases.register import Register, holder_scoped
 from server.usecases.tally import Countable
 
+_QUEUE_S = 60  # more than a receipt waits for the log (log_writer.py)
+
 
 def seal_receipt(
     register: Register,
@@ -31,7 +33,6 @@ def seal_receipt(
     ``findings``: what the register itself saw in the evidence; it is sealed with it. ``acknowledged``: Meta's signed
     reply is among it. ``countable``: what it counts for, if it does.
     """
-    register.blobs.refuse_without_room(sum(item.size for item in receipt.evidence))
     record_id = receipt.sha256
     server_share, salt, nonce, wrapping_nonce = _random_bytes(SHARE_SIZE, SALT_SIZE, NONCE_SIZE, NONCE_SIZE)
     version, key_encryption_key = max(register.keyring.key_encryption_keys.items())
@@ -69,7 +70,8 @@ def unsealed_erasure(register: Register, receipt: VerifiedReceipt, *, objection:
         issuer_kid=register.keyring.issuer_kid,
         objection_sha256=objection.sha256,
         erased_digests=_slot_digests(objection),
-        guarded_until=objection.iat + register.receipt_max_age_s,  # from then on it is stale
+        # From then on it is stale; and not before one that was sent again just now is through the log writer's queue.
+        guarded_until=max(objection.iat + register.receipt_max_age_s, register.clock() + _QUEUE_S),
     )
 
 

@@ -76,7 +76,7 @@ def count_recorded(connection: Connection, recorded: Sequence[Countable], *, rec
 
 
 def uncount_campaign(connection: Connection, receipt_sha256: bytes) -> bool:
-    """Take an objection out of its campaign's count; return False when it is in none whose week is still open.
+    """See that an objection counts for no campaign; return False when its week is closed, or it counts for nothing.
 
     What else was closed in that week does not matter: a campaign has one table, and its epochs are weeks.
     """

@@ -34,7 +34,7 @@ _TOKEN = re.compile(rb"\s*ey[A-Za-z0-9_-]*\.[A-Za-z0-9_.~-]+\s*")
 _MAX_NAME = 200
 _DAY_S = 86_400
 _LOCAL = "local"
-_LIST_SKEW_S = 60  # a status list is dated back to the full minute
+_LIST_SKEW_S = 360  # a status list is dated back to the full minute, and another machine's clock may be behind
 _BY_WORTH = (STANDS, WITHDRAWN, ERASED)
 _OF_CONTAINERS = ("container", "files", "container-time", "document")
 

@@ -45,7 +45,7 @@ TITLES = {
     "body_malformed": "The body of the request is not what HTTP allows",
     "body_too_large": "The request is too large",
     "campaign_not_found": "There is no such campaign",
-    "campaign_not_joined": "The objection counts for no campaign that could be left",
+    "campaign_not_joined": "There is no campaign that could be left any more",
     "checkpoint_not_anchored": "No checkpoint was anchored yet",
     "database_unavailable": "The register's database does not answer",
     "digest_reused": "A self-asserted digest stands in another record",

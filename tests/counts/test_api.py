@@ -411,7 +411,7 @@ def test_joining_may_be_undone_while_the_week_is_open(tmp_path: Path) -> None:
 
         assert leave(stranger) == (401, "dpop_refused")
         assert leave(holder) == (204, "")
-        assert leave(holder) == (404, "campaign_not_joined")
+        assert leave(holder) == (204, ""), "the answer may have been lost"
         assert app.test_client().delete(path).status_code == 401
         with register.database.reading() as connection:
             [(campaign, in_general)] = connection.exec_driver_sql("SELECT campaign, in_general FROM contributions")

@@ -222,6 +222,23 @@ def test_a_guard_is_forgotten_when_the_receipt_is_stale_anyway(tmp_path: Path, h
                 assert (count > 0) == remembered
 
 
+def test_one_sent_again_just_before_its_erasure_is_kept_out_even_when_it_is_stale(
+    tmp_path: Path, holder: Holder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(make_settings(tmp_path, receipt_max_age_s="600")) as app:
+        objection = holder.objection()
+        post(app, objection)
+        late = int(time.time()) + 700
+        monkeypatch.setattr(time, "time", lambda: late)
+        post(app, holder.later("erasure", objection, iat=late))
+        register = register_of(app)
+        for now, remembered in ((late + 30, True), (late + 61, False)):
+            sweep_erased(register.database, register.blobs, now=now)
+            with register.database.reading() as connection:
+                count = connection.execute(text("SELECT count(*) FROM erased_receipts")).scalar_one()
+                assert (count > 0) == remembered
+
+
 def interrupted(
     monkeypatch: pytest.MonkeyPatch, module: str, name: str, meanwhile: Callable[[], object]
 ) -> Callable[[], None]:

@@ -444,11 +444,11 @@ FORGED: dict[str, tuple[Callable[[Lasting, Files], None], Roots]] = {
         {"status": "status_mismatch"},
     ),
     "status: from before the objection": (
-        _set(status=lambda each: each.register.status_list(iat=SIGNED_AT + 2 - 61)),
+        _set(status=lambda each: each.register.status_list(iat=SIGNED_AT + 2 - 361)),
         {"status": "status_mismatch"},
     ),
     "status: as old as the objection": (
-        _set(status=lambda each: each.register.status_list(iat=SIGNED_AT + 2 - 60)),
+        _set(status=lambda each: each.register.status_list(iat=SIGNED_AT + 2 - 360)),
         {},
     ),
     "status: by another register": (

@@ -32,7 +32,10 @@ export interface Watch {
   current(): FoundNotice | undefined;
 }
 
-/** Calls `onChange` when a notice appears, changes or goes, after single-page navigations too. */
+/**
+ * Calls `onChange` when a notice appears, changes or goes, after single-page navigations too; and once a second while it
+ * is there, for what was put beside it may be gone.
+ */
 export function watchForNotice(document: Document, onChange: (found: FoundNotice | undefined) => void): Watch {
   const location = document.location;
   let address = location.href;
@@ -40,13 +43,14 @@ export function watchForNotice(document: Document, onChange: (found: FoundNotice
   let isWaiting = false;
   let rechecks = 0;
 
-  const look = () => {
+  const look = (): boolean => {
     address = location.href;
     const { found, isWaiting: waits } = lookFor(document, location);
     isWaiting = waits;
     const changed = found?.element !== current?.element || found?.text !== current?.text || found?.url !== current?.url;
     current = found;
     if (changed) onChange(found);
+    return changed;
   };
   const lookAt = (changes: MutationRecord[]) => {
     // Always the whole page, so that what is found does not depend on the order in which it arrived.
@@ -56,7 +60,9 @@ export function watchForNotice(document: Document, onChange: (found: FoundNotice
   const recheck = () => {
     if (document.hidden) return;
     rechecks += 1;
-    if (isWaiting || address !== location.href || rechecks % IDLE_RECHECKS === 0) look();
+    const isDue = isWaiting || address !== location.href || rechecks % IDLE_RECHECKS === 0;
+    const isTold = isDue && look();
+    if (current && !isTold) onChange(current);
   };
 
   const observer = new MutationObserver(lookAt);

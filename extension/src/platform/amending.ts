@@ -39,9 +39,10 @@ export async function queuedFor({ receipt_sha256 }: { receipt_sha256: string }):
     .sort((one, other) => one.signed_at - other.signed_at);
 }
 
-/** All the evidence of an objection, with what was added and what is on its way. */
+/** All the evidence of an objection, with what was added and what is on its way; not what the register refused. */
 export function evidenceOf(objection: RecordedObjection, queued: QueuedLater[]): Evidence[] {
-  return [...objection.evidence, ...queued.flatMap(({ evidence }) => evidence)]
+  const coming = queued.filter(({ state }) => state !== 'refused');
+  return [...objection.evidence, ...coming.flatMap(({ evidence }) => evidence)]
     .map(({ item }) => item)
     .concat(objection.later.flatMap(({ evidence }) => evidence));
 }

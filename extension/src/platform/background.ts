@@ -1,7 +1,7 @@
 /** The background: receives messages, alarms and starts, and calls what does the work. */
 import { type Browser, browser } from 'wxt/browser';
-import { gistOf, type Notice } from '../core/detection';
-import { formatJson, sha256Hex, utf8 } from '../core/encoding';
+import type { Notice } from '../core/detection';
+import { formatJson } from '../core/encoding';
 import { ObjectionError } from '../core/errors';
 import { isNotice } from '../core/objection';
 import { receiptHeader } from '../core/receipts';
@@ -19,7 +19,7 @@ import { presentation, saveKit } from './presenting';
 import { ALARM, attemptNow, discard, flush, lookAgain, releaseHeld } from './queue';
 import { cancelDraft, confirmDraft, forgetReviewIn } from './recording';
 import { getCampaigns } from './register';
-import { objectedBefore, signedNotices } from './signed';
+import { answeredNotices, fingerprint, objectedBefore } from './signed';
 import { askTab } from './tabs';
 import {
   type DetailView,
@@ -137,9 +137,9 @@ async function noteNotice(tabId: number, notice: Notice | null, dismissed: boole
   await badgeNotice(tabId, notice !== null);
   if (!notice) return { show: false };
   if (dismissed) await dismiss(tabId, notice);
-  if ((await dismissedOn(tabId)).includes(await fingerprint(notice))) return { show: false };
+  const name = await fingerprint(notice);
   // A notice that was answered asks no more, in whichever tab.
-  return { show: !(await signedNotices()).has(await sha256Hex(utf8(notice.text))) };
+  return { show: !(await dismissedOn(tabId)).includes(name) && !(await answeredNotices()).has(name) };
 }
 
 async function hideCardOf(draftId: string): Promise<void> {
@@ -156,11 +156,6 @@ async function dismissedOn(tabId: number): Promise<string[]> {
   const key = `${DISMISSED_PREFIX}${tabId}`;
   const stored = (await browser.storage.session.get(key))[key];
   return Array.isArray(stored) ? stored.map(String) : [];
-}
-
-/** The same for a notice whose age on the page ticks on. */
-function fingerprint(notice: Notice): Promise<string> {
-  return sha256Hex(utf8(gistOf(notice)));
 }
 
 /** Asks the tab itself: what a tab showed earlier may be gone. Undefined where our content script does not run. */

@@ -17,7 +17,7 @@ const NO_REASON = ['objection_withdrawn', 'not_checked'];
  */
 export async function verifyProofOf(raw: Bytes, objection: RecordedObjection): Promise<void> {
   try {
-    refuseOther(await verifyByPinned((policy) => factsOf(raw, policy)), objection);
+    refuseOther(await verifyByPinned((policy) => factsOf(raw, policy, objection)), objection);
   } catch (error) {
     const about = error instanceof ObjectionError && error.code !== KEYS_CHANGED;
     if (!about || error instanceof Unreachable || error instanceof Refused) throw error;
@@ -25,12 +25,16 @@ export async function verifyProofOf(raw: Bytes, objection: RecordedObjection): P
   }
 }
 
-/** Throws the code of the first check that failed. */
-async function factsOf(raw: Bytes, policy: TrustPolicy): Promise<Facts> {
+/** Throws the code of the first check that failed, and `quorum_missed` when the proof should be anchored and is not. */
+async function factsOf(raw: Bytes, policy: TrustPolicy, objection: RecordedObjection): Promise<Facts> {
   const pinned = { policy, fingerprint: await policyFingerprint(policy), source: 'register' } as const;
   const { checks, facts } = await verifyProofFile(raw, { pinned, nowS: Math.floor(Date.now() / 1000) });
   const failed = checks.find(({ outcome, code = '' }) => outcome === 'failed' && !NO_REASON.includes(code));
   if (failed) throw new ObjectionError(failed.code ?? 'internal', `${failed.id}: ${failed.detail ?? ''}`);
+  // An anchored one is not given up for one that is only recorded, nor called so by keys that we do not know.
+  if (objection.anchored_entries > 0 && facts.state !== 'anchored') {
+    throw new ObjectionError('quorum_missed', 'the proof leads to nothing that the known witnesses saw stamped');
+  }
   return facts;
 }
 

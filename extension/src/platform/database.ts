@@ -26,6 +26,8 @@ interface Sending {
 }
 
 interface SignedObjection extends SignedReceipt {
+  /** Of the notice that it answers. */
+  notice_fingerprint?: string | undefined;
   /** The holder's clock when it was signed, seconds. */
   objected_at: number;
   disclosures: Disclosures;
@@ -80,8 +82,6 @@ export interface RecordedObjection extends SignedObjection {
   status: 'stands' | 'withdrawn' | 'erased';
   /** The campaign that it was signed for counts it no more. */
   left_campaign?: boolean;
-  /** The register was asked for that, and its answer has not come yet. */
-  leaving_campaign?: boolean;
   /** In the order in which the register recorded them. */
   later: RecordedLater[];
   /** How many of our entries (this one and the later ones) the anchored checkpoint covers; 0: none is anchored yet. */

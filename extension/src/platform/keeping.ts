@@ -94,31 +94,17 @@ export async function forget(receipt: string): Promise<void> {
 }
 
 /**
- * Has the objection count for its campaign no more; what was published with it stays published. Safe to repeat. Throws
- * `campaign_not_joined` when it is too late.
+ * Has the objection count for its campaign no more; what was published with it stays published. Safe to repeat while the
+ * week is open. Throws `campaign_not_joined` when it is too late.
  */
 export async function leave(receipt: string): Promise<void> {
   await navigator.locks.request('flush', async () => {
     const objection = await recorded(receipt);
     if (objection.left_campaign) return;
-    await write('objections', (objections) => objections.put({ ...objection, leaving_campaign: true }));
-    const done = await leftNow(objection);
-    const { leaving_campaign, ...kept } = objection;
-    await write('objections', (objections) => objections.put(done ? { ...kept, left_campaign: true } : kept));
-    if (!done) throw new ObjectionError('campaign_not_joined', 'there is nothing to leave');
+    await leaveCampaign(objection);
+    await write('objections', (objections) => objections.put({ ...objection, left_campaign: true }));
     await changed();
   });
-}
-
-/** False when there is nothing to leave, unless an earlier attempt, whose answer never came, may be the reason. */
-async function leftNow(objection: RecordedObjection): Promise<boolean> {
-  try {
-    await leaveCampaign(objection);
-    return true;
-  } catch (error) {
-    if (!(error instanceof Refused && error.code === 'campaign_not_joined')) throw error;
-    return objection.leaving_campaign ?? false;
-  }
 }
 
 export async function recorded(receipt: string): Promise<RecordedObjection> {

@@ -28,6 +28,8 @@ import { postObjection } from './working';
 export const ALARM = 'flush';
 const MIN_ALARM_MS = 30_000;
 const LOOK_PAUSE_MS = 10_000;
+/** So often a receipt is tried before others of its objection stop waiting for it. */
+const PATIENCE = 3;
 
 let lookedAt = 0;
 
@@ -79,7 +81,9 @@ export async function releaseHeld(): Promise<void> {
       if (queued.state === 'held') await store('queue').put({ ...queued, state: 'waiting', next_attempt_at: 0 });
     }
     for (const objection of await store('objections').all()) {
-      if (objection.bundle_problem?.code === KEYS_CHANGED) {
+      const { check_problem, ...kept } = objection;
+      if (check_problem?.code === KEYS_CHANGED) await store('objections').put({ ...kept, next_check_at: 0 });
+      else if (objection.bundle_problem?.code === KEYS_CHANGED) {
         await store('objections').put({ ...objection, bundle_next_attempt_at: 0 });
       }
     }
@@ -108,9 +112,10 @@ async function dueReceipts(): Promise<QueuedReceipt[]> {
   return due.sort((one, other) => signedAt(one) - signedAt(other));
 }
 
-// An erasure waits for nothing: what it overtakes would be erased with the rest.
+// An erasure waits for nothing: what it overtakes would be erased with the rest. Nor does anything wait for what has
+// failed again and again: a withdrawal must not be stuck behind a file that never gets through.
 function mustWait(queued: QueuedReceipt, all: QueuedReceipt[]): boolean {
-  return queued.kind !== 'erasure' && earlier(queued, all).length > 0;
+  return queued.kind !== 'erasure' && earlier(queued, all).some(({ attempts }) => attempts < PATIENCE);
 }
 
 /** What is still to be recorded for the same objection, and was signed before. */
@@ -197,7 +202,7 @@ function recordedLater(queued: QueuedLater, { answer, index, mailsSignedBy }: Ve
 }
 
 function withLater(objection: RecordedObjection, later: RecordedLater): RecordedObjection {
-  const { bundle_problem, ...kept } = objection;
+  const { bundle_problem, check_problem, ...kept } = objection;
   const known = kept.later.filter(({ receipt_sha256 }) => receipt_sha256 !== later.receipt_sha256);
   const all = [...known, later].sort((one, other) => one.log_index - other.log_index);
   // Nothing is left at the register to ask for.

@@ -7,6 +7,7 @@ import { openSlots } from '../core/tokens';
 import { inTransaction, type QueuedObjection, write } from './database';
 import { closeDraft, type Draft, draftReviewedIn, findDraft, saveDraft } from './drafts';
 import { holderKey, randomBase64url } from './keystore';
+import { fingerprint } from './signed';
 
 /**
  * Signs exactly `shown`, the canonical JSON that the sheet displayed, and queues it with its evidence. Returns the
@@ -69,6 +70,7 @@ async function signDraft(draft: Draft, shown: string, disclosures: Disclosures):
     jti: payload.jti,
     receipt: receipt.raw,
     platform: payload.platform,
+    notice_fingerprint: draft.notice && (await fingerprint(draft.notice)),
     objected_at: payload.iat,
     holder_share: randomBase64url(32),
     disclosures,

@@ -1,5 +1,6 @@
 /** What this browser has objected to already. */
-import { type JsonObject, parseBase64url, parseJson } from '../core/encoding';
+import { gistOf, type Notice } from '../core/detection';
+import { sha256Hex, utf8 } from '../core/encoding';
 import { inTransaction, type QueuedObjection, type RecordedObjection } from './database';
 import type { DraftView } from './views';
 
@@ -12,10 +13,15 @@ export async function objectedBefore(): Promise<DraftView['before']> {
   ]);
 }
 
-/** The SHA-256 (hex) of the notices' texts that were objected to. */
-export async function signedNotices(): Promise<Set<string>> {
+/** The fingerprints of the notices that were objected to. */
+export async function answeredNotices(): Promise<Set<string | undefined>> {
   const { waiting, recorded } = await inForce();
-  return new Set([...waiting, ...recorded].flatMap(noticeOf));
+  return new Set([...waiting, ...recorded].map(({ notice_fingerprint }) => notice_fingerprint));
+}
+
+/** Names a notice by what it says (SHA-256, hex): the same while its age on the page ticks on. */
+export function fingerprint(notice: Notice): Promise<string> {
+  return sha256Hex(utf8(gistOf(notice)));
 }
 
 async function inForce(): Promise<{ waiting: QueuedObjection[]; recorded: RecordedObjection[] }> {
@@ -30,10 +36,4 @@ async function inForce(): Promise<{ waiting: QueuedObjection[]; recorded: Record
       .filter(({ status }) => status === 'stands')
       .sort((one, other) => one.received_at - other.received_at),
   };
-}
-
-// Signed and checked here, before it was kept.
-function noticeOf({ receipt }: { receipt: string }): string[] {
-  const { text_sha256 } = parseJson(parseBase64url(receipt.split('.')[1] ?? '')).notice as JsonObject;
-  return typeof text_sha256 === 'string' ? [text_sha256] : [];
 }

@@ -7,23 +7,24 @@ import { facts, h } from './dom';
 
 export async function keysDialog(): Promise<void> {
   const { pinned, shown } = await send<KeysView>({ kind: 'ui/keys' });
+  const isOther = pinned !== shown;
   const dialog = openDialog();
   const accept = dialog.button(t('accept_keys'), 'danger', async () => {
     await send<void>({ kind: 'ui/accept-keys', fingerprint: shown });
     dialog.close();
   });
   dialog.show({
-    title: t('held_title'),
+    title: t(isOther ? 'held_title' : 'keys_title'),
     content: [
-      h('p', {}, t('held_text')),
+      isOther && h('p', {}, t('held_text')),
       facts([
         [t('keys_known'), h('code', {}, grouped(pinned))],
         [t('keys_shown'), h('code', {}, grouped(shown))],
       ]),
-      h('p', { class: 'hint' }, t(pinned === shown ? 'keys_same' : 'keys_compare', `${__REGISTER_URL__}/v1/policy`)),
+      h('p', { class: 'hint' }, t(isOther ? 'keys_compare' : 'keys_same', `${__REGISTER_URL__}/v1/policy`)),
     ],
-    buttons: [accept],
-    leave: t('keep_known_keys'),
+    buttons: isOther ? [accept] : [],
+    leave: t(isOther ? 'keep_known_keys' : 'close'),
   });
 }
 

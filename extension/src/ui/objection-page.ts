@@ -178,7 +178,12 @@ export function objectionPage(first: DetailView): ObjectionPage {
 
   /** Nothing can follow an erasure, not even one on its way. */
   function ended(): boolean {
-    return view.objection.status === 'erased' || view.queue.some(({ kind }) => kind === 'erasure');
+    return view.objection.status === 'erased' || isOnItsWay('erasure');
+  }
+
+  // What the register refused keeps nobody from trying anew.
+  function isOnItsWay(wanted: string): boolean {
+    return view.queue.some(({ kind, state }) => kind === wanted && state !== 'refused');
   }
 
   function addingSection(): HTMLElement[] {
@@ -190,7 +195,7 @@ export function objectionPage(first: DetailView): ObjectionPage {
   function endingSection(): HTMLElement[] {
     if (view.objection.status === 'erased') return [forgetSection()];
     if (ended()) return [];
-    const withdrawn = view.objection.status === 'withdrawn' || view.queue.some(({ kind }) => kind === 'withdrawal');
+    const withdrawn = view.objection.status === 'withdrawn' || isOnItsWay('withdrawal');
     const withdraw = button(t('withdraw'), 'withdraw', async () => withdrawDialog(view, say));
     const erase = button(t('erase'), 'erase', async () => eraseDialog(view, say));
     return [

@@ -162,7 +162,7 @@ export function reviewForm(
       showPicture();
       rebuild();
       if (latest.state !== 'taken') return;
-      // What is sent changed under the person's eyes: it must be seen before Confirm is within reach again.
+      // What is sent changed under the person's eyes: they are told, and shown what came.
       news.textContent = t('screenshot_added');
       picture.scrollIntoView({ block: 'start' });
     },

@@ -221,6 +221,27 @@ describe('sending', () => {
       expect((await objectionOf(objection)).later.map(({ kind }) => kind)).toEqual(['supplement', 'withdrawal']);
     });
 
+    it('is not waited for any more when it has failed three times', async () => {
+      await later('withdrawal');
+      register.intercept = async ({ method }) => (method === 'POST' ? problem(503, 'log_busy') : undefined);
+      for (let i = 0; i < 2; i++) {
+        await makeDue();
+        await flush();
+      }
+      register.intercept = undefined;
+      const queued = await queue();
+      const supplement = queued.find(({ kind }) => kind === 'supplement');
+      expect(supplement?.attempts).toBe(3);
+      await write('queue', (store) =>
+        store.put({ ...(supplement as never as object), next_attempt_at: Date.now() + 1e6 } as never),
+      );
+      for (const one of await queue()) {
+        if (one.kind === 'withdrawal') await write('queue', (store) => store.put({ ...one, next_attempt_at: 0 }));
+      }
+      await flush();
+      expect((await objectionOf(objection)).status).toBe('withdrawn');
+    });
+
     it('does not hold up an erasure', async () => {
       await later('erasure');
       await flush();

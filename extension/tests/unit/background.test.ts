@@ -303,6 +303,8 @@ it('a notice that was objected to asks no more, in no tab, until the objection i
   const asks = () => say({ kind: 'page/notice', notice: NOTICE, dismissed: false }, elsewhere);
   const objection = await recordOne();
   expect(await asks()).toEqual({ show: false });
+  const aged = { ...NOTICE, text: `${NOTICE.text} 3 d` };
+  expect(await say({ kind: 'page/notice', notice: aged, dismissed: false }, elsewhere)).toEqual({ show: false });
   const later = formatLater({ kind: 'withdrawal', objection, jti: 'AAAAAAAAAAAAAAAAAAAAAA', evidence: [] }, 7);
   await say({ kind: 'ui/later', payload: later, files: {} });
   await vi.waitFor(async () => expect(await asks()).toEqual({ show: true }));

@@ -35,6 +35,16 @@ test('a notice that arrives whole is found once', async () => {
   expect(watch.current()?.text).toBe('Improving AI at Meta We rely on legitimate interests.');
 });
 
+test('a notice that stays is told of once a second, for what stands beside it may be gone', () => {
+  watch.stop();
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+  add(`<div role="dialog">${NOTICE}</div>`);
+  watch = watchForNotice(document, (found) => seen.push(found));
+  vi.advanceTimersByTime(3_000);
+  expect(seen.length).toBe(4);
+  expect(new Set(seen.map((found) => found?.element)).size).toBe(1);
+});
+
 test('a notice that arrives in an added subtree is found', async () => {
   add(`<div><div><div role="dialog">${NOTICE}</div></div></div>`);
   await settle();

@@ -66,13 +66,13 @@ describe('leaving a campaign', () => {
     expect(register.seen.filter((line) => line.startsWith('DELETE'))).toHaveLength(1);
   });
 
-  it('is done when the answer got lost and there is nothing to leave any more', async () => {
+  it('is not called done when it never was asked for in time', async () => {
     register.intercept = async ({ method }) =>
       method === 'DELETE' ? Promise.reject(new TypeError('reset')) : undefined;
     await expect(leave(objection)).rejects.toThrow(withCode('unreachable'));
     register.intercept = async ({ method }) => (method === 'DELETE' ? problem(404, 'campaign_not_joined') : undefined);
-    await leave(objection);
-    expect((await objectionOf(objection)).left_campaign).toBe(true);
+    await expect(leave(objection)).rejects.toThrow(withCode('campaign_not_joined'));
+    expect((await objectionOf(objection)).left_campaign).toBeUndefined();
   });
 });
 
@@ -311,6 +311,17 @@ describe('a bundle that does not hold', () => {
     await saveAgain(objection);
     expect(await kept()).toBe(before);
     expect((await objectionOf(objection)).bundle_problem?.detail).toContain('bundle_incomplete');
+  });
+
+  it('because it is only recorded does not replace an anchored one', async () => {
+    const recorded = new Uint8Array((await (await objectionOf(objection)).bundle?.arrayBuffer()) ?? []);
+    register.anchor();
+    await dueFlush();
+    const before = await kept();
+    damage(() => recorded);
+    await saveAgain(objection);
+    expect(await kept()).toBe(before);
+    expect((await objectionOf(objection)).bundle_problem?.detail).toContain('quorum_missed');
   });
 
   it('a withdrawn one does', async () => {
