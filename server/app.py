@@ -10,8 +10,9 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from server.outside.mail import check_mail, resolver
 from server.settings import Settings
+from server.storage import open_storage_of
 from server.usecases.check_witnesses import check_witnesses
-from server.usecases.register import Register, open_storage, start_register
+from server.usecases.register import Register, start_register
 from server.usecases.sweep_erased import try_to_sweep
 from server.web import counts, log, pages, publication, receipts, releases, verifications
 from server.web.limits import limit_requests
@@ -57,14 +58,7 @@ def create_app(settings: Settings) -> Flask:
 
 
 def open_register(settings: Settings) -> Register:
-    storage = open_storage(
-        settings.data_dir,
-        database_url=settings.database_url,
-        public_url=settings.public_url,
-        log_origin=settings.log_origin,
-        create=True,
-        anchors_file=settings.anchors,
-    )
+    storage = open_storage_of(settings, create=True)
     check_witnesses(storage)
     try_to_sweep(storage.database, storage.blobs, now=current_time())
     fetch_key = resolver(settings.dns_servers)

@@ -48,17 +48,9 @@ def read_settings() -> "Settings":
 
 def open_stored_register() -> "Storage":
     """Open the register that this process's environment names. Raises OperatorError when there is none."""
-    from server.usecases.register import open_storage
+    from server.storage import open_storage_of
 
-    settings = read_settings()
-    return open_storage(
-        settings.data_dir,
-        database_url=settings.database_url,
-        public_url=settings.public_url,
-        log_origin=settings.log_origin,
-        create=False,
-        anchors_file=settings.anchors,
-    )
+    return open_storage_of(read_settings(), create=False)
 
 
 def read_policy(name: str) -> "TrustPolicy":

@@ -6,9 +6,10 @@ import time
 
 from server.errors import ObjectionError, Unavailable
 from server.settings import Settings
+from server.storage import open_storage_of
 from server.store.release_files import ReleaseFiles
 from server.usecases.anchor_checkpoint import Anchoring
-from server.usecases.register import Storage, open_storage
+from server.usecases.register import Storage
 from server.usecases.release_counts import Releasing
 from server.usecases.sweep_erased import try_to_sweep
 
@@ -44,14 +45,7 @@ def _open(settings: Settings, stop: threading.Event) -> Storage | None:
     pause_s, longest_s = _REOPEN_S
     while not stop.is_set():
         try:
-            return open_storage(
-                settings.data_dir,
-                database_url=settings.database_url,
-                public_url=settings.public_url,
-                log_origin=settings.log_origin,
-                create=True,
-                anchors_file=settings.anchors,
-            )
+            return open_storage_of(settings, create=True)
         except Unavailable as error:
             _log.warning("%s: %s; the next try is in %d s", error.code, error, pause_s)
         stop.wait(pause_s)

@@ -1,6 +1,7 @@
 """The pages of the counts: the numbers of the API, in words that a stranger understands, and nothing that is closed."""
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from html import unescape
@@ -89,8 +90,9 @@ def test_what_is_small_is_told_as_small(client: FlaskClient) -> None:
 def test_the_chart_draws_what_the_table_says(client: FlaskClient) -> None:
     text = client.get("/counts").get_data(as_text=True)
     block = re.search(r'<script type="application/json" id="figures">(.*?)</script>', text, re.DOTALL)
-    if block is None:
+    if block is None and not os.environ.get("CI"):
         pytest.skip("the charts were not built")
+    assert block is not None
     figures = json.loads(block[1])
     rows = read(client, "/v1/counts?table=europe&by=epoch")["rows"]
     assert [(week["epoch"], week["value"]) for week in figures["weeks"]] == [

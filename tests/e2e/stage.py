@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -26,6 +27,13 @@ from playwright.sync_api import BrowserContext, CDPSession, Page, Worker, sync_p
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "extension/.output/production/chrome-mv3"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+WITH_EXTENSION = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(
+        (CHROMIUM is None or not BUILD.exists()) and not os.environ.get("CI"),
+        reason="needs Chromium and a production build of the extension (make extension)",
+    ),
+]
 REGISTER = "https://register.proof-of-objection.example"
 _META = (
     "*.facebook.com",

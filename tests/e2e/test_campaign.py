@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.stage import (
-    BUILD,
-    CHROMIUM,
     ROOT,
+    WITH_EXTENSION,
     Browser,
     TlsRegister,
     browsing,
@@ -24,9 +23,7 @@ from tests.e2e.stage import (
 from tests.e2e.test_later import extension_page, open_objection, violations
 from tests.fixtures.ports import free_port
 
-pytestmark = pytest.mark.e2e
-if (CHROMIUM is None or not BUILD.exists()) and not os.environ.get("CI"):
-    pytestmark = pytest.mark.skip("needs Chromium and a production build of the extension (make extension)")
+pytestmark = WITH_EXTENSION
 
 
 @pytest.fixture

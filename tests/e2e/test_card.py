@@ -9,8 +9,7 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.e2e.stage import (
-    BUILD,
-    CHROMIUM,
+    WITH_EXTENSION,
     Browser,
     Card,
     browsing,
@@ -20,9 +19,7 @@ from tests.e2e.stage import (
 )
 from tests.e2e.test_later import AXE, violations
 
-pytestmark = pytest.mark.e2e
-if (CHROMIUM is None or not BUILD.exists()) and not os.environ.get("CI"):
-    pytestmark = pytest.mark.skip("needs Chromium and a production build of the extension (make extension)")
+pytestmark = WITH_EXTENSION
 
 WORDS = """<h2 tabindex="-1">Learn how we'll use your information as we improve AI at Meta</h2>
 <p>We rely on legitimate interests. You have the right to object.</p>

@@ -13,9 +13,8 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.e2e.stage import (
-    BUILD,
-    CHROMIUM,
     ROOT,
+    WITH_EXTENSION,
     Browser,
     Card,
     TlsRegister,
@@ -26,9 +25,7 @@ from tests.e2e.stage import (
 )
 from tests.fixtures.ports import free_port
 
-pytestmark = pytest.mark.e2e
-if (CHROMIUM is None or not BUILD.exists()) and not os.environ.get("CI"):
-    pytestmark = pytest.mark.skip("needs Chromium and a production build of the extension (make extension)")
+pytestmark = WITH_EXTENSION
 
 NOTICE = """<!doctype html><html lang="en"><title>Facebook</title>
 <div role="banner">facebook</div>

@@ -1,7 +1,6 @@
 """What a person does with an objection afterwards: adds a reply, withdraws, erases; and all its pages for axe."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -13,9 +12,8 @@ import pytest
 from playwright.sync_api import Page
 
 from tests.e2e.stage import (
-    BUILD,
-    CHROMIUM,
     ROOT,
+    WITH_EXTENSION,
     Browser,
     TlsRegister,
     browsing,
@@ -25,9 +23,7 @@ from tests.e2e.stage import (
 )
 from tests.fixtures.ports import free_port
 
-pytestmark = pytest.mark.e2e
-if (CHROMIUM is None or not BUILD.exists()) and not os.environ.get("CI"):
-    pytestmark = pytest.mark.skip("needs Chromium and a production build of the extension (make extension)")
+pytestmark = WITH_EXTENSION
 
 AXE = ROOT / "extension/node_modules/axe-core/axe.min.js"
 MAIL = b"From: Meta <case@example.org>\r\nSubject: Re: your objection\r\n\r\nWe have received it.\r\n"

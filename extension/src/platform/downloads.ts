@@ -12,7 +12,8 @@ const POLL_MS = 100;
 
 /**
  * Saves `file` under `name` in our folder and returns where the browser put it, once it is on disk. Never replaces a
- * file, what lies there may be the only copy: the browser then gives it another name. The caller holds the flush lock. Throws `download_failed`.
+ * file, what lies there may be the only copy: the browser then gives it another name. The caller holds the flush lock.
+ * Throws `download_failed`.
  */
 export async function saveFile(name: string, file: Blob): Promise<string> {
   const filename = `${FOLDER}/${name}`;
