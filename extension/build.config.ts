@@ -16,9 +16,11 @@ export const warning =
     : `REGISTER_URL is not set: this build is for tests, nobody can record with it. ${fallback} does not exist.`;
 
 function originOf(url: string): string {
-  const { origin, protocol, pathname, search, hash } = new URL(url);
+  const { origin, protocol, hostname, pathname, search, hash } = new URL(url);
   if (protocol !== 'https:' && protocol !== 'http:') throw new Error(`REGISTER_URL must be http(s): ${url}`);
   if (pathname !== '/' || search || hash) throw new Error(`REGISTER_URL must be an origin without a path: ${url}`);
   if (protocol === 'http:' && !practice) throw new Error(`REGISTER_URL must be https in a production build: ${url}`);
+  // It calls all its proofs practice, which those of a real register are not.
+  if (practice && hostname !== '127.0.0.1') throw new Error(`a practice build records on this computer alone: ${url}`);
   return origin;
 }

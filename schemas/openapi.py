@@ -135,7 +135,8 @@ def _paths() -> dict[str, Any]:
         "/v1/verifications": {
             "post": {
                 "summary": "Check a proof against this register's keys; nothing of it is kept",
-                "description": "Whatever is wrong with the proof stands in the report; the status is 200 all the same.",
+                "description": "Whatever is wrong with the proof stands in the report; the status is 200 all the same. "
+                "What is no proof (`file_unrecognised`), or a copy that some program has changed (`file_resaved`), is 400.",
                 "requestBody": {
                     "required": True,
                     "description": "A certificate (PDF), a bundle (ASiC-E), or a token",

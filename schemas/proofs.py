@@ -174,7 +174,7 @@ class Check(StrictSchema):
 
     id = fields.String(required=True)
     title = fields.String(required=True)
-    outcome = choice("passed", "failed", "not-present")
+    outcome = choice("passed", "failed", "not-checked", "not-present")
     reason = fields.String(required=True)
     code = fields.String()
 

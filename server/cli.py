@@ -15,6 +15,7 @@ from server.cli_common import (
     INVALID,
     MAX_FILE_BYTES,
     MAX_NAME,
+    UNUSABLE,
     bounded,
     one_line,
     open_stored_register,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 _VERDICTS = {
     "valid": "VALID",
     "unpinned": "VALID, KEYS NOT PINNED: its parts fit together; whose they are, only you can tell",
-    "invalid": "NOT VALID: do not rely on anything above",
+    "invalid": "NOT VALID: do not rely on anything in it",
     "withdrawn": "GENUINE, BUT WITHDRAWN: the objection stands no more",
     "erased": "GENUINE, BUT ERASED: the register keeps no record of it",
 }
@@ -43,7 +44,14 @@ _ASSURANCES = {
     "device": "a key in one browser",
     "work": "a key in one browser, and its computing time: dear to do in masses; nobody's identity",
 }
-_MARKS = {"passed": "✓ passed     ", "failed": "✗ FAILED     ", "not-present": "– not present"}
+_MARKS = {
+    "passed": "✓ passed     ",
+    "failed": "✗ FAILED     ",
+    "not-checked": "· not checked",
+    "not-present": "– not present",
+}
+_UNUSABLE = {"file_unrecognised": "NOT A PROOF", "file_resaved": "CHANGED COPY"}
+_PRACTICE = "PRACTICE: this records no objection to Meta"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -59,30 +67,31 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("proof", metavar="FILE|TOKEN")
+@click.argument("proofs", metavar="FILE|TOKEN...", nargs=-1, required=True)
 @click.option("--policy", "policy_file", metavar="FILE", help="Trust the keys in this policy, not those in the bundle.")
 @click.option("--status", "status_file", metavar="FILE", help="A newer status list than the one in the bundle.")
 @click.option("--nonce", help="The nonce with which you asked the holder to present the token.")
 @click.option("--audience", help="The name under which you asked; with --nonce.")
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON; for several proofs, a list.")
 @one_line
 def verify(
     *,
-    proof: str,
+    proofs: tuple[str, ...],
     policy_file: str | None,
     status_file: str | None,
     nonce: str | None,
     audience: str | None,
     as_json: bool,
 ) -> None:
-    """Verify a proof, offline.
+    """Verify proofs, offline.
 
     FILE is a certificate (.pdf), a bundle (.asice) or a file with a token; TOKEN is the token itself; - reads standard
     input.
 
-    Prints each check with its outcome, and what the proof shows and does not show. Exit status: 0 when everything
-    present holds, nothing required is missing and the objection stood when its status was told; 1 when not; 2 when
-    there is nothing to verify.
+    Prints each check with its outcome, and what the proof shows and does not show; of several proofs, one line each,
+    and how many are valid. Exit status: 0 when everything present holds, nothing required is missing and the objection
+    stood when its status was told; 1 when not; 2 when there is nothing to verify: the file cannot be read, is not a
+    proof, or is a copy that some program has changed. Of several proofs, the highest.
 
     Without --policy all keys are taken from the bundle, those of log, witnesses and time authorities, too: the parts
     fit together, but whose they are is for you to check. A token alone always needs --policy.
@@ -91,7 +100,7 @@ def verify(
 
     \b
     objection verify proof.pdf
-    objection verify --policy register.json proof.asice
+    objection verify --policy register.json *.asice
     objection verify --policy register.json - < token.txt
     """
     from server.core.presentations import Challenge
@@ -104,9 +113,16 @@ def verify(
         raise click.UsageError("--nonce and --audience go together")
     now = int(time.time())
     asked = None if nonce is None or audience is None else Challenge(audience, nonce, now)
-    report = verify_file(_read_proof(proof), policy=policy, now=now, status=status, asked=asked)
-    click.echo(json.dumps(report.as_json(), indent=2) if as_json else _report_as_text(report))
-    sys.exit(0 if report.valid else INVALID)
+    found = _Found(len(proofs), as_json=as_json)
+    for proof in proofs:
+        try:
+            report = verify_file(_read_proof(proof), policy=policy, now=now, status=status, asked=asked)
+        except ObjectionError as error:
+            found.add_unusable(proof, error)
+        else:
+            found.add(proof, report)
+    found.close()
+    sys.exit(found.exit_status)
 
 
 @main.command()
@@ -364,6 +380,55 @@ def _audit_as_text(found: "Audit") -> str:
     return "\n".join(printable(line) for line in [*lines, "✓ the log is consistent"])
 
 
+class _Found:
+    """What came of the proofs, printed as it is found; ``count`` of them are expected."""
+
+    def __init__(self, count: int, *, as_json: bool) -> None:
+        self.exit_status = 0
+        self._count, self._as_json = count, as_json
+        self._valid = 0
+        self._answers: list[dict[str, Any]] = []
+
+    def add(self, proof: str, report: "Report") -> None:
+        self.exit_status = max(self.exit_status, 0 if report.valid else INVALID)
+        self._valid += report.valid
+        if self._as_json:
+            self._answers.append(self._named(proof) | report.as_json())
+        elif self._count == 1:
+            click.echo(_report_as_text(report))
+        else:
+            practice = f"{_PRACTICE}. " if report.facts.get("practice") else ""
+            click.echo(f"{printable(_name_of(proof))}: {practice}{_VERDICTS[_headline(report)]}")
+
+    def add_unusable(self, proof: str, error: ObjectionError) -> None:
+        self.exit_status = UNUSABLE
+        if self._as_json:
+            self._answers.append(self._named(proof) | {"code": error.code, "detail": str(error)})
+        if self._count == 1 or self._as_json:
+            click.echo(printable(f"objection: {error.code}: {error}"), err=True)
+        else:
+            label = _UNUSABLE.get(error.code, "UNREADABLE")
+            click.echo(f"{printable(_name_of(proof))}: {label}: {printable(str(error))}")
+
+    def close(self) -> None:
+        if self._as_json:
+            click.echo(json.dumps(self._answers[0] if self._count == 1 else self._answers, indent=2))
+        elif self._count > 1:
+            click.echo(f"{self._valid} of {self._count} valid; the checks of one: objection verify FILE")
+
+    def _named(self, proof: str) -> dict[str, str]:
+        return {} if self._count == 1 else {"file": _name_of(proof)}
+
+
+def _name_of(proof: str) -> str:
+    """Return the file's name; of a token its beginning."""
+    return proof if len(proof) <= MAX_NAME else f"{proof[:32]}…"
+
+
+def _headline(report: "Report") -> str:
+    return "unpinned" if report.valid and report.facts["keys_from"] == "bundle" else report.verdict
+
+
 def _report_as_text(report: "Report") -> str:
     lines = []
     for number, check in enumerate(report.checks, 1):
@@ -372,8 +437,9 @@ def _report_as_text(report: "Report") -> str:
         lines.append(f"                    {check.reason}{code}")
     lines.append("")
     lines += _facts_as_text(report.facts)
-    unpinned = report.valid and report.facts["keys_from"] == "bundle"
-    lines.append(_VERDICTS["unpinned" if unpinned else report.verdict])
+    if report.facts.get("practice"):
+        lines.append(_PRACTICE)
+    lines.append(_VERDICTS[_headline(report)])
     if report.genuine:
         lines += ["", "It shows:", *(f"  - {sentence}" for sentence in report.shows)]
         lines += ["It does not show:", *(f"  - {sentence}" for sentence in report.does_not_show)]

@@ -1,5 +1,6 @@
 """``objection verify``, as a person at a terminal meets it."""
 
+import base64
 import json
 import os
 import subprocess
@@ -15,7 +16,7 @@ from server.core.encoding import format_base64url
 from server.core.policies import format_trust_policy
 from server.core.presentations import sign_presentation
 from server.core.tokens import disclosure_digest
-from tests.fixtures.records import Record, make_record
+from tests.fixtures.records import Record, TestRegister, make_record
 
 ROOT = Path(__file__).parents[1]
 
@@ -91,7 +92,7 @@ def test_json(files: Path) -> None:
         assert result.exit_code == (0 if valid else 1)
         assert report.keys() == {"verdict", "valid", "checks", "facts", "shows", "does_not_show"}
         assert {"id", "title", "outcome", "reason"} <= report["checks"][0].keys()
-        assert {check["outcome"] for check in report["checks"]} <= {"passed", "failed", "not-present"}
+        assert {check["outcome"] for check in report["checks"]} <= {"passed", "failed", "not-checked", "not-present"}
         assert all(("code" in check) == (check["outcome"] == "failed") for check in report["checks"])
         assert report["facts"]["platform"] == "facebook"
 
@@ -143,6 +144,72 @@ def test_what_cannot_be_read_is_unusable(files: Path, tmp_path: Path) -> None:
 def test_a_wrong_call_is_unusable() -> None:
     assert verify().exit_code == 2
     assert verify("--what", "x").exit_code == 2
+
+
+def test_several_proofs_give_a_line_each_and_the_worst_exit_status(files: Path, tmp_path: Path) -> None:
+    (tmp_path / "invoice.pdf").write_bytes(b"%PDF-1.4\n")
+    (tmp_path / "mail.txt").write_bytes(base64.b64encode((files / "good.asice").read_bytes()))
+    unpinned = "VALID, KEYS NOT PINNED: its parts fit together; whose they are, only you can tell"
+    result = verify(files / "good.asice", files / "good.asice")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        f"{files / 'good.asice'}: {unpinned}",
+        f"{files / 'good.asice'}: {unpinned}",
+        "2 of 2 valid; the checks of one: objection verify FILE",
+    ]
+    assert verify(files / "good.asice", files / "bad.asice").exit_code == 1
+    names = (tmp_path / "nothing", files / "bad.asice", tmp_path / "invoice.pdf", tmp_path / "mail.txt")
+    result = verify(*names, files / "good.asice")
+    assert result.exit_code == 2
+    lines = result.stdout.splitlines()
+    assert [line.removeprefix(f"{name}: ").partition(":")[0] for line, name in zip(lines, names, strict=False)] == [
+        *("UNREADABLE", "NOT VALID", "NOT A PROOF", "CHANGED COPY")
+    ]
+    assert lines[4:] == [
+        f"{files / 'good.asice'}: {unpinned}",
+        "1 of 5 valid; the checks of one: objection verify FILE",
+    ]
+    assert result.stderr == ""
+
+
+def test_several_proofs_as_json_are_a_list(files: Path, tmp_path: Path) -> None:
+    result = verify("--json", files / "good.asice", tmp_path / "nothing", files / "bad.asice")
+    assert result.exit_code == 2
+    good, missing, bad = json.loads(result.stdout)
+    assert (good["file"], good["valid"], bad["valid"]) == (str(files / "good.asice"), True, False)
+    assert (missing["file"], missing["code"]) == (str(tmp_path / "nothing"), "file_unreadable")
+    assert "verdict" not in missing
+
+
+def test_one_unusable_file_as_json(tmp_path: Path) -> None:
+    (tmp_path / "invoice.pdf").write_bytes(b"%PDF-1.4\n")
+    result = verify("--json", tmp_path / "invoice.pdf")
+    assert result.exit_code == 2
+    assert json.loads(result.stdout)["code"] == "file_unrecognised"
+    assert result.stderr.startswith("objection: file_unrecognised: not a proof of objection")
+
+
+def test_a_proof_for_practice_says_so(record: Record, files: Path, tmp_path: Path) -> None:
+    """By what is signed: the notice's address in the receipt, or the address of the register in the token."""
+    line = "PRACTICE: this records no objection to Meta"
+    seen = record.receipt.payload["notice"] | {"url": "http://127.0.0.1:8000/practice"}
+    noticed = make_record(notice=seen)
+    local = make_record(register=TestRegister(issuer="http://127.0.0.1:8000"))
+    (tmp_path / "policy.json").write_bytes(format_trust_policy(local.register.policy))
+    (tmp_path / "noticed.asice").write_bytes(noticed.bundle())
+    (tmp_path / "token.txt").write_text(local.token)
+    for result in (
+        verify(tmp_path / "noticed.asice"),
+        verify("--policy", tmp_path / "policy.json", tmp_path / "token.txt"),
+    ):
+        assert result.exit_code == 0
+        lines = result.stdout.splitlines()
+        assert lines[lines.index(line) + 1].startswith("VALID")
+    assert f": {line}. VALID" in verify(tmp_path / "noticed.asice", files / "good.asice").stdout.splitlines()[0]
+    assert json.loads(verify("--json", tmp_path / "noticed.asice").stdout)["facts"]["practice"] is True
+    good = verify(files / "good.asice")
+    assert line not in good.stdout
+    assert "practice" not in json.loads(verify("--json", files / "good.asice").stdout)["facts"]
 
 
 def _is_unusable(result: Result) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from server.errors import ObjectionError
 
-PASSED, FAILED, NOT_PRESENT = "passed", "failed", "not-present"
+PASSED, FAILED, NOT_CHECKED, NOT_PRESENT = "passed", "failed", "not-checked", "not-present"
 VALID, INVALID, WITHDRAWN, ERASED = "valid", "invalid", "withdrawn", "erased"
 # In the order in which a report has them.
 TITLES = {
@@ -34,7 +34,7 @@ TITLES = {
     "holder": "The presenter holds the key now",
 }
 _ORDER = list(TITLES)
-_NEEDS_EARLIER = "cannot be checked, because an earlier check failed"
+_NEEDS_EARLIER = "needs what an earlier check, which failed, would have shown"
 _STATUS_VERDICTS = {"objection_withdrawn": WITHDRAWN, "objection_erased": ERASED}
 
 
@@ -74,7 +74,7 @@ class Report:
 
         ``withdrawn`` and ``erased``: the proof is genuine, but the objection no longer stands. Else ``invalid``.
         """
-        failed = [check for check in self.checks if check.outcome == FAILED]
+        failed = [check for check in self.checks if check.outcome in (FAILED, NOT_CHECKED)]
         if not self.checks or any(check.code not in _STATUS_VERDICTS for check in failed):
             return INVALID
         return _STATUS_VERDICTS[failed[0].code or ""] if failed else VALID
@@ -157,8 +157,9 @@ class Report:
         self._add(check_id, NOT_PRESENT, reason)
 
     def unchecked(self, *check_ids: str) -> None:
+        """Add checks that cannot run, because an earlier one failed."""
         for check_id in check_ids:
-            self._add(check_id, FAILED, _NEEDS_EARLIER, "not_checked")
+            self._add(check_id, NOT_CHECKED, _NEEDS_EARLIER)
 
     def as_json(self) -> dict[str, Any]:
         checks = [{name: value for name, value in vars(check).items() if value is not None} for check in self.checks]

@@ -13,6 +13,7 @@ from server.core.jws import format_public_jwk, thumbprint
 from server.core.log_policies import quorum_met, verify_witnesses
 from server.core.notes import Checkpoint
 from server.core.policies import TimeAuthority, TrustPolicy, parse_trust_policy, policy_fingerprint
+from server.core.practice import is_for_practice
 from server.core.presentations import Challenge, split_presentation, verify_binding, verify_challenge
 from server.core.proofs import format_entry, parse_proof, verify_proof
 from server.core.receipts import CLOCK_SKEW_S, VerifiedReceipt, verify_evidence, verify_receipt
@@ -26,10 +27,10 @@ from server.outside.timestamps import (
     is_qualified,
     verify_timestamp,
 )
+from server.usecases.recognise import PDF_MAGIC, ZIP_MAGIC, is_proof, refuse_other, unrecognised
 from server.usecases.verification_report import TITLES, Report
 from server.usecases.verify_later import Later, Place, verify_later
 
-_ZIP, _PDF = b"PK\x03\x04", b"%PDF-"
 _TOKEN = re.compile(rb"\s*ey[A-Za-z0-9_-]*\.[A-Za-z0-9_.~-]+\s*")
 _MAX_NAME = 200
 _DAY_S = 86_400
@@ -62,17 +63,18 @@ def verify_file(
     ``policy``: whom to trust; without one a bundle is checked against the keys it carries, and says so. ``now``:
     seconds, to say how old the knowledge of the status is; a proof itself is old by nature. ``status``: a status list
     newer than the one in the bundle. ``asked``: the challenge that the presenter had to answer.
-    Raises ParseError ``file_unrecognised`` for what is none of these; whatever is wrong with one of them is a failed
-    check of the report, and stops no other that can still run.
+    Raises ParseError ``file_unrecognised`` for what is none of these, ``file_resaved`` for a copy that some program
+    changed; whatever else is wrong with a proof is a failed check of the report, and stops no other that can still run.
     """
     given = _Given(policy, now, status, asked)
-    if raw.startswith(_ZIP):
+    if raw.startswith(ZIP_MAGIC):
         return _verify_container(raw, given)
-    if raw.startswith(_PDF):
+    if raw.startswith(PDF_MAGIC):
         return _verify_document(raw, given)
     if _TOKEN.fullmatch(raw):
         return _verify_token_alone(raw, given)
-    raise ParseError("file_unrecognised", "neither a certificate (.pdf), nor a bundle (.asice), nor a token")
+    refuse_other(raw)
+    raise unrecognised()
 
 
 def _verify_container(raw: bytes, given: _Given) -> Report:
@@ -82,11 +84,17 @@ def _verify_container(raw: bytes, given: _Given) -> Report:
         files = unpack_container(raw)
         saying.reason = MIME_TYPE
     if files is None:
+        refuse_other(raw)
         return _unreadable(report, "container-time", given)
+    if not is_proof(files):
+        raise unrecognised()
     listed: Mapping[str, BundledFile] | None = None
     with report.check("files") as saying:
         listed = verify_container(files)
-        saying.reason = f"{len(files)} files, by manifest.json and by {ASIC_MANIFEST}"
+        saying.reason = (
+            f"{len(files)} files, by manifest.json and by {ASIC_MANIFEST}; no signature covers README.txt, "
+            "objection.jsonld and verify.html: they may have been exchanged, and nothing here is taken from them"
+        )
     with report.check("container-time") as saying:
         token = _file(files, TIMESTAMP)
         authority = embedded_authority(token)
@@ -103,6 +111,10 @@ def _verify_container(raw: bytes, given: _Given) -> Report:
 def _verify_document(raw: bytes, given: _Given) -> Report:
     report = Report()
     document, failure = _read_document(raw)
+    if document is None:
+        refuse_other(raw, parsed=isinstance(failure, VerificationError))
+    elif not is_proof(document.files):
+        raise unrecognised()
     with report.check("container") as saying:
         if isinstance(failure, ParseError):
             raise failure
@@ -249,6 +261,8 @@ def _verify_receipt(report: Report, files: Mapping[str, bytes]) -> VerifiedRecei
         receipt = found
         saying.reason = f"by the key {thumbprint(receipt.holder_jwk)}"
         report.facts |= _receipt_facts(receipt)
+        if is_for_practice(receipt.payload["notice"].get("url")):
+            report.facts["practice"] = True
     return receipt
 
 
@@ -279,6 +293,8 @@ def _verify_token(report: Report, raw_token: bytes | None, policy: TrustPolicy |
         return None
     report.facts |= {"issuer": token.claims["iss"], "received_at": token.claims["received_at"]}
     report.facts["assurance"] = token.claims["assurance"]
+    if is_for_practice(token.claims["iss"]):
+        report.facts["practice"] = True
     report.facts["disclosed"] = dict(token.disclosed)
     if token.disclosed:
         with report.check("disclosures") as saying:

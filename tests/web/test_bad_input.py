@@ -13,9 +13,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from flask import Flask
 
-from schemas.proofs import Problem
+from schemas.proofs import Problem, VerificationReport
 from server.core.encoding import format_base64url
 from tests.fixtures.holders import Holder, Submission, evidence_items, new_share
+from tests.fixtures.records import make_record
 from tests.fixtures.servers import (
     BOUNDARY,
     MULTIPART,
@@ -433,3 +434,25 @@ def test_whatever_is_damaged_gets_a_code_of_its_own(app: Flask) -> None:
             codes.add(problem["code"])
     assert len(codes) > 5
     assert footprint(register_of(app))["records"] == before["records"] + acknowledged
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"%PDF-1.4\nan invoice", "file_unrecognised"),
+        (base64.b64encode(make_record().bundle()), "file_resaved"),
+    ],
+)
+def test_what_is_no_proof_is_no_false_one(app: Flask, body: bytes, code: str) -> None:
+    response = app.test_client().post("/v1/verifications", data=body)
+    problem = json.loads(response.data)
+    assert (response.status_code, problem["code"]) == (400, code)
+    assert not Problem().validate(problem)
+
+
+def test_a_damaged_proof_gets_its_report(app: Flask) -> None:
+    response = app.test_client().post("/v1/verifications", data=make_record().bundle()[:-1])
+    report = json.loads(response.data)
+    assert (response.status_code, report["verdict"]) == (200, "invalid")
+    assert not VerificationReport().validate(report)
+    assert {check["outcome"] for check in report["checks"]} == {"failed", "not-checked", "not-present"}

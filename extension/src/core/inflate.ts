@@ -15,7 +15,17 @@ export async function inflate(
   return data;
 }
 
-async function unpack(packed: Bytes, format: CompressionFormat, limit: number): Promise<Bytes | undefined> {
+/** Returns the first `limit` bytes of what `packed` unpacks to, for a look; nothing when it is damaged before. */
+export async function inflateStart(packed: Bytes, format: CompressionFormat, limit: number): Promise<Bytes> {
+  return (await unpack(packed, format, limit, true)) ?? new Uint8Array();
+}
+
+async function unpack(
+  packed: Bytes,
+  format: CompressionFormat,
+  limit: number,
+  cut = false,
+): Promise<Bytes | undefined> {
   const reader = new Blob([packed]).stream().pipeThrough(new DecompressionStream(format)).getReader();
   const parts: Bytes[] = [];
   let size = 0;
@@ -24,11 +34,11 @@ async function unpack(packed: Bytes, format: CompressionFormat, limit: number): 
       const { done, value } = await reader.read();
       if (done) return concat(...parts);
       size += value.length;
-      if (size > limit) {
-        await reader.cancel();
-        return undefined;
-      }
       parts.push(value);
+      if (size > limit || (cut && size === limit)) {
+        await reader.cancel();
+        return cut ? concat(...parts).subarray(0, limit) : undefined;
+      }
     }
   } catch {
     return undefined; // whatever the engine calls it: these bytes do not unpack

@@ -26,7 +26,7 @@ export const CHECK_IDS = [
   'holder',
 ] as const;
 export type CheckId = (typeof CHECK_IDS)[number];
-export type Outcome = 'passed' | 'failed' | 'not-present';
+export type Outcome = 'passed' | 'failed' | 'not-checked' | 'not-present';
 export type Verdict = 'valid' | 'invalid' | 'withdrawn' | 'erased';
 
 /** A value in a sentence; times are seconds since 1970, durations seconds. */
@@ -73,10 +73,11 @@ export interface Facts {
   status?: 'stands' | 'withdrawn' | 'erased';
   status_at?: number;
   keys_from?: 'policy' | 'bundle';
+  /** Made for practice, as holder or register signed; absent where it is not. */
+  practice?: true;
   disclosed?: Partial<Record<Slot, string>>;
 }
 
-const NOT_CHECKED = 'not_checked';
 const STATUS_CODES: Record<string, Verdict> = { objection_withdrawn: 'withdrawn', objection_erased: 'erased' };
 
 export function say(key: string, values: Saying['values'] = {}): Saying {
@@ -134,11 +135,9 @@ export class Report {
     this.found.push({ id, outcome: 'not-present', says });
   }
 
-  /** Fails what cannot be checked because an earlier check failed. */
+  /** Adds checks that cannot run, because an earlier one failed. */
   unchecked(...ids: CheckId[]): void {
-    for (const id of ids) {
-      this.found.push({ id, outcome: 'failed', code: NOT_CHECKED, says: say(`code_${NOT_CHECKED}`) });
-    }
+    for (const id of ids) this.found.push({ id, outcome: 'not-checked', says: say('not_checked') });
   }
 
   has(id: CheckId): boolean {
@@ -155,7 +154,7 @@ export class Report {
   }
 
   get verdict(): Verdict {
-    const failed = this.found.filter(({ outcome }) => outcome === 'failed');
+    const failed = this.found.filter(({ outcome }) => outcome === 'failed' || outcome === 'not-checked');
     const verdicts = failed.map(({ code = '' }) => STATUS_CODES[code]);
     if (this.found.length === 0 || verdicts.includes(undefined)) return 'invalid';
     return verdicts[0] ?? 'valid';

@@ -11,16 +11,17 @@ import { quorumMet, verifyWitnesses } from './log-policies';
 import { fileNamed, filesUnder, type Manifest, verifyManifest } from './manifest';
 import type { Checkpoint } from './notes';
 import { parseTrustPolicy, policyFingerprint, type TrustPolicy } from './policies';
+import { isForPractice } from './practice';
 import { splitPresentation, verifyBinding } from './presentations';
 import { parseProof, verifyProof } from './proofs';
 import { type VerifiedReceipt, verifyEvidence, verifyReceipt } from './receipts';
+import { isProof, PDF_MAGIC, refuseOther, startsWith, unrecognised, ZIP_MAGIC } from './recognise';
 import { absent, type CheckId, type Facts, Report, type Saying, say } from './reports';
 import { checkLater, checkStatus, nothingLater } from './standing';
 import { embeddedChain, type Timestamp, verifyTimestamp } from './timestamps';
 import { type VerifiedToken, verifyToken, verifyTokenOfReceipt } from './tokens';
 
 const CLOCK_SKEW_S = 300;
-const [ZIP, PDF] = [utf8('PK\u0003\u0004'), utf8('%PDF-')];
 const TOKEN = /^[\t-\r ]*(ey[A-Za-z0-9_-]*\.[A-Za-z0-9_.~-]+)[\t-\r ]*$/;
 const MAX_TOKEN_BYTES = 131_072;
 const MAX_NAME = 200;
@@ -58,18 +59,22 @@ export async function parsePinnedPolicy(raw: Bytes, source: PinnedPolicy['source
 
 /**
  * Checks a bundle (ASiC-E or PDF) or a token; which of them it is shows in its first bytes. Throws `file_unrecognised`
- * for what is neither; whatever else is wrong is a failed check of the report.
+ * for what is neither, `file_resaved` (ChangedCopy) for a copy of a proof that some program changed; whatever else is
+ * wrong is a failed check of the report.
  */
 export async function verifyProofFile(raw: Bytes, how: Verifying): Promise<Report> {
   const report = new Report(how.onCheck);
-  if (startsWith(raw, ZIP)) {
+  if (startsWith(raw, ZIP_MAGIC)) {
     await verifyBundle(report, () => readContainer(report, raw), 'container-time', how);
-  } else if (startsWith(raw, PDF)) {
+  } else if (startsWith(raw, PDF_MAGIC)) {
     await verifyBundle(report, () => readPdf(report, raw), 'document', how);
   } else {
     const text = raw.length > MAX_TOKEN_BYTES ? '' : latin1(raw);
     const token = TOKEN.exec(text)?.[1];
-    if (!token) throw new ObjectionError('file_unrecognised', 'neither a proof (PDF or .asice) nor a token');
+    if (!token) {
+      await refuseOther(raw);
+      throw unrecognised();
+    }
     await verifyTokenAlone(report, token, how);
   }
   return report;
@@ -83,8 +88,12 @@ async function readContainer(report: Report, raw: Bytes): Promise<Opened | undef
     files = await unpackContainer(raw);
     return say('container_zip');
   });
-  if (!files) return undefined;
-  const manifest = await checkFiles(report, files, verifyContainer);
+  if (!files) {
+    await refuseOther(raw);
+    return undefined;
+  }
+  if (!isProof(files.keys())) throw unrecognised();
+  const manifest = await checkFiles(report, files, verifyContainer, 'files_container');
   await checkContainerTime(report, files);
   return { files, manifest };
 }
@@ -103,9 +112,11 @@ async function readPdf(report: Report, raw: Bytes): Promise<Opened | undefined> 
     return say('container_pdf');
   });
   const refused = failure;
+  if (!document) await refuseOther(raw, { parsed: refused !== undefined });
+  else if (!isProof(document.files.keys())) throw unrecognised();
   if (refused) await report.check('document', () => Promise.reject(refused));
   if (!document) return undefined;
-  const manifest = await checkFiles(report, document.files, verifyManifest);
+  const manifest = await checkFiles(report, document.files, verifyManifest, 'files');
   return { files: document.files, manifest, document };
 }
 
@@ -113,11 +124,12 @@ async function checkFiles(
   report: Report,
   files: Map<string, Bytes>,
   verify: (files: Map<string, Bytes>) => Promise<Manifest>,
+  says: 'files' | 'files_container',
 ): Promise<Manifest | undefined> {
   let manifest: Manifest | undefined;
   await report.check('files', async () => {
     manifest = await verify(files);
-    return say('files', { count: manifest.files.length });
+    return say(says, { count: manifest.files.length });
   });
   return manifest;
 }
@@ -240,6 +252,7 @@ async function checkReceipt(report: Report, files: Map<string, Bytes>): Promise<
       notice_channel: payload.notice.channel,
       objected_at: payload.iat,
     });
+    if (isForPractice('url' in payload.notice ? payload.notice.url : undefined)) report.facts.practice = true;
     return say('receipt', { key: holder });
   });
   return receipt;
@@ -286,6 +299,7 @@ async function checkToken(
   report.facts.issuer = claims.iss;
   report.facts.received_at = claims.received_at;
   report.facts.assurance = claims.assurance;
+  if (isForPractice(claims.iss)) report.facts.practice = true;
   report.statusUri = uri;
   report.facts.disclosed = Object.fromEntries(disclosed);
   if (disclosed.size === 0) report.notPresent('disclosures', say('disclosures_none'));
@@ -472,10 +486,6 @@ async function checkHolder(report: Report, token: VerifiedToken | undefined, pre
     const { audience, presentedAtS } = await verifyBinding(rawBinding, token, presented);
     return absent(say('holder_unasked', { audience, time: { time: presentedAtS } }));
   });
-}
-
-function startsWith(raw: Bytes, prefix: Bytes): boolean {
-  return sameBytes(raw.subarray(0, prefix.length), prefix);
 }
 
 function latin1(raw: Bytes): string {

@@ -8,8 +8,8 @@ import type { RecordedObjection } from './database';
 import { KEYS_CHANGED, verifyByPinned } from './pins';
 import { Refused, Unreachable } from './register';
 
-/** Why a check is no reason against a proof: its subject was withdrawn, or another check that failed says why. */
-const NO_REASON = ['objection_withdrawn', 'not_checked'];
+/** Of what failed, no reason against a proof: its subject was withdrawn. */
+const WITHDRAWN = 'objection_withdrawn';
 
 /**
  * Throws `proof_does_not_hold` unless the proof in `raw` holds, is about this objection, and has in it what was added
@@ -29,7 +29,7 @@ export async function verifyProofOf(raw: Bytes, objection: RecordedObjection): P
 async function factsOf(raw: Bytes, policy: TrustPolicy, objection: RecordedObjection): Promise<Facts> {
   const pinned = { policy, fingerprint: await policyFingerprint(policy), source: 'register' } as const;
   const { checks, facts } = await verifyProofFile(raw, { pinned, nowS: Math.floor(Date.now() / 1000) });
-  const failed = checks.find(({ outcome, code = '' }) => outcome === 'failed' && !NO_REASON.includes(code));
+  const failed = checks.find(({ outcome, code }) => outcome === 'failed' && code !== WITHDRAWN);
   if (failed) throw new ObjectionError(failed.code ?? 'internal', `${failed.id}: ${failed.detail ?? ''}`);
   // An anchored one is not given up for one that is only recorded, nor called so by keys that we do not know.
   if (objection.anchored_entries > 0 && facts.state !== 'anchored') {

@@ -24,6 +24,16 @@ export function present(children: Child[]): (Node | string)[] {
   return children.filter((child): child is Node | string => child !== undefined && child !== false);
 }
 
+/** What stands on top of every page of a build for practice: its proofs look real, and must not pass for that. */
+export function practiceBanner(): HTMLElement[] {
+  return __PRACTICE__ ? [h('p', { class: 'practice', role: 'note' }, t('practice_banner'))] : [];
+}
+
+/** Text as it is, character for character, which the keyboard can scroll. */
+export function exactText(label: string, text = ''): HTMLPreElement {
+  return h('pre', { tabindex: '0', role: 'group', 'aria-label': label }, text);
+}
+
 /** Rows of term and description. */
 export function facts(rows: [term: string, description: Child][]): HTMLDListElement {
   return h(

@@ -3,7 +3,7 @@ import { onChange } from '../platform/changes';
 import { send } from '../platform/send';
 import { t, textLanguage } from '../platform/text';
 import type { DetailView } from '../platform/views';
-import { h } from './dom';
+import { h, practiceBanner } from './dom';
 import { load } from './loading';
 import { objectionPage } from './objection-page';
 
@@ -15,6 +15,7 @@ export async function showObjection(document: Document): Promise<void> {
   document.title = t('name');
   const main = h('main', {});
   document.body.append(
+    ...practiceBanner(),
     h(
       'header',
       { class: 'brand' },

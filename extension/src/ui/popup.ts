@@ -5,7 +5,7 @@ import { onChange } from '../platform/changes';
 import { send } from '../platform/send';
 import { formatDay, t, textLanguage, tName } from '../platform/text';
 import type { ObjectionView, PopupView, QueuedView } from '../platform/views';
-import { actionButton, h, present } from './dom';
+import { actionButton, h, practiceBanner, present } from './dom';
 import { errorText } from './problems';
 import { anchoringText, beforeText, noPictureText, statusChip, waitingItem, warnings } from './states';
 
@@ -18,6 +18,7 @@ export async function showPopup(document: Document): Promise<void> {
     status.textContent = text;
   };
   document.body.append(
+    ...practiceBanner(),
     h(
       'header',
       { class: 'brand' },

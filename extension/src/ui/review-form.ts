@@ -22,7 +22,19 @@ import type { Screenshot } from '../platform/capture';
 import { formatTime, t, textLanguage, tName } from '../platform/text';
 import type { DraftView } from '../platform/views';
 import { campaignChoice, campaignName } from './campaign-choice';
-import { actionButton, checkbox, countryName, facts, field, fileSize, h, languageName, section, select } from './dom';
+import {
+  actionButton,
+  checkbox,
+  countryName,
+  exactText,
+  facts,
+  field,
+  fileSize,
+  h,
+  languageName,
+  section,
+  select,
+} from './dom';
 import { proves } from './outcome';
 import { errorText } from './problems';
 import { beforeText, noPictureText } from './states';
@@ -49,7 +61,8 @@ export function reviewForm(
   const status = h('p', { role: 'alert', class: 'status' });
   const news = h('p', { role: 'status', class: 'status' });
   const already = h('p', { class: 'hint' });
-  const exact = h('pre', { id: 'payload', tabindex: '0', 'aria-label': t('exact_payload') });
+  const exact = exactText(t('exact_payload'));
+  exact.id = 'payload';
   const clock = h('span', {});
   const sent = h('ul', { class: 'plain' });
   const picture = h('div', { class: 'evidence' });
@@ -137,7 +150,7 @@ export function reviewForm(
         h('summary', {}, t('exact_title')),
         h('p', { class: 'soft small' }, t('exact_text')),
         h('h3', {}, t('exact_header')),
-        h('pre', { tabindex: '0', 'aria-label': t('exact_header') }, header),
+        exactText(t('exact_header'), header),
         h('h3', {}, t('exact_payload')),
         exact,
       ),

@@ -3,7 +3,7 @@ import { onChange } from '../platform/changes';
 import { send } from '../platform/send';
 import { t, textLanguage } from '../platform/text';
 import type { DraftView, ReceiptView } from '../platform/views';
-import { h } from './dom';
+import { h, practiceBanner } from './dom';
 import { load } from './loading';
 import { outcome } from './outcome';
 import { type ReviewForm, reviewForm } from './review-form';
@@ -15,7 +15,7 @@ export async function showReview(document: Document): Promise<void> {
   document.documentElement.lang = textLanguage();
   document.title = t('review_title');
   const main = h('main', {});
-  document.body.append(main);
+  document.body.append(...practiceBanner(), main);
   const address = new URLSearchParams(location.search);
   const draft = address.get('draft') ?? '';
   const confirmed = address.get('receipt');

@@ -4,7 +4,7 @@ import { formatBase64url, parseJson, utf8 } from '../core/encoding';
 import { formatLater, type LaterPlan, verifyLaterPayload } from '../core/later';
 import { send } from '../platform/send';
 import { formatTime, t } from '../platform/text';
-import { h } from './dom';
+import { exactText, h } from './dom';
 
 /** What will be signed, and the part of a page that shows it. */
 export interface Prepared {
@@ -22,7 +22,6 @@ export function prepare(plan: LaterPlan, header: string): Prepared {
   const payload = formatLater(plan, nowS);
   verifyLaterPayload(parseJson(utf8(payload)));
   const register = new URL(__REGISTER_URL__).host;
-  const pre = (label: string, text: string) => h('pre', { tabindex: '0', 'aria-label': label }, text);
   const shown = [
     h('h3', {}, t('sent_title', register)),
     h(
@@ -42,9 +41,9 @@ export function prepare(plan: LaterPlan, header: string): Prepared {
       {},
       h('summary', {}, t('exact_title')),
       h('h3', {}, t('exact_header')),
-      pre(t('exact_header'), header),
+      exactText(t('exact_header'), header),
       h('h3', {}, t('exact_payload')),
-      pre(t('exact_payload'), payload),
+      exactText(t('exact_payload'), payload),
     ),
   ];
   return { payload, shown };

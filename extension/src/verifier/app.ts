@@ -1,6 +1,7 @@
 /** The page: what to check, whom to trust, what came out. Everything runs here; nothing is sent anywhere. */
 import { type Bytes, sha256Hex, utf8 } from '../core/encoding';
 import { ObjectionError } from '../core/errors';
+import { ChangedCopy } from '../core/recognise';
 import type { Report } from '../core/reports';
 import { type PinnedPolicy, parsePinnedPolicy, verifyProofFile } from '../core/verification';
 import { actionButton, h, present } from '../ui/dom';
@@ -293,6 +294,7 @@ export class App {
         },
       });
     } catch (error) {
+      if (error instanceof ChangedCopy) return { unusable: error };
       if (error instanceof ObjectionError && error.code === 'file_unrecognised') return { unusable: 'text' };
       throw error;
     }

@@ -1,4 +1,5 @@
 /** A report as people read it: verdict first, then what it means, what it says, and each check. */
+import { ChangedCopy } from '../core/recognise';
 import type { Check, Facts } from '../core/reports';
 import { h, present } from '../ui/dom';
 import { titleKey } from './export';
@@ -13,12 +14,19 @@ const PLATFORMS: Record<string, string> = {
   messenger: 'Messenger',
   whatsapp: 'WhatsApp',
 };
-const MARKS = { passed: '✓', failed: '✗', 'not-present': '–' } as const;
+const MARKS = { passed: '✓', failed: '✗', 'not-checked': '·', 'not-present': '–' } as const;
 const OUTCOMES: Record<Check['outcome'], WordKey> = {
   passed: 'outcome_passed',
   failed: 'outcome_failed',
+  'not-checked': 'outcome_unchecked',
   'not-present': 'outcome_absent',
 };
+const UNUSABLE = {
+  text: 'verdict_unusable_text',
+  too_large: 'verdict_too_large',
+  unreadable: 'verdict_unreadable',
+} as const;
+const MAX_INNER = 100;
 
 /** `status`: what stands under "does it still stand?"; `actions`: what one can do with the report. */
 export function reportView(
@@ -29,10 +37,18 @@ export function reportView(
   const { report } = checked;
   const headline = headlineOf(checked);
   const trustworthy = report.verdict !== 'invalid';
+  const { practice } = report.facts;
+  const verdict = speech.t(`verdict_${headline}`);
   return h(
     'section',
-    { class: 'result', 'data-verdict': verdictOf(checked), 'data-headline': headline, 'aria-labelledby': 'verdict' },
-    verdictBox(headline, speech.t(`verdict_${headline}`), [
+    {
+      class: practice ? 'result practice' : 'result',
+      'data-verdict': verdictOf(checked),
+      'data-headline': headline,
+      'aria-labelledby': 'verdict',
+    },
+    verdictBox(headline, practice ? speech.t('practice', { verdict }) : verdict, [
+      ...(practice ? [speech.t('practice_text')] : []),
       speech.t(`verdict_${headline}_text`),
       ...(checked.expected && trustworthy && headline !== 'mismatch' ? [speech.t('link_matches')] : []),
     ]),
@@ -55,9 +71,22 @@ export function reportView(
 }
 
 export function unusableView(why: Unusable, speech: Speech): HTMLElement {
-  const text = why === 'text' ? 'verdict_unusable_text' : (`verdict_${why}` as WordKey);
-  const box = verdictBox('unusable', speech.t('verdict_unusable'), [speech.t(text)]);
-  return h('section', { class: 'result', 'data-verdict': 'unusable', 'aria-labelledby': 'verdict' }, box);
+  const code = why instanceof ChangedCopy ? why.code : why === 'text' ? 'file_unrecognised' : `file_${why}`;
+  const box =
+    why instanceof ChangedCopy
+      ? copyBox(why, speech)
+      : verdictBox('unusable', speech.t('verdict_unusable'), [speech.t(UNUSABLE[why])]);
+  const about = { class: 'result', 'data-verdict': 'unusable', 'data-code': code, 'aria-labelledby': 'verdict' };
+  return h('section', about, box);
+}
+
+function copyBox({ noticed, inner }: ChangedCopy, speech: Speech): HTMLElement {
+  if (inner !== undefined) {
+    const name = printable(inner.slice(0, MAX_INNER));
+    return verdictBox('resaved', speech.t('verdict_zipped'), [speech.t('verdict_zipped_text', { name })]);
+  }
+  const why = `noticed_${noticed?.replaceAll('-', '_')}` as WordKey;
+  return verdictBox('resaved', speech.t('verdict_resaved'), [speech.t(why), speech.t('verdict_resaved_text')]);
 }
 
 function verdictBox(kind: Parameters<typeof picture>[0], title: string, sentences: string[]): HTMLElement {
@@ -166,7 +195,12 @@ function categoryName(name: string, speech: Speech): string {
 
 function checksView(checks: Check[], speech: Speech): HTMLElement {
   const count = (outcome: Check['outcome']) => checks.filter((check) => check.outcome === outcome).length;
-  const summary = { passed: count('passed'), failed: count('failed'), absent: count('not-present') };
+  const summary = {
+    passed: count('passed'),
+    failed: count('failed'),
+    unchecked: count('not-checked'),
+    absent: count('not-present'),
+  };
   return h(
     'section',
     {},

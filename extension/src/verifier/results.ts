@@ -1,4 +1,5 @@
 /** What a check of one file came to, and the verdict that the page puts on top. */
+import type { ChangedCopy } from '../core/recognise';
 import type { Report } from '../core/reports';
 
 /** `name`: the file's, undefined for pasted text. `expected`: the receipt hash (hex) of the link, when there was one. */
@@ -12,7 +13,7 @@ export interface Checked {
   askedAtS?: number;
 }
 
-export type Unusable = 'text' | 'too_large' | 'unreadable';
+export type Unusable = 'text' | 'too_large' | 'unreadable' | ChangedCopy;
 
 export type Headline = 'valid' | 'unpinned' | 'recorded' | 'token' | 'withdrawn' | 'erased' | 'invalid' | 'mismatch';
 

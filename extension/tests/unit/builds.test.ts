@@ -27,9 +27,9 @@ function build(environment: Record<string, string>, ...options: string[]): strin
 }
 
 const manifest = (folder: string) => JSON.parse(readFileSync(join(out, folder, 'manifest.json'), 'utf8'));
-const everything = (folder: string) =>
+const everything = (folder: string, kinds = /\.(?:js|json|html|css)$/) =>
   readdirSync(join(out, folder), { recursive: true, encoding: 'utf8' })
-    .filter((name) => /\.(?:js|json|html|css)$/.test(name))
+    .filter((name) => kinds.test(name))
     .map((name) => readFileSync(join(out, folder, name), 'utf8'))
     .join('\n');
 
@@ -48,7 +48,7 @@ describe.each(['production/chrome-mv3', 'production/firefox-mv3'])('%s', (folder
   });
 
   it('has no trace of the practice page', () => {
-    expect(everything(folder).match(/.{0,60}(?:practice|127\.0\.0\.1|127\\+\.0).{0,20}/gi)).toBeNull();
+    expect(everything(folder).match(/.{0,60}(?:\/practice|practice[.*]|127\.0\.0\.1|127\\+\.0).{0,20}/gi)).toBeNull();
   });
 
   it('talks to the register it was built for', () => {
@@ -110,12 +110,18 @@ describe('the practice build', () => {
     expect(content_scripts[0].matches).toEqual([...PLATFORMS, 'http://127.0.0.1/practice*']);
     expect(everything('practice/chrome-mv3').includes('http://127.0.0.1:8000')).toBe(true);
   });
+
+  it('says that it is for practice, and the production build has no such words to say', () => {
+    expect(everything('practice/chrome-mv3', /\.js$/)).toContain('practice_banner');
+    expect(everything('production/chrome-mv3', /\.js$/)).not.toContain('practice_banner');
+  });
 });
 
 it.each([
   ['a register without encryption', { REGISTER_URL: 'http://register.example' }],
   ['a register with a path', { REGISTER_URL: 'https://register.example/v1' }],
   ['a register that is no address', { REGISTER_URL: 'register.example' }],
+  ['practice with a real register', { WXT_PRACTICE: 'true', REGISTER_URL: 'https://register.example' }],
 ])('refuses to build for %s', (_, environment) => expect(() => build(environment)).toThrow());
 
 it('the lock file names no registry', () => {

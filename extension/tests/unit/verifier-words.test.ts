@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { NOTICED } from '../../src/core/recognise';
 import { CHECK_IDS, say } from '../../src/core/reports';
 import { allowedValues } from '../../src/core/schema';
 import { titleKey } from '../../src/verifier/export';
@@ -51,9 +52,14 @@ describe('the words of the verifier', () => {
     expect(categories.filter((key) => !known.has(key))).toEqual([]);
   });
 
+  it('has words for each way in which a program changes a copy', () => {
+    const keys = NOTICED.map((noticed) => `noticed_${noticed.replaceAll('-', '_')}`);
+    expect(keys.filter((key) => !known.has(key))).toEqual([]);
+  });
+
   it('has no words that nothing says', () => {
     const quoted = new Set(found(/['"`]([a-z0-9_]+)['"`]/g));
-    const composed = /^(code|check|category|shows|not|verdict|slot|later|by|pinned|outcome)_|^language$/;
+    const composed = /^(code|check|category|shows|not|noticed|verdict|slot|later|by|pinned|outcome)_|^language$/;
     expect([...known].filter((key) => !quoted.has(key) && !composed.test(key))).toEqual([]);
   });
 });

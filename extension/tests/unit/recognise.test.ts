@@ -1,0 +1,117 @@
+/** What is no proof as it is: copies that programs changed, by real programs; and what was never a proof. */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { describe, expect, it } from 'vitest';
+import { type Bytes, concat, utf8 } from '../../src/core/encoding';
+import { ChangedCopy } from '../../src/core/recognise';
+import { codeOf, failures, sample, verified } from '../support/samples';
+
+const [container, certificate] = [sample('anchored.asice'), sample('proof.pdf')];
+
+/** Runs `work` in a folder of its own, in which `raw` is the file IN; returns the file OUT. */
+function inFolder(raw: Bytes, work: (run: (...command: string[]) => void) => void): Bytes {
+  const folder = mkdtempSync(join(tmpdir(), 'copy-'));
+  try {
+    writeFileSync(join(folder, 'IN'), raw);
+    work((program = '', ...rest) => execFileSync(program, rest, { cwd: folder, stdio: 'ignore' }));
+    return Uint8Array.from(readFileSync(join(folder, 'OUT')));
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+function zipped(raw: Bytes): Bytes {
+  return inFolder(raw, (run) => {
+    run('zip', '-q', 'OUT.zip', 'IN');
+    run('mv', 'OUT.zip', 'OUT');
+  });
+}
+
+function bytesOf(text: string, encoding: BufferEncoding = 'latin1'): Bytes {
+  return Uint8Array.from(Buffer.from(text, encoding));
+}
+
+const text = (raw: Bytes) => Buffer.from(raw).toString('latin1');
+const base64 = (raw: Bytes) => Buffer.from(raw).toString('base64');
+
+async function copyOf(raw: Bytes): Promise<ChangedCopy> {
+  const error = await verified(raw).catch((reason) => reason);
+  expect(error).toBeInstanceOf(ChangedCopy);
+  expect(error.code).toBe('file_resaved');
+  return error;
+}
+
+describe('a copy that a program changed', () => {
+  const ofBoth: [string, string, (raw: Bytes) => Bytes][] = [
+    ['with lines as on Windows', 'line-ends', (raw) => bytesOf(text(raw).replace(/\n/g, '\r\n'))],
+    ['with lines as on old Macs', 'line-ends', (raw) => bytesOf(text(raw).replace(/\n/g, '\r'))],
+    ['taken for Latin-1', 'recoded', (raw) => bytesOf(text(raw), 'utf8')],
+    ['in base64', 'base64', (raw) => utf8(base64(raw).replace(/.{76}/g, '$&\r\n'))],
+    ['in a mail', 'base64', (raw) => utf8(`Subject: x\n\nJVBERi0xLjQ=\n--x\n\n${base64(raw)}\n--x--\n`)],
+    ['in gzip', 'gzip', (raw) => Uint8Array.from(gzipSync(raw))],
+    ['behind a byte order mark', 'wrapped', (raw) => concat(utf8('\ufeff'), raw)],
+  ];
+  const cases = ofBoth.flatMap(([name, noticed, change]): [string, string, Bytes][] => [
+    [`a container ${name}`, noticed, change(container)],
+    [`a certificate ${name}`, noticed, change(certificate)],
+  ]);
+  const qpdf = (...options: string[]) => inFolder(certificate, (run) => run('qpdf', ...options, 'IN', 'OUT'));
+
+  it.each([
+    ...cases,
+    ['a certificate with lines as on Unix', 'line-ends', bytesOf(text(certificate).replace(/\r\n/g, '\n'))],
+    ['a certificate saved by qpdf', 'saved-again', qpdf()],
+    ['a certificate, readable', 'saved-again', qpdf('--qdf')],
+    ['a certificate, linearised', 'saved-again', qpdf('--linearize', '--object-streams=generate')],
+    ['a printed certificate', 'printed', sample('printed.pdf')],
+    [
+      'a container zipped again',
+      'zipped-again',
+      inFolder(container, (run) => {
+        run('unzip', '-q', 'IN', '-d', 'files');
+        run('zip', '-q', '-r', 'OUT.zip', 'files');
+        run('mv', 'OUT.zip', 'OUT');
+      }),
+    ],
+  ])('%s is told from a false one: %s', async (_, noticed, raw) => {
+    expect((await copyOf(raw)).noticed).toBe(noticed);
+  });
+
+  it('in a ZIP is named', async () => {
+    for (const raw of [container, certificate]) {
+      expect((await copyOf(zipped(raw))).inner).toBe('IN');
+      expect((await copyOf(zipped(zipped(raw)))).inner).toBe('IN');
+    }
+  });
+});
+
+describe('what is damaged', () => {
+  it.each([
+    ['a container', container],
+    ['a certificate', certificate],
+  ])('%s stays a verdict: one failed check, and others that were not checked', async (_, raw) => {
+    const report = await verified(raw.slice(0, -30));
+    expect(report.verdict).toBe('invalid');
+    expect(Object.keys(failures(report))).toEqual(['container']);
+    const unchecked = report.checks.filter(({ outcome }) => outcome === 'not-checked');
+    expect(unchecked.length).toBeGreaterThan(10);
+    expect(unchecked.filter(({ code }) => code)).toEqual([]);
+  });
+});
+
+describe('what was never a proof', () => {
+  it.each([
+    ['a PDF', utf8('%PDF-1.4\n1 0 obj\n<<>>\nendobj\n')],
+    ['a ZIP', zipped(utf8('something else'))],
+    ['a PDF in a ZIP', zipped(utf8('%PDF-1.4\n'))],
+    ['the head of a ZIP', utf8('PK\u0003\u0004')],
+    ['base64 of a PDF', utf8('JVBERi0xLjQK')],
+    ['our own description', bytesOf(readFileSync('../docs/formats.md', 'latin1'))],
+    ['nothing', new Uint8Array()],
+  ])('%s is said to be none', async (_, raw) => {
+    expect(await codeOf(() => verified(raw))).toBe('file_unrecognised');
+  });
+});
