@@ -136,7 +136,7 @@ def _paths() -> dict[str, Any]:
             "post": {
                 "summary": "Check a proof against this register's keys; nothing of it is kept",
                 "description": "Whatever is wrong with the proof stands in the report; the status is 200 all the same. "
-                "What is no proof (`file_unrecognised`), or a copy that some program has changed (`file_resaved`), is 400.",
+                "400: what is no proof (`file_unrecognised`), or a copy that a program has changed (`file_resaved`).",
                 "requestBody": {
                     "required": True,
                     "description": "A certificate (PDF), a bundle (ASiC-E), or a token",

@@ -26,6 +26,7 @@ from server.bundles.pictures import FORMATS, MAX_PIXELS, Picture, make_picture
 from server.bundles.words import Words, breakable, load_words, settable
 from server.core.encoding import format_base64url, sha256
 from server.core.jws import thumbprint
+from server.core.practice import is_for_practice
 from server.core.receipts import VerifiedReceipt
 
 _STATEMENTS: dict[str, dict[str, str]] = json.loads(
@@ -118,6 +119,11 @@ class CertificateFacts:
         return min(self.anchors, key=lambda anchor: (not anchor.trusted, anchor.at), default=None)
 
     @property
+    def practice(self) -> bool:
+        """Whether it was made for practice, as what is signed in it says."""
+        return is_for_practice(self.receipt.payload["notice"].get("url"), self.register)
+
+    @property
     def withdrawn_at(self) -> int:
         """When the register received the withdrawal, or first said so."""
         return min((item.received_at for item in self.later if item.kind == "withdrawal"), default=self.status_at)
@@ -178,13 +184,15 @@ def _page(facts: CertificateFacts, files: Mapping[str, BundledFile], words: Word
     moment = datetime.fromtimestamp(facts.as_of, UTC)
     previews = _previews(files, words)
     url = verify_url(facts.register, facts.receipt.sha256)
+    practice = {name: say(f"practice.{name}") if facts.practice else "" for name in ("mark", "text")}
+    before = f"{practice['mark']} · " if facts.practice else ""
     return {
         "language": words.language,
-        "title": say("title"),
+        "practice": practice,
+        "title": before + say("title"),
         "subtitle": say("subtitle"),
-        "document_title": say(
-            "document_title", platform=say(f"platform.{payload['platform']}"), day=words.day(facts.receipt.iat)
-        ),
+        "document_title": before
+        + say("document_title", platform=say(f"platform.{payload['platform']}"), day=words.day(facts.receipt.iat)),
         "date": {part: getattr(moment, part) for part in ("year", "month", "day", "hour", "minute", "second")},
         "footer": say(
             "footer", short_hash=facts.receipt.sha256.hex()[:16], register=breakable(settable(facts.register))

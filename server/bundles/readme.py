@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from server.core.practice import is_for_practice
 from server.core.receipts import VerifiedReceipt
 
 _PLATFORMS = {
@@ -18,6 +19,9 @@ _CHANNELS = {
     "email": "an e-mail, kept apart",
     "none": "no notice was at hand",
 }
+_PRACTICE = """PRACTICE: this was made for practice. It records no objection to Meta.
+
+"""
 
 
 def format_readme(
@@ -32,9 +36,10 @@ def format_readme(
     notice = payload["notice"]
     evidence = "".join(f"  evidence/{item.name}\n" for item in receipt.evidence)
     by_hand = "receipt.jws evidence/*" if evidence else "receipt.jws"
+    practice = _PRACTICE if is_for_practice(notice.get("url"), issuer) else ""
     return f"""PROOF OF OBJECTION
 
-Somebody objected, under Article 21 GDPR, to the use of their personal data for
+{practice}Somebody objected, under Article 21 GDPR, to the use of their personal data for
 training AI at Meta. This bundle is the proof of it.
 
   Platform             {_PLATFORMS[payload["platform"]]}

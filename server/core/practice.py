@@ -10,6 +10,6 @@ _LOOPBACK = re.compile(
 def is_for_practice(*addresses: str | None) -> bool:
     """Tell whether one of ``addresses`` leads to the reader's own computer.
 
-    They are the notice's, as its holder signed it, and the issuer's, as the register signed it; None where there is none.
+    They are the notice's, as its holder signed it, and the issuer's, as the register signed it; None: it has none.
     """
     return any(address is not None and _LOOPBACK.fullmatch(address) for address in addresses)

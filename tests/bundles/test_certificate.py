@@ -17,10 +17,11 @@ from server.bundles.certificate import Anchor, one_month_after, set_certificate,
 from server.bundles.document_cache import DocumentCache, content_key
 from server.bundles.linked_data import format_linked_data
 from server.bundles.pictures import make_picture
+from server.bundles.readme import format_readme
 from server.bundles.words import _PRINTABLE, LANGUAGES, load_words, settable
 from server.errors import VerificationError
 from tests.fixtures.documents import INDEPENDENT, LOCAL, MAILED, NASTY, NOTICE, WITHDRAWAL, make_case, screenshot
-from tests.fixtures.records import SIGNED_AT
+from tests.fixtures.records import SIGNED_AT, make_record
 
 
 def text_of(pdf: bytes) -> str:
@@ -48,6 +49,28 @@ def test_languages_say_the_same_things(language: str) -> None:
         assert holes == {field for _, field, _, _ in string.Formatter().parse(english[name]) if field}, name
         assert not re.search(r"TODO|XXX|\?\?", text)
     assert len(load_words(language).texts["dates"]["months"]) == 12
+
+
+@pytest.mark.parametrize(("language", "mark"), [("en", "PRACTICE"), ("de", "ÜBUNG"), ("fr", "EXERCICE")])
+def test_practice_is_said_on_each_page(language: str, mark: str) -> None:
+    """By the notice that the holder signed, or by the register's address: a cut-out shows it, too."""
+    notice = {**make_record().receipt.payload["notice"], "url": "http://127.0.0.1:8000/practice"}
+    for case in (make_case(receipt_changes={"notice": notice}), make_case(register="http://127.0.0.1:8000")):
+        assert b"PRACTICE" in format_readme(
+            case.facts.receipt, received_at=0, log_origin="x", log_index=0, issuer=case.facts.register
+        )
+        pdf = set_certificate(case.facts, case.files, language)
+        with pikepdf.open(io.BytesIO(pdf)) as opened:
+            assert str(opened.docinfo["/Title"]).startswith(mark)
+            pages = len(opened.pages)
+        assert pages > 1
+        for number in range(1, pages + 1):
+            command = ["pdftotext", "-f", str(number), "-l", str(number), "-", "-"]
+            shown = subprocess.run(command, input=pdf, capture_output=True, check=True).stdout.decode()
+            assert mark in shown, number
+            assert "Meta" in shown
+    assert mark not in text_of(set_certificate(make_case().facts, make_case().files, language))
+    assert b"PRACTICE" not in make_record().readme()
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
