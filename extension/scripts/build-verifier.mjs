@@ -13,6 +13,9 @@ const root = fileURLToPath(new URL('../', import.meta.url));
 const source = `${root}src/verifier`;
 const target = `${process.env.OUTPUT_DIR ?? `${root}.output`}/verifier`;
 
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
+const CONTROL = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\ufdd0-\ufdef\ufffe\uffff]/g;
+
 /** Of the contract the verifier reads the schemas alone. */
 const contract = {
   name: 'contract',
@@ -46,13 +49,16 @@ const policy = [
   "default-src 'none'",
   `script-src ${hashOf(script)}`,
   `style-src ${hashOf(style)}`,
+  'img-src data:', // its icon
   "base-uri 'none'",
   "form-action 'none'",
 ].join('; ');
 
+const icon = await readFile(`${root}assets/icon.svg`);
 const template = await readFile(`${source}/index.html`, 'utf8');
 const page = template
   .replace('<!--policy-->', () => `<meta http-equiv="Content-Security-Policy" content="${policy}">\n<!--policy-->`)
+  .replace('<!--icon-->', () => `<link rel="icon" href="data:image/svg+xml;base64,${icon.toString('base64')}">`)
   .replace('<!--style-->', () => `<style>${style}</style>`)
   .replace('<!--script-->', () => `<script>${script}</script>`);
 await mkdir(target, { recursive: true });
@@ -62,7 +68,10 @@ console.log(`${target}/verify.html ${Buffer.byteLength(page)} bytes`);
 /** Returns code that can stand in a page as it is. */
 function code(text) {
   if (!text) throw new Error('the build has no script, or no style');
-  const trimmed = text.trim();
+  // The bundler writes escapes out as the characters themselves, of which HTML allows no control characters.
+  const trimmed = text
+    .trim()
+    .replace(CONTROL, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
   if (/<\/(?:script|style)|<!--/i.test(trimmed)) throw new Error('the code would end its own element');
   return trimmed;
 }

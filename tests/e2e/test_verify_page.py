@@ -33,6 +33,7 @@ from tests.fixtures.records import SIGNED_AT, Record, TestRegister, make_record
 from tests.fixtures.servers import Gunicorn
 from tests.fixtures.verifier_samples import World, sign_pdf, unsigned_pdf
 from tests.fixtures.zips import Member, members_of, rewrite, write_zip
+from tests.usecases.test_recognise import OF_BOTH, OF_CONTAINERS, OF_PDFS, OTHERS, signed_certificate
 from tests.usecases.test_verify_bundle import TAMPERED
 from tests.usecases.test_verify_lasting import FORGED
 
@@ -132,11 +133,21 @@ def expected(report: Report) -> list[list[str | None]]:
 
 
 def agree(verifier: Verifier, raw: bytes, policy: TrustPolicy | None) -> str:
-    """Return the verdict of the command, once the page is seen to have the same one, and the same checks."""
-    report = verify_file(raw, policy=policy, now=SIGNED_AT + 2 * 86_400)
-    assert verifier.check(raw) == report.verdict
-    assert verifier.found == expected(report)
-    return report.verdict
+    """Return the verdict of the command, once the page is seen to have the same one, and the same checks.
+
+    Of what gets no report: the code instead.
+    """
+    try:
+        report = verify_file(raw, policy=policy, now=SIGNED_AT + 2 * 86_400)
+    except ParseError as error:
+        code = error.code
+    else:
+        assert verifier.check(raw) == report.verdict
+        assert verifier.found == expected(report)
+        return report.verdict
+    assert verifier.check(raw) == "unusable"
+    assert verifier.page.locator("[data-verdict]").get_attribute("data-code") == code
+    return code
 
 
 def swap(raw: bytes, old: bytes, new: bytes) -> bytes:
@@ -309,9 +320,9 @@ def test_hostile_files_end_in_a_verdict(world: World, verifier: Verifier) -> Non
         "empty": (b"", "unusable"),
         "noise": (bytes(range(256)) * 4000, "unusable"),
         "loop of tables": (swap(pdf, pdf[xref : xref + 14], b"startxref\n0000")[:], "invalid"),
-        "deep": (b"%PDF-1.7\n%\x80\x80\x80\x80\n" + b"1 0 obj\n" + b"[" * 100_000, "invalid"),
-        "long name": (b"%PDF-1.7\n" + b"/" + b"A" * 1_000_000, "invalid"),
-        "zip of nothing": (b"PK\x03\x04" + bytes(5000), "invalid"),
+        "deep": (b"%PDF-1.7\n%\x80\x80\x80\x80\n" + b"1 0 obj\n" + b"[" * 100_000 + b"receipt.jws", "invalid"),
+        "long name": (b"%PDF-1.7\n" + b"/" + b"A" * 1_000_000, "unusable"),
+        "zip of nothing": (b"PK\x03\x04" + bytes(5000), "unusable"),
         "too large": (b"%PDF-" + bytes(16_777_216), "unusable"),
         "nested ZIP of zeros": (rewrite(world.bundle(), lambda m: m.append(Member(b"z", bytes(4_000_000)))), "invalid"),
     }
@@ -322,7 +333,56 @@ def test_hostile_files_end_in_a_verdict(world: World, verifier: Verifier) -> Non
             assert verifier.found == expected(with_command), name
         else:
             with pytest.raises(ParseError):
-                verify_file(raw[:1_000_000] if name != "too large" else b"", policy=None, now=SIGNED_AT)
+                verify_file(raw, policy=None, now=SIGNED_AT)
+
+
+def test_copies_and_other_files_get_the_answer_that_the_command_gives(verifier: Verifier, tmp_path: Path) -> None:
+    container, certificate = make_record().bundle(), signed_certificate("en")
+    changes = [(container, change) for change, _ in (OF_BOTH | OF_CONTAINERS).values()]
+    changes += [(certificate, change) for change, _ in (OF_BOTH | OF_PDFS).values()]
+    files: list[bytes] = [other() for other in OTHERS.values()]
+    for number, (raw, change) in enumerate(changes):
+        (folder := tmp_path / str(number)).mkdir()
+        files.append(change(raw, folder))
+    for number, raw in enumerate(files):
+        with pytest.raises(ParseError) as caught:
+            verify_file(raw, policy=None, now=SIGNED_AT)
+        assert verifier.check(raw) == "unusable"
+        result = verifier.page.locator("[data-verdict]")
+        assert result.get_attribute("data-code") == caught.value.code, number
+        assert ("proof of objection" in result.inner_text()) == (caught.value.code == "file_unrecognised")
+    verifier.shoot("copy")
+
+
+@pytest.mark.parametrize(("language", "mark"), [("en", "PRACTICE: "), ("de", "ÜBUNG: "), ("fr", "EXERCICE : ")])
+def test_a_proof_for_practice_says_so_first(browser: Browser, language: str, mark: str) -> None:
+    notice = {**make_record().receipt.payload["notice"], "url": "http://127.0.0.1:8000/practice"}
+    context = browser.new_context(locale=language)
+    verifier = open_verifier(context)
+    assert verifier.check(make_record(notice=notice).bundle()) == "valid"
+    assert verifier.page.locator("#verdict").inner_text().startswith(mark)
+    verifier.shoot(f"practice-{language}")
+    record = make_record(register=TestRegister(issuer="http://127.0.0.1:8000"))
+    verifier.trust(record.register.policy)
+    assert verifier.check(record.token.encode()) == "valid"
+    assert verifier.page.locator("#verdict").inner_text().startswith(mark)
+    context.close()
+
+
+def test_the_page_is_plain_html_with_an_icon_of_its_own(verifier: Verifier) -> None:
+    page = PATH.read_text(encoding="utf-8")
+    assert not re.findall(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", page)
+    icon = verifier.page.locator("link[rel=icon]").get_attribute("href") or ""
+    drawn = verifier.page.evaluate(
+        """src => new Promise(done => {
+          const image = new Image();
+          Object.assign(image, { onload: () => done(true), onerror: () => done(false), src });
+        })""",
+        icon,
+    )
+    assert icon.startswith("data:image/svg+xml;base64,")
+    assert drawn
+    assert not verifier.broken
 
 
 def test_a_strangers_text_cannot_dress_up_the_page(verifier: Verifier) -> None:
@@ -404,6 +464,9 @@ def test_axe_finds_nothing(browser: Browser, world: World, width: int, scheme: s
         "withdrawn": world.bundle(world.files() | world.later("withdrawal")),
         "invalid": world.pdf(signed_by=World().register.issuer_key),
         "unusable": b"hello",
+        "resaved": base64.b64encode(world.bundle()),
+        "practice": make_record(register=TestRegister(issuer="http://127.0.0.1:8000")).bundle(),
+        "damaged": world.bundle()[:-1],
     }
     for name, raw in files.items():
         if raw is not None:
