@@ -208,7 +208,17 @@ def test_a_page_loads_nothing_from_elsewhere(app: Flask, path: str) -> None:
 
 def test_a_style_sheet_loads_nothing_from_elsewhere(app: Flask) -> None:
     for path in (ROOT / "server/web/pages/static").iterdir():
-        assert not re.search(r"url\(|@import|https?:", path.read_text()), path
+        text = path.read_text().replace('xmlns="http://www.w3.org/2000/svg"', "")  # a name, which nobody fetches
+        assert not re.search(r"url\(|@import|https?:|<script|href", text), path
+
+
+def test_a_page_has_an_icon_of_its_own(app: Flask) -> None:
+    """Without one a browser asks for /favicon.ico, each time in vain."""
+    icon = app.test_client().get("/static/icon.svg")
+    assert icon.content_type.startswith("image/svg+xml")
+    assert icon.data == (ROOT / "extension/assets/icon.svg").read_bytes()
+    for path in PAGES:
+        assert 'rel="icon" type="image/svg+xml" href="/static/icon.svg"' in app.test_client().get(path).text, path
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ import type { Evidence } from '../core/contract.gen';
 import { type Bytes, formatBase64 } from '../core/encoding';
 import { ObjectionError } from '../core/errors';
 import { evidenceItem, FILE_ENDINGS, MAX_FILES, refuseTooMuch } from '../core/later';
+import { printable } from '../core/printable';
 import { t } from '../platform/text';
 import type { DetailView } from '../platform/views';
 import { openDialog } from './dialogs';
@@ -72,7 +73,7 @@ export function evidenceDialog({ objection, header, evidenceBytes }: DetailView,
       try {
         await addFile(file);
       } catch (error) {
-        dialog.say(error instanceof ObjectionError ? `${file.name}: ${errorText(error)}` : errorText(error));
+        dialog.say(error instanceof ObjectionError ? `${printable(file.name)}: ${errorText(error)}` : errorText(error));
       }
     }
     show();
@@ -125,7 +126,7 @@ export function evidenceDialog({ objection, header, evidenceBytes }: DetailView,
           t('remove'),
         ),
       ),
-      original !== item.name && h('span', { class: 'soft small' }, t('file_called', original)),
+      original !== item.name && h('span', { class: 'soft small' }, t('file_called', printable(original))),
       h('code', { class: 'small soft' }, `SHA-256 ${item.sha256}`),
     );
   }

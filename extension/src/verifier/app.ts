@@ -1,6 +1,7 @@
 /** The page: what to check, whom to trust, what came out. Everything runs here; nothing is sent anywhere. */
 import { type Bytes, sha256Hex, utf8 } from '../core/encoding';
 import { ObjectionError } from '../core/errors';
+import { printable } from '../core/printable';
 import { ChangedCopy } from '../core/recognise';
 import type { Report } from '../core/reports';
 import { type PinnedPolicy, parsePinnedPolicy, verifyProofFile } from '../core/verification';
@@ -9,7 +10,7 @@ import { reportAsJson, titleKey } from './export';
 import { fragmentOf, isLink, receiptNamedBy } from './inputs';
 import { reportView, unusableView } from './report-view';
 import type { Checked, Unusable } from './results';
-import { chooseLanguage, LANGUAGES, type Language, printable, Speech, type WordKey } from './speech';
+import { chooseLanguage, LANGUAGES, type Language, Speech, type WordKey } from './speech';
 
 const MAX_FILE_BYTES = 16_777_216;
 const MAX_POLICY_BYTES = 262_144;

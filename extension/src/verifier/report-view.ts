@@ -1,11 +1,12 @@
 /** A report as people read it: verdict first, then what it means, what it says, and each check. */
+import { printable } from '../core/printable';
 import { ChangedCopy } from '../core/recognise';
 import type { Check, Facts } from '../core/reports';
 import { h, present } from '../ui/dom';
 import { titleKey } from './export';
 import { picture } from './pictures';
 import { type Checked, headlineOf, type Unusable, verdictOf } from './results';
-import { printable, type Speech, type WordKey } from './speech';
+import type { Speech, WordKey } from './speech';
 
 const PLATFORMS: Record<string, string> = {
   facebook: 'Facebook',

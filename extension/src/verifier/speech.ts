@@ -1,4 +1,5 @@
 /** The verifier's findings in a language. Whatever came out of a file is made harmless to read first. */
+import { printable } from '../core/printable';
 import type { Saying, SayingValue } from '../core/reports';
 import { de } from './words/de';
 import { en, type Words } from './words/en';
@@ -9,7 +10,6 @@ export type Language = keyof typeof LANGUAGES;
 export type WordKey = keyof Words;
 
 const LOCALES: Record<Language, string> = { en: 'en-GB', fr: 'fr-FR', de: 'de-DE' };
-const MAX_SHOWN = 1000;
 
 /** The first of the reader's languages that there are words for. */
 export function chooseLanguage(wanted: readonly string[]): Language {
@@ -19,18 +19,6 @@ export function chooseLanguage(wanted: readonly string[]): Language {
 
 function isLanguage(code: string): code is Language {
   return Object.hasOwn(LANGUAGES, code);
-}
-
-/**
- * Returns `text` so that it cannot forge lines, hide words or turn their direction: strangers wrote it. Line breaks and
- * whatever has no shape of its own are written as escapes.
- */
-export function printable(text: string): string {
-  const bounded = text.length <= MAX_SHOWN ? text : `${text.slice(0, MAX_SHOWN)}…`;
-  return bounded.replace(
-    /[\p{C}\p{Zl}\p{Zp}]/gu,
-    (character) => `\\u{${(character.codePointAt(0) ?? 0).toString(16)}}`,
-  );
 }
 
 export class Speech {

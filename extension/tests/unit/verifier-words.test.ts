@@ -1,10 +1,11 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import { printable } from '../../src/core/printable';
 import { NOTICED } from '../../src/core/recognise';
 import { CHECK_IDS, say } from '../../src/core/reports';
 import { allowedValues } from '../../src/core/schema';
 import { titleKey } from '../../src/verifier/export';
-import { chooseLanguage, LANGUAGES, printable, Speech } from '../../src/verifier/speech';
+import { chooseLanguage, LANGUAGES, Speech } from '../../src/verifier/speech';
 
 const SOURCE = new URL('../../src/', import.meta.url);
 /** Signing and answering: no part of the verifier's page. */
