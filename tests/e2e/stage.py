@@ -226,7 +226,7 @@ class Card:
 
 
 @contextmanager
-def browsing(folder: Path, *, pages_port: int, register_port: int) -> Iterator[Browser]:
+def browsing(folder: Path, *, pages_port: int, register_port: int, build: Path = BUILD) -> Iterator[Browser]:
     downloads = folder / "downloads"
     register_host = REGISTER.removeprefix("https://")
     rules = [f"MAP {host} 127.0.0.1:{pages_port}" for host in _META]
@@ -243,8 +243,8 @@ def browsing(folder: Path, *, pages_port: int, register_port: int) -> Iterator[B
             viewport={"width": 1100, "height": 800},
             ignore_default_args=["--disable-extensions"],
             args=[
-                f"--disable-extensions-except={BUILD}",
-                f"--load-extension={BUILD}",
+                f"--disable-extensions-except={build}",
+                f"--load-extension={build}",
                 f"--host-resolver-rules={', '.join(rules)}",
                 "--ignore-certificate-errors",
                 "--enable-unsafe-extension-debugging",
