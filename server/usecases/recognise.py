@@ -30,7 +30,6 @@ _MAX_FONTS = 262_144  # bytes of what fonts say about their letters
 _MAX_ENTRIES = 1024
 _MAX_DEPTH = 2
 _MAX_ATTACHMENTS = 4
-_MAX_OVERHEAD = 4096
 _MIN_LINES = 8
 _MAX_NAME = 100
 
@@ -161,11 +160,12 @@ def _look_at_zip(raw: bytes, depth: int) -> _Look | None:
         return _Look("zipped-again" if _is_zipped_again(entries) else "")
     left = _MAX_LOOKED_AT
     for entry in entries:
-        if _unpack(raw, entry, len(PDF_MAGIC)).startswith((ZIP_MAGIC, PDF_MAGIC)):
-            data = _unpack(raw, entry, left)
-            left -= len(data) + entry.packed_size
-            if _around("", [data], depth):
-                return _Look(inner=entry.name)
+        data = _unpack(raw, entry, left)
+        left -= len(data) + entry.packed_size
+        if data.startswith((ZIP_MAGIC, PDF_MAGIC)) and _around("", [data], depth):
+            return _Look(inner=entry.name)
+        if left <= 0:
+            break
     return None
 
 
@@ -198,20 +198,25 @@ def _directory(raw: bytes) -> list[_Entry] | None:
 
 
 def _unpack(raw: bytes, entry: _Entry, limit: int) -> bytes:
-    """Return the first ``limit`` bytes of a file in a ZIP; nothing where they cannot be had."""
+    """Return a file in a ZIP, of at most ``limit`` bytes; nothing where it cannot be had whole."""
     header = raw[entry.offset : entry.offset + 30]
-    if len(header) < 30 or limit <= 0:
+    if len(header) < 30:
         return b""
     start = entry.offset + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
-    packed = raw[start : start + min(entry.packed_size, limit + _MAX_OVERHEAD)]
-    return packed[:limit] if entry.method == 0 else _inflate(packed, -zlib.MAX_WBITS, limit)
+    packed = raw[start : start + entry.packed_size]
+    if entry.method == 0:
+        return packed if len(packed) <= limit else b""
+    return _inflate(packed, -zlib.MAX_WBITS, limit)
 
 
 def _inflate(packed: bytes, form: int, limit: int) -> bytes:
+    """Return what ``packed`` unpacks to; nothing for more than ``limit`` bytes, or if anything is missing or behind."""
+    inflater = zlib.decompressobj(form)
     try:
-        return zlib.decompressobj(form).decompress(packed, limit)
+        data = inflater.decompress(packed, limit + 1)
     except zlib.error:
         return b""
+    return data if inflater.eof and not inflater.unused_data and len(data) <= limit else b""
 
 
 def _look_at_pdf(raw: bytes, *, parsed: bool) -> _Look | None:
@@ -237,9 +242,16 @@ def _streams(raw: bytes) -> Iterator[bytes]:
         about, data = raw[max(at, found.start() - 512) : found.start()], raw[found.end() : end]
         at = end
         if b"/Image" not in about:
-            shown = _inflate(data, zlib.MAX_WBITS, min(_MAX_STREAM, left)) if b"/FlateDecode" in about else data
-            left -= len(shown)
-            yield shown[:_MAX_STREAM]
+            shown = _inflate_line(data, min(_MAX_STREAM, left)) if b"/FlateDecode" in about else data[:_MAX_STREAM]
+            left -= len(data) + len(shown)
+            yield shown
+
+
+def _inflate_line(data: bytes, limit: int) -> bytes:
+    """Return what a stream unpacks to; a line end before ``endstream`` is no part of it."""
+    size = 2 if data.endswith(b"\r\n") else 1 if data.endswith((b"\r", b"\n")) else 0
+    shown = _inflate(data[: len(data) - size], zlib.MAX_WBITS, limit)
+    return shown if shown or not size else _inflate(data, zlib.MAX_WBITS, limit)
 
 
 def _prints(streams: list[bytes]) -> bool:

@@ -7,7 +7,7 @@ import { type Bytes, concat } from './encoding';
  */
 export async function inflate(
   packed: Bytes,
-  { format, limit }: { format: 'deflate-raw' | 'deflate'; limit: number },
+  { format, limit }: { format: CompressionFormat; limit: number },
 ): Promise<Bytes | undefined> {
   const data = await unpack(packed, format, limit);
   // Not every engine refuses bytes behind the end. Without its last byte a stream that ends there does not end at all.
@@ -15,17 +15,7 @@ export async function inflate(
   return data;
 }
 
-/** Returns the first `limit` bytes of what `packed` unpacks to, for a look; nothing when it is damaged before. */
-export async function inflateStart(packed: Bytes, format: CompressionFormat, limit: number): Promise<Bytes> {
-  return (await unpack(packed, format, limit, true)) ?? new Uint8Array();
-}
-
-async function unpack(
-  packed: Bytes,
-  format: CompressionFormat,
-  limit: number,
-  cut = false,
-): Promise<Bytes | undefined> {
+async function unpack(packed: Bytes, format: CompressionFormat, limit: number): Promise<Bytes | undefined> {
   const reader = new Blob([packed]).stream().pipeThrough(new DecompressionStream(format)).getReader();
   const parts: Bytes[] = [];
   let size = 0;
@@ -34,11 +24,11 @@ async function unpack(
       const { done, value } = await reader.read();
       if (done) return concat(...parts);
       size += value.length;
-      parts.push(value);
-      if (size > limit || (cut && size === limit)) {
+      if (size > limit) {
         await reader.cancel();
-        return cut ? concat(...parts).subarray(0, limit) : undefined;
+        return undefined;
       }
+      parts.push(value);
     }
   } catch {
     return undefined; // whatever the engine calls it: these bytes do not unpack

@@ -5,7 +5,7 @@
  */
 import { type Bytes, sameBytes, utf8 } from './encoding';
 import { ObjectionError } from './errors';
-import { inflateStart } from './inflate';
+import { inflate } from './inflate';
 import { latin1 } from './pdf';
 
 export const [ZIP_MAGIC, PDF_MAGIC] = [utf8('PK\u0003\u0004'), utf8('%PDF-')];
@@ -25,7 +25,6 @@ const MAX_STREAMS = 4096;
 const MAX_FONTS = 262_144;
 const MAX_ENTRIES = 1024;
 const MAX_DEPTH = 2;
-const MAX_OVERHEAD = 4096;
 const MAX_ATTACHMENTS = 4;
 const MIN_LINES = 8;
 const [LOCAL_SIZE, CENTRAL_SIZE, END_SIZE] = [30, 46, 22];
@@ -94,7 +93,7 @@ async function lookAt(raw: Bytes, depth: number, parsed = false): Promise<Look |
   const text = latin1(raw);
   if (text.startsWith(ZIP)) return lookAtZip(raw, text, depth);
   if (text.startsWith(PDF)) return lookAtPdf(raw, text, parsed);
-  if (text.startsWith(GZIP)) return around('gzip', [await inflateStart(raw, 'gzip', MAX_LOOKED_AT)], depth);
+  if (text.startsWith(GZIP)) return around('gzip', [await inflated(raw, 'gzip', MAX_LOOKED_AT)], depth);
   if ((text.includes(ZIP) || text.includes(PDF)) && text.includes(MARK) && !isText(raw)) return { noticed: 'wrapped' };
   return around('base64', take(text.matchAll(BASE64), MAX_ATTACHMENTS).map(decode), depth);
 }
@@ -169,11 +168,11 @@ async function lookAtZip(raw: Bytes, text: string, depth: number): Promise<Look 
   }
   let left = MAX_LOOKED_AT;
   for (const entry of entries) {
-    const start = await unpack(raw, entry, PDF_MAGIC.length);
-    if (!startsWith(start, ZIP_MAGIC) && !startsWith(start, PDF_MAGIC)) continue;
     const data = await unpack(raw, entry, left);
     left -= data.length + entry.packedSize;
-    if (await anyProof([data], depth)) return { inner: entry.name };
+    const looksLikeOne = startsWith(data, ZIP_MAGIC) || startsWith(data, PDF_MAGIC);
+    if (looksLikeOne && (await anyProof([data], depth))) return { inner: entry.name };
+    if (left <= 0) break;
   }
   return undefined;
 }
@@ -205,13 +204,19 @@ function directoryOf(raw: Bytes, text: string): Entry[] | undefined {
   return entries.length > 0 ? entries : undefined;
 }
 
-/** Returns the first `limit` bytes of a file in a ZIP; nothing where they cannot be had. */
+/** Returns a file in a ZIP, of at most `limit` bytes; nothing where it cannot be had whole. */
 async function unpack(raw: Bytes, { offset, packedSize, method }: Entry, limit: number): Promise<Bytes> {
-  if (offset + LOCAL_SIZE > raw.length || limit <= 0) return new Uint8Array();
+  if (offset + LOCAL_SIZE > raw.length) return new Uint8Array();
   const view = new DataView(raw.buffer, raw.byteOffset, raw.byteLength);
   const start = offset + LOCAL_SIZE + view.getUint16(offset + 26, true) + view.getUint16(offset + 28, true);
-  const packed = raw.subarray(start, start + Math.min(packedSize, limit + MAX_OVERHEAD));
-  return method === 0 ? packed.subarray(0, limit) : inflateStart(packed, 'deflate-raw', limit);
+  const packed = raw.subarray(start, start + packedSize);
+  if (method === 0) return packed.length <= limit ? packed : new Uint8Array();
+  return inflated(packed, 'deflate-raw', limit);
+}
+
+/** Returns what `packed` unpacks to; nothing for more than `limit` bytes, or if anything is missing or behind. */
+async function inflated(packed: Bytes, format: CompressionFormat, limit: number): Promise<Bytes> {
+  return (await inflate(packed, { format, limit })) ?? new Uint8Array();
 }
 
 async function lookAtPdf(raw: Bytes, text: string, parsed: boolean): Promise<Look | undefined> {
@@ -240,20 +245,20 @@ async function streamsOf(raw: Bytes, text: string): Promise<string[]> {
     const data = raw.subarray(pattern.lastIndex, end);
     at = end;
     if (about.includes('/Image')) continue;
-    const limit = Math.min(MAX_STREAM, left);
-    const shown = about.includes('/FlateDecode') ? await inflateLine(data, limit) : data;
-    left -= shown.length;
-    streams.push(latin1(shown.subarray(0, MAX_STREAM)));
+    const packed = about.includes('/FlateDecode');
+    const shown = packed ? await inflatedLine(data, Math.min(MAX_STREAM, left)) : data.subarray(0, MAX_STREAM);
+    left -= data.length + shown.length;
+    streams.push(latin1(shown));
   }
   return streams;
 }
 
-/** A line end before `endstream` is no part of the stream, and not every engine reads past what it takes for one. */
-async function inflateLine(data: Bytes, limit: number): Promise<Bytes> {
-  const [before, last] = data.slice(-2);
+/** Returns what a stream unpacks to; a line end before `endstream` is no part of it. */
+async function inflatedLine(data: Bytes, limit: number): Promise<Bytes> {
+  const [last, before] = [data[data.length - 1], data[data.length - 2]];
   const size = last === 10 ? (before === 13 ? 2 : 1) : last === 13 ? 1 : 0;
-  const inflated = await inflateStart(data.subarray(0, data.length - size), 'deflate', limit);
-  return inflated.length > 0 || size === 0 ? inflated : inflateStart(data, 'deflate', limit);
+  const shown = await inflated(data.subarray(0, data.length - size), 'deflate', limit);
+  return shown.length > 0 || size === 0 ? shown : inflated(data, 'deflate', limit);
 }
 
 /** Whether the pages show what every certificate shows. A print keeps which letter each glyph is. */
