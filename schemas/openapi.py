@@ -380,6 +380,11 @@ _SUBMISSION = {
             "maxLength": work.MAX_WORK_CHARACTERS,
             "description": "Optional: a WorkProof about this receipt, as JSON; then the token's assurance is work",
         },
+        "mails": {
+            "type": "string",
+            "enum": ["unchecked"],
+            "description": "Optional, with a supplement: mails are recorded even when the DNS is silent (503 otherwise)",
+        },
         "evidence": {
             "type": "array",
             "maxItems": words.MAX_EVIDENCE_ITEMS,

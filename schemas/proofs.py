@@ -4,7 +4,19 @@ from marshmallow import fields, validate
 
 from schemas import vocabulary as words
 from schemas.receipts import SelfAsserted, data_categories, evidence_name, no_repeats
-from schemas.strict import Flag, Integer, Pattern, StrictSchema, choice, constant, digest, hex_sha256, text, time
+from schemas.strict import (
+    Flag,
+    Integer,
+    Pattern,
+    StrictSchema,
+    Variant,
+    choice,
+    constant,
+    digest,
+    hex_sha256,
+    text,
+    time,
+)
 
 _MAX_INDEX = 2**53 - 1
 _ORIGIN = "[!-*,-~]{1,255}"  # printable ASCII without +
@@ -67,11 +79,15 @@ class TokenClaims(StrictSchema):
     self_asserted = fields.Nested(SelfAsserted, required=True)
 
 
-class DkimFinding(StrictSchema):
-    """What the register saw of a mail's own signature when it received the mail."""
-
+class _AboutSignature(StrictSchema):
     domain = text("[a-z0-9.-]{1,253}")
     selector = text("[A-Za-z0-9._-]{1,253}")
+
+
+class SignedMail(_AboutSignature):
+    """A signature by a domain on the register's list held when the register received the mail."""
+
+    finding = constant("signed")
     signed_at = Integer(minimum=0, maximum=253402300799)
     # The domain of the From header.
     from_ = fields.String(required=True, data_key="from", validate=Pattern("[a-z0-9.-]{1,253}"))
@@ -79,10 +95,40 @@ class DkimFinding(StrictSchema):
     date = Integer(minimum=0, maximum=253402300799)
     key_sha256 = hex_sha256()
     known = text("[a-z0-9][a-z0-9-]{0,63}")
+    kind = choice(*words.MAIL_KINDS, words.UNKNOWN_MAIL)
+
+
+class KeyedMail(_AboutSignature):
+    """A signature that did not hold by the key that the register saw."""
+
+    finding = choice(*(name for name in words.KEYED_FINDINGS if name != "signed"))
+    key_sha256 = hex_sha256()
+
+
+class KeylessMail(_AboutSignature):
+    """A signature by which the register could not tell anything, or need not ask for its key."""
+
+    finding = choice(*words.SIGNATURE_FINDINGS)
+
+
+class UnsignedMail(StrictSchema):
+    """A mail without a signature that can be read."""
+
+    finding = choice(*words.MAIL_FINDINGS)
+
+
+def mail_finding() -> Variant:
+    """What the register saw of a mail's own signature when it received the mail."""
+    kinds: dict[str, type[StrictSchema]] = {"signed": SignedMail}
+    kinds |= {name: KeyedMail for name in words.KEYED_FINDINGS if name not in kinds}
+    kinds |= dict.fromkeys(words.SIGNATURE_FINDINGS, KeylessMail) | dict.fromkeys(words.MAIL_FINDINGS, UnsignedMail)
+    return Variant("finding", kinds)
 
 
 class AcknowledgedEvidence(TokenEvidence):
-    dkim = fields.Nested(DkimFinding)
+    """``dkim``: of each mail, and of nothing else."""
+
+    dkim = mail_finding()
 
 
 class AcknowledgementClaims(StrictSchema):

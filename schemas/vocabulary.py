@@ -5,7 +5,7 @@ PLATFORMS = ("facebook", "instagram", "threads", "messenger", "whatsapp")
 SEEN_CHANNELS = ("in-app", "notification-list", "form")
 UNSEEN_CHANNELS = ("email", "none")
 CHANNELS = (*SEEN_CHANNELS, *UNSEEN_CHANNELS)
-OUTCOMES = ("recorded", "acknowledged", "withdrawn")
+OUTCOMES = ("recorded", "meta-mail", "acknowledged", "withdrawn")
 RIGHT = "eu-gdpr:A21"
 CONTESTED_BASIS = "eu-gdpr:A6-1-f"
 DATA_CATEGORIES = (
@@ -29,6 +29,15 @@ COUNTRIES = (*EU_COUNTRIES, *EEA_COUNTRIES, ELSEWHERE)
 MEDIA_TYPES = ("text/plain", "image/png", "image/jpeg", "image/webp", "message/rfc822")
 SLOTS = ("account", "contact", "person")
 ASSURANCES = ("device", "work")
+# What the register finds of a mail's signature (docs/formats.md): by its key, of one signature, of the whole mail.
+KEYED_FINDINGS = ("signed", "signature-mismatch", "test-key", "key-unusable")
+SIGNATURE_FINDINGS = (
+    *("unchecked", "body-changed", "expired", "key-gone", "not-covered", "sender-mismatch", "domain-not-listed"),
+)
+MAIL_FINDINGS = ("unsigned", "unreadable", "signature-refused")
+FINDINGS = (*KEYED_FINDINGS, *SIGNATURE_FINDINGS, *MAIL_FINDINGS)
+MAIL_KINDS = ("notice", "confirmation", "answer", "other")  # of the mails that a register knows
+UNKNOWN_MAIL = "unknown"
 KINDS = ("objection", "supplement", "withdrawal", "erasure")
 # What is left of an objection that its holder erased.
 REMAINS = ("log-commitment", "published-counts", "counting-mark", "status-bit", "replay-guard")

@@ -8,7 +8,8 @@ import time
 from flask import Flask, Response, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from server.outside.mail import check_mail, resolver
+from server.outside.known_mails import load_known_mails
+from server.outside.mail import check_mails, resolver
 from server.settings import Settings
 from server.storage import open_storage_of
 from server.usecases.check_witnesses import check_witnesses
@@ -19,7 +20,7 @@ from server.web.limits import limit_requests
 from server.web.problems import register_problem_handlers
 
 _log = logging.getLogger("objection.access")
-_DNS_TIMEOUT_S = 5.0
+_DNS_TIMEOUT_S = 5.0  # for all mails of a supplement
 _PROCESS = secrets.token_hex(6)
 _REQUESTS = itertools.count(1)
 
@@ -32,6 +33,7 @@ def create_app(settings: Settings) -> Flask:
     register = open_register(settings)
     app = Flask("server", static_folder=None)
     app.config["PUBLIC_URL"] = register.public_url
+    logging.getLogger("objection.mail").setLevel(logging.INFO)  # a domain and a finding: no person
     _log.setLevel(logging.INFO if settings.log_requests else logging.WARNING)
     app.extensions["objection"] = register
     if settings.trusted_proxies:
@@ -58,10 +60,11 @@ def create_app(settings: Settings) -> Flask:
 
 
 def open_register(settings: Settings) -> Register:
+    known = load_known_mails(settings.known_mails)
     storage = open_storage_of(settings, create=True)
     check_witnesses(storage)
     try_to_sweep(storage.database, storage.blobs, now=current_time())
-    fetch_key = resolver(settings.dns_servers)
+    fetch_keys = resolver(settings.dns_servers)
     return start_register(
         storage,
         public_url=settings.public_url,
@@ -69,8 +72,13 @@ def open_register(settings: Settings) -> Register:
         work=settings.work,
         practice=settings.practice,
         clock=current_time,
-        check_mail=lambda raw: check_mail(
-            raw, domains=settings.mail_domains, fetch_key=fetch_key, now=current_time(), timeout_s=_DNS_TIMEOUT_S
+        check_mails=lambda mails: check_mails(
+            mails,
+            domains=settings.mail_domains,
+            known=known,
+            fetch_keys=fetch_keys,
+            now=current_time(),
+            timeout_s=_DNS_TIMEOUT_S,
         ),
     )
 

@@ -20,6 +20,8 @@ _ORIGIN = re.compile(r"[!-*,-~]{1,255}")
 _DOMAIN = re.compile(r"[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63})+")
 _SERVER = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?::[0-9]{1,5})?")
 _MOST_WORK = 100_000  # PBKDF2 iterations a try: minutes on a phone
+# Meta names them as the only ones from which it writes about accounts (docs/operating.md).
+_MAIL_DOMAINS = "facebookmail.com,facebook.com,instagram.com,fb.com,meta.com,metamail.com"
 _RATE = re.compile(r"[1-9][0-9]* per (?:second|minute|hour|day)")
 
 
@@ -43,6 +45,7 @@ class Settings:
     anchors: Path | None
     worker: bool
     mail_domains: tuple[str, ...]
+    known_mails: Path | None
     dns_servers: tuple[str, ...]
     bind: str
     workers: int
@@ -69,10 +72,8 @@ class Settings:
             log_requests=reader.read("LOG_REQUESTS", _switch, "off"),
             anchors=reader.read("ANCHORS", _optional_path, ""),
             worker=reader.read("WORKER", _switch, "on"),
-            # Not confirmed by Meta: public reports name them.
-            mail_domains=reader.read(
-                "MAIL_DOMAINS", _domains, "facebookmail.com,mail.instagram.com,support.facebook.com"
-            ),
+            mail_domains=reader.read("MAIL_DOMAINS", _domains, _MAIL_DOMAINS),
+            known_mails=reader.read("KNOWN_MAILS", _optional_path, ""),
             dns_servers=reader.read("DNS_SERVERS", _servers, ""),
             bind=reader.read("BIND", _bind, "127.0.0.1:8000"),
             workers=reader.read("WORKERS", _positive, str(len(os.sched_getaffinity(0)))),

@@ -30,6 +30,7 @@ OPERATORS = {
         "keys_exposed",
         "keys_invalid",
         "keys_missing",
+        "known_mails_invalid",
         "log_behind_witness",
         "log_inconsistent",
     ),

@@ -60,13 +60,27 @@ class Witness:
 
 @dataclass(frozen=True)
 class Mail:
-    """An e-mail whose DKIM signature held on receipt. ``confirms``: it is known as Meta's confirmation."""
+    """An e-mail among the evidence, and what the register found of its signature (docs/formats.md) on receipt.
 
-    domain: str
-    from_domain: str
-    subject: str
-    signed_at: int | None
-    confirms: bool = False
+    ``domain``: of the signature that the finding is about. What else it tells is there for a signed mail only.
+    """
+
+    name: str
+    finding: str
+    domain: str = ""
+    from_domain: str = ""
+    subject: str = ""
+    signed_at: int | None = None
+    kind: str = "unknown"
+
+    @property
+    def signed(self) -> bool:
+        return self.finding == "signed"
+
+    @property
+    def confirms(self) -> bool:
+        """Whether Meta signed it, and the register knows it as Meta's confirmation."""
+        return self.signed and self.kind == "confirmation"
 
 
 @dataclass(frozen=True)
@@ -299,7 +313,7 @@ def _shows(facts: CertificateFacts, words: Words) -> list[str]:
     if facts.anchor is not None and facts.anchor.trusted:
         time, authority = words.time(facts.anchor.at), _name(facts.anchor.authority)
         shown.append(words.say("shows.anchored", time=time, authority=authority))
-    domains = sorted({mail.domain for item in facts.later for mail in item.mails})
+    domains = sorted({mail.domain for item in facts.later for mail in item.mails if mail.signed})
     return shown + [words.say("shows.mail", domain=breakable(settable(domain, limit=80))) for domain in domains[:3]]
 
 
@@ -424,6 +438,9 @@ def _later(item: LaterReceipt, words: Words) -> dict[str, Any]:
 
 def _mail(mail: Mail, words: Words) -> dict[str, str]:
     say = words.say
+    if not mail.signed:
+        text = say(f"finding.{mail.finding}", domain=breakable(settable(mail.domain)))
+        return {"title": say("later.mail_file", name=breakable(settable(mail.name))), "time": "", "detail": text}
     signed_at = mail.signed_at
     return {
         "title": say("later.mail", domain=breakable(settable(mail.domain))),
@@ -432,7 +449,9 @@ def _mail(mail: Mail, words: Words) -> dict[str, str]:
             "later.mail_detail",
             from_domain=breakable(settable(mail.from_domain)),
             subject=breakable(settable(mail.subject)),
-        ),
+        )
+        + " "
+        + say(f"mail_kind.{mail.kind}"),
     }
 
 

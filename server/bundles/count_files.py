@@ -38,7 +38,8 @@ COLUMNS = (
         "outcome",
         "string",
         "What had become of the objection when its quarter was released: acknowledged stands, and a mail that Meta's "
-        "servers signed was added; recorded stands without one; withdrawn; _T for all",
+        "servers signed was added, which the register knows as Meta's confirmation; meta-mail stands with another mail "
+        "that they signed; recorded stands without one; withdrawn; _T for all",
     ),
     Column("value_noisy", "integer", "Registrations, with random noise: unbiased, may be negative"),
     Column(

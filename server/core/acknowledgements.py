@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from schemas.proofs import AcknowledgementClaims
 from server.core.encoding import JsonObject
 from server.core.jws import PrivateKey, parse_public_jwk
+from server.core.mails import MAIL_TYPE
 from server.core.policies import TrustPolicy, sign_issued, verify_issued
 from server.core.receipts import CLOCK_SKEW_S, VerifiedReceipt
 from server.errors import FieldError, VerificationError
@@ -25,7 +26,7 @@ def acknowledgement_claims(
 ) -> JsonObject:
     """Return the claims: a function of receipt and record alone, so that a repeat gives the same bytes.
 
-    ``dkim``: what the register saw in mails, by evidence name.
+    ``dkim``: what the register found of each mail, by evidence name.
     """
     return {
         "iss": issuer,
@@ -39,7 +40,7 @@ def acknowledgement_claims(
         "log": {"origin": log_origin, "index": log_index},
         "evidence": [
             {"name": item.name, "media_type": item.media_type, "sha256": item.sha256}
-            | ({"dkim": dkim[item.name]} if item.name in dkim else {})
+            | ({"dkim": dkim[item.name]} if item.media_type == MAIL_TYPE else {})
             for item in receipt.evidence
         ],
     }
@@ -52,7 +53,7 @@ def sign_acknowledgement(claims: JsonObject, *, key: PrivateKey, certificate: st
 
 @dataclass(frozen=True)
 class VerifiedAcknowledgement:
-    """``claims`` hold. ``dkim``: what the register saw in mails, by evidence name."""
+    """``claims`` hold. ``dkim``: what the register found of each mail, by evidence name."""
 
     claims: JsonObject
 
@@ -79,6 +80,8 @@ def verify_acknowledgement(text: str, receipt: VerifiedReceipt, policy: TrustPol
     if receipt.kind == "objection":
         raise VerificationError("token_receipt_mismatch", "an objection has a token, and no acknowledgement")
     found = VerifiedAcknowledgement(claims)
+    if any(item.media_type == MAIL_TYPE and item.name not in found.dkim for item in receipt.evidence):
+        raise VerificationError("token_receipt_mismatch", "the acknowledgement does not say what was found of a mail")
     log = claims["log"]
     expected = acknowledgement_claims(
         receipt,
@@ -86,7 +89,7 @@ def verify_acknowledgement(text: str, receipt: VerifiedReceipt, policy: TrustPol
         received_at=found.received_at,
         log_origin=log["origin"],
         log_index=log["index"],
-        dkim={name: dkim for name, dkim in found.dkim.items() if name in _mails(receipt)},
+        dkim=found.dkim,
     )
     if differing := sorted(name for name in expected if claims[name] != expected[name]):
         raise VerificationError(
@@ -95,7 +98,3 @@ def verify_acknowledgement(text: str, receipt: VerifiedReceipt, policy: TrustPol
     if receipt.iat > found.received_at + CLOCK_SKEW_S:
         raise VerificationError("token_receipt_mismatch", "received before it was signed")
     return found
-
-
-def _mails(receipt: VerifiedReceipt) -> set[str]:
-    return {item.name for item in receipt.evidence if item.media_type == "message/rfc822"}

@@ -72,7 +72,10 @@ class Bursts:
 
 @dataclass(frozen=True)
 class Declaration:
-    """All that is ever released. ``sha256``: of the file, hex. ``grace_s``: from an epoch's end to its release."""
+    """All that is ever released. ``sha256``: of the file, hex. ``grace_s``: from an epoch's end to its release.
+
+    ``outcomes``: what each of them means, in the order in which an objection may come by them.
+    """
 
     tables: Mapping[str, Declared]
     countries: Mapping[str, Country]
@@ -81,13 +84,18 @@ class Declaration:
     grace_s: int
     licence: str
     bursts: Bursts
+    outcomes: Mapping[str, str]
     sha256: str
 
     @property
     def budget_sha256(self) -> bytes:
-        """Return the hash of what cannot change while anybody is counted: tables, what they break down, epsilons."""
+        """Return the hash of what cannot change while anybody is counted: tables, their cells, epsilons."""
         tables = {
-            name: {"epoch": table.epoch, "dimensions": list(table.dimensions), "epsilon": str(table.epsilon)}
+            name: {
+                "epoch": table.epoch,
+                "dimensions": {name: list(values) for name, values in zip(table.dimensions, table.domain, strict=True)},
+                "epsilon": str(table.epsilon),
+            }
             for name, table in self.tables.items()
         }
         return sha256(format_json({"campaign_epsilon": str(self.campaign_epsilon), "tables": tables}))
@@ -130,6 +138,8 @@ def parse_declaration(raw: bytes) -> Declaration:
     countries = {code: Country(fields["name"], fields.get("inhabitants")) for code, fields in data["countries"].items()}
     if set(countries) != set(words.COUNTRIES):
         raise ValueError("the countries must be those of the receipts")
+    if tuple(data["outcomes"]) != words.OUTCOMES:
+        raise ValueError("the outcomes must be those of the vocabulary, in its order")
     return Declaration(
         tables=tables,
         countries=countries,
@@ -138,6 +148,7 @@ def parse_declaration(raw: bytes) -> Declaration:
         grace_s=data["grace_hours"] * 3600,
         licence=data["licence"],
         bursts=Bursts(**data["bursts"]),
+        outcomes=data["outcomes"],
         sha256=sha256(raw).hex(),
     )
 

@@ -1,147 +1,112 @@
-"""Meta's own signature under a mail (DKIM, RFC 6376): looked at when a mail arrives, and again, offline, ever after.
+"""Whether a mail is Meta's: its signature (DKIM), by a key that the DNS has now, of a domain that the operator lists.
 
-dkimpy does the canonical forms and the RSA; what a signature must cover to mean anything is decided here. dkimpy works
-in quadratic time on what nobody sends, so the shape of a mail is bounded first.
+``server/core/mails.py`` reads signatures; here is what only a register can tell, and only when a mail arrives.
 """
 
-import json
 import re
 import time
-import unicodedata
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from email import message_from_bytes
 from email.errors import HeaderParseError, MessageError
 from email.header import decode_header, make_header
 from email.policy import compat32
 from email.utils import getaddresses, parsedate_to_datetime
-from functools import cache
-from importlib.resources import files as resources
 
-import dkim
 import dns.exception
 import dns.resolver
-from dkim.util import InvalidTagValueList, parse_tag_value
 
+from schemas.vocabulary import UNKNOWN_MAIL
 from server.core.encoding import JsonObject, sha256
-from server.errors import Unavailable, VerificationError
+from server.core.mails import MailSignature, judge_signature, read_mail
+from server.errors import Unavailable
+from server.outside.known_mails import KnownMail, find_known
 
 NOT_KNOWN = "none"
-_MAX_BYTES = 1_048_576
-_MAX_HEAD_BYTES = 131_072
-_MAX_HEADER_LINES = 2_000
-_MAX_SIGNATURES = 8
-_MAX_SIGNATURE_BYTES = 4_096
 _MAX_SUBJECT = 998
 _MAX_TIME = 253402300799
-_HEAD_END = re.compile(rb"\r?\n\r?\n")
-_LONG_SPACE = re.compile(rb"[ \t]{201}")
-_BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+_MAX_CACHED = 256
+_MAX_RECORDS = 8  # under one name: there should be one
 _DOMAIN = re.compile(r"(?=.{1,253}$)[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63})+")
-_SELECTOR = re.compile(r"[A-Za-z0-9._-]{1,253}")
-_DECIMAL = re.compile(rb"[0-9]{1,12}")
-_SIGNED = {b"from", b"subject", b"date"}
-_REQUIRED_TAGS = {b"v", b"a", b"b", b"bh", b"d", b"h", b"s"}
-# What dkimpy and the standard library raise over hostile bytes, beside their own errors.
-_UNREADABLE = (
-    *(dkim.DKIMException, InvalidTagValueList, MessageError, HeaderParseError),
-    *(ValueError, TypeError, KeyError, IndexError, LookupError, OverflowError, AttributeError, RecursionError),
+# The most telling first: of several signatures, a mail has the finding that says the most about Meta.
+_BY_WORTH = (
+    *("signed", "unchecked", "body-changed", "signature-mismatch", "expired", "test-key", "key-unusable", "key-gone"),
+    *("not-covered", "sender-mismatch", "domain-not-listed"),
+)
+# What the standard library raises over hostile headers, beside its own errors.
+_UNREADABLE: tuple[type[Exception], ...] = (
+    *(MessageError, HeaderParseError, ValueError, TypeError, KeyError, IndexError, LookupError, OverflowError),
+    *(AttributeError, RecursionError),
 )
 
-FetchKey = Callable[[str, float], bytes | None]  # given a name, and how many seconds are left
+FetchKeys = Callable[[str, float], Sequence[bytes]]  # given a name, and how many seconds are left: its TXT records
 
 
 @dataclass(frozen=True)
 class MailFinding:
-    """A mail whose signature by ``domain`` held. ``key_record``: the DNS TXT record; times in seconds, if told.
+    """What a register found of a mail. ``claims``: as an acknowledgement carries it (docs/formats.md).
 
-    ``known``: the id of a known mail of Meta's, or ``none``.
+    ``key_record``: the DNS TXT record by which a signature was judged.
     """
 
-    domain: str
-    selector: str
-    signed_at: int | None
-    from_domain: str
-    subject: str
-    date: int | None
-    key_record: bytes
-    known: str
+    claims: JsonObject
+    key_record: bytes | None = None
 
-    def as_json(self) -> JsonObject:
-        """Return the finding as an acknowledgement carries it (docs/formats.md)."""
-        told = {"signed_at": self.signed_at, "date": self.date}
-        return {
-            "domain": self.domain,
-            "selector": self.selector,
-            "from": self.from_domain,
-            "subject": self.subject,
-            "key_sha256": sha256(self.key_record).hex(),
-            "known": self.known,
-        } | {name: value for name, value in told.items() if value is not None}
+    @property
+    def finding(self) -> str:
+        return str(self.claims["finding"])
+
+    @property
+    def domain(self) -> str:
+        """The domain of the signature that the finding is about; empty where there is none."""
+        return str(self.claims.get("domain", ""))
 
 
-def check_mail(
-    raw: bytes, *, domains: Collection[str], fetch_key: FetchKey, now: int, timeout_s: float
-) -> MailFinding | None:
-    """Return what a signature by one of ``domains`` under the mail says, or None where none holds now.
+def check_mails(
+    mails: Sequence[bytes],
+    *,
+    domains: Collection[str],
+    known: Sequence[KnownMail],
+    fetch_keys: FetchKeys,
+    now: int,
+    timeout_s: float,
+) -> list[MailFinding]:
+    """Return the finding about each mail. Only a signature by the domain in From, or one above it, counts.
 
-    Counts only a signature by the domain in From, or one above it. ``fetch_key`` returns a TXT record, or None where
-    there is none. Raises Unavailable ``dns_unavailable``, as it does, when the DNS does not answer: no other signature
-    is looked at then, and ``timeout_s`` is for all of them.
+    ``fetch_keys`` raises Unavailable when the DNS does not answer; each name is asked once. ``timeout_s`` is for all
+    mails together. The finding is ``unchecked`` where a signature might hold, and nobody could look.
     """
-    deadline = time.monotonic() + timeout_s
-    try:
-        mail = _parse(raw)
-        candidates = list(_candidates(mail, domains, now))
-    except (VerificationError, *_UNREADABLE):
-        return None
-    for signature in candidates:
-        try:
-            key_record = fetch_key(f"{signature.selector}._domainkey.{signature.domain}", deadline - time.monotonic())
-            if key_record is None or _is_for_tests(key_record):
-                continue
-            recheck_mail(raw, key_record=key_record, domain=signature.domain, selector=signature.selector)
-            return _finding(mail, signature, key_record)
-        except (VerificationError, *_UNREADABLE):
-            continue
-    return None
+    asked = _Asked(fetch_keys, time.monotonic() + timeout_s)
+    return [_check(raw, domains, known, asked, now) for raw in mails]
 
 
-def recheck_mail(raw: bytes, *, key_record: bytes, domain: str, selector: str) -> None:
-    """Raise VerificationError ``dkim_mismatch`` unless ``domain`` signed the mail with the key in ``key_record``.
-
-    Offline, and at any time: whether the signature had expired, and whose domain it is, was asked on receipt.
-    """
-    try:
-        mail = _parse(raw)
-        signatures = [each for each in mail.signatures if (each.domain, each.selector) == (domain, selector)]
-        if len(signatures) == 1 and _holds(mail, signatures[0], key_record):
-            return
-    except _UNREADABLE as error:
-        raise VerificationError(
-            "dkim_mismatch", "the signature under the mail does not hold, or cannot be read"
-        ) from error
-    raise VerificationError("dkim_mismatch", f"the signature of {domain} under the mail does not hold")
-
-
-def resolver(servers: Collection[str]) -> FetchKey:
-    """Return what asks the DNS for a TXT record: at ``servers`` (address or address:port), or the system's."""
+def resolver(servers: Collection[str]) -> FetchKeys:
+    """Return what asks the DNS for TXT records: at ``servers`` (address or address:port), or the system's."""
     found = dns.resolver.Resolver(configure=not servers)
     if servers:
         found.nameservers = [_nameserver(server) for server in servers]
+    # A slow DNS gets further with each try of the same supplement.
+    found.cache = _FoundKeys(_MAX_CACHED)
 
-    def fetch(name: str, timeout_s: float) -> bytes | None:
+    def fetch(name: str, timeout_s: float) -> Sequence[bytes]:
         try:
             answer = found.resolve(f"{name}.", "TXT", search=False, lifetime=timeout_s)
         except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
-            return None
+            return []
         except (dns.exception.DNSException, OSError) as error:
             raise Unavailable("dns_unavailable", "the DNS does not answer") from error
-        records = [b"".join(record.strings) for record in answer]
-        return records[0] if len(records) == 1 else None
+        return [b"".join(record.strings) for record in answer]
 
     return fetch
+
+
+class _FoundKeys(dns.resolver.LRUCache):
+    """Keeps keys for as long as the DNS says; that a key is missing, it does not keep."""
+
+    def put(self, key: dns.resolver.CacheKey, value: dns.resolver.Answer) -> None:
+        if value.rrset is not None:
+            super().put(key, value)
 
 
 def _nameserver(server: str) -> dns.nameserver.Do53Nameserver:
@@ -149,163 +114,110 @@ def _nameserver(server: str) -> dns.nameserver.Do53Nameserver:
     return dns.nameserver.Do53Nameserver(address, int(port or 53))
 
 
-@dataclass(frozen=True)
-class _Signature:
-    tags: dict[bytes, bytes]
-    header: tuple[bytes, bytes]
-    domain: str
-    selector: str
+class _Asked:
+    """The keys that were asked for, each name once; None where the DNS did not answer in time."""
+
+    def __init__(self, fetch_keys: FetchKeys, deadline: float) -> None:
+        self._fetch_keys = fetch_keys
+        self._deadline = deadline
+        self._answers: dict[str, Sequence[bytes] | None] = {}
+
+    def keys(self, signature: MailSignature) -> Sequence[bytes] | None:
+        name = f"{signature.selector}._domainkey.{signature.domain}"
+        if name not in self._answers:
+            self._answers[name] = self._ask(name)
+        return self._answers[name]
+
+    def _ask(self, name: str) -> Sequence[bytes] | None:
+        left_s = self._deadline - time.monotonic()
+        if left_s <= 0:
+            return None
+        try:
+            return self._fetch_keys(name, left_s)
+        except Unavailable:
+            return None
 
 
-@dataclass(frozen=True)
-class _Mail:
-    raw: bytes
-    reader: dkim.DKIM
-    signatures: tuple[_Signature, ...]
-
-
-def _parse(raw: bytes) -> _Mail:
-    """Read what both we and every mail program read in one way only. Raises VerificationError ``dkim_mismatch``."""
-    end = _HEAD_END.search(raw, 0, _MAX_HEAD_BYTES)
-    if end is None or len(raw) > _MAX_BYTES or raw.count(b"\n", 0, end.start()) > _MAX_HEADER_LINES:
-        raise _refused("the mail is too large, or has no end of its headers")
-    if _LONG_SPACE.search(raw) or b"\r" in raw.replace(b"\r\n", b""):
-        raise _refused("the mail has lines that no mail server writes")
-    reader = dkim.DKIM(raw)
-    names = [name.lower() for name, _ in reader.headers]
-    if any(names.count(name) != 1 for name in _SIGNED):
-        raise _refused("From, Subject and Date must each stand there once")
-    headers = [(name, value) for name, value in reader.headers if name.lower() == b"dkim-signature"]
-    if len(headers) > _MAX_SIGNATURES:
-        raise _refused("too many signatures")
-    return _Mail(raw, reader, tuple(filter(None, map(_parse_signature, headers))))
-
-
-def _parse_signature(header: tuple[bytes, bytes]) -> _Signature | None:
-    """Return a signature that covers the whole mail; None for one that means less, or cannot be read."""
-    if len(header[1]) > _MAX_SIGNATURE_BYTES:  # dkimpy looks for b= in quadratic time
-        return None
-    try:
-        tags = parse_tag_value(header[1])
-        domain, selector = tags[b"d"].decode("ascii").lower(), tags[b"s"].decode("ascii")
-    except (InvalidTagValueList, KeyError, UnicodeDecodeError):
-        return None
-    covers = {name.strip().lower() for name in tags.get(b"h", b"").split(b":")}
-    identity = tags.get(b"i", b"@" + tags[b"d"]).lower().rpartition(b"@")[2].decode("ascii", "replace")
-    fits = (
-        tags.keys() >= _REQUIRED_TAGS
-        and b"l" not in tags  # what stands behind the signed part of a body could be anything
-        and (tags[b"v"], tags[b"a"]) == (b"1", b"rsa-sha256")
-        and tags.get(b"q", b"dns/txt") == b"dns/txt"
-        and covers >= _SIGNED
-        and _DOMAIN.fullmatch(domain)
-        and _SELECTOR.fullmatch(selector)
-        and _is_under(identity, domain)
-        and all(_is_base64(tags[name]) for name in (b"b", b"bh"))
-    )
-    return _Signature(tags, header, domain, selector) if fits else None
-
-
-def _is_base64(text: bytes) -> bool:
-    """Tell whether ``text`` is base64 but for white space. dkimpy skips what is not, and so reads two texts as one."""
-    return _BASE64.fullmatch(b"".join(text.split())) is not None
-
-
-def _holds(mail: _Mail, signature: _Signature, key_record: bytes) -> bool:
-    included = [name.strip().lower() for name in signature.tags[b"h"].split(b":")]
-    if not _is_base64(parse_tag_value(key_record).get(b"p", b"")):
-        return False
-    # Not ``verify``: it asks this machine's clock whether the signature has expired.
-    return bool(mail.reader.verify_sig(signature.tags, included, signature.header, lambda _name, timeout=5: key_record))
-
-
-def _candidates(mail: _Mail, domains: Collection[str], now: int) -> Iterator[_Signature]:
-    sender = _from_domain(mail)
-    if not any(_is_under(sender, domain) for domain in domains):
-        return
+def _check(raw: bytes, domains: Collection[str], known: Sequence[KnownMail], asked: _Asked, now: int) -> MailFinding:
+    mail = read_mail(raw)
+    if mail is None:
+        return MailFinding({"finding": "unreadable"})
+    if not mail.signatures:
+        return MailFinding({"finding": "signature-refused" if mail.has_signature else "unsigned"})
+    sender = _from_domain(raw)
+    found: dict[str, MailFinding] = {}
     for signature in mail.signatures:
-        expired = (_seconds(signature.tags.get(b"x")) or now) < now
-        if _is_under(sender, signature.domain) and not expired and _is_listed(signature.domain, domains):
-            yield signature
+        finding, key_record = _judge(signature, sender, domains, asked, now)
+        claims = {"finding": finding, "domain": signature.domain, "selector": signature.selector}
+        if key_record is not None:
+            claims |= {"key_sha256": sha256(key_record).hex()}
+        if finding == "signed":
+            claims |= _told(raw, signature, sender, known)
+        found.setdefault(finding, MailFinding(claims, key_record))
+    return next(found[finding] for finding in _BY_WORTH if finding in found)
 
 
-def _is_listed(domain: str, domains: Collection[str]) -> bool:
-    return any(_is_under(domain, listed) for listed in domains)
+def _judge(
+    signature: MailSignature, sender: str, domains: Collection[str], asked: _Asked, now: int
+) -> tuple[str, bytes | None]:
+    """Return the finding about one signature, with the key record that it was made by."""
+    if not any(_is_under(signature.domain, listed) for listed in domains):
+        return "domain-not-listed", None
+    if not _is_under(sender, signature.domain):
+        return "sender-mismatch", None
+    if signature.finding is not None:
+        return signature.finding, None
+    if signature.expires_at is not None and signature.expires_at < now:
+        return "expired", None
+    records = asked.keys(signature)
+    if records is None:
+        return "unchecked", None
+    judged = {judge_signature(signature, record): record for record in reversed(records[:_MAX_RECORDS]) if record}
+    finding = next((finding for finding in _BY_WORTH if finding in judged), "key-gone")
+    return finding, None if finding == "key-gone" else judged[finding]
 
 
 def _is_under(domain: str, other: str) -> bool:
     return domain == other or domain.endswith(f".{other}")
 
 
-def _is_for_tests(key_record: bytes) -> bool:
-    flags = parse_tag_value(key_record).get(b"t", b"")
-    return b"y" in [flag.strip() for flag in flags.split(b":")]
+def _told(raw: bytes, signature: MailSignature, sender: str, known: Sequence[KnownMail]) -> JsonObject:
+    """Return what a mail says that Meta signed, and which of the known mails it is."""
+    subject, date = _subject(raw), _date(raw)
+    times = {"signed_at": signature.signed_at, "date": date}
+    mail = find_known(known, subject=subject, date=date)
+    return {
+        "from": sender,
+        "subject": subject,
+        "known": NOT_KNOWN if mail is None else mail.id,
+        "kind": UNKNOWN_MAIL if mail is None else mail.kind,
+    } | {name: value for name, value in times.items() if value is not None}
 
 
-def _finding(mail: _Mail, signature: _Signature, key_record: bytes) -> MailFinding:
-    subject, date = _subject(mail), _date(mail)
-    return MailFinding(
-        domain=signature.domain,
-        selector=signature.selector,
-        signed_at=_seconds(signature.tags.get(b"t")),
-        from_domain=_from_domain(mail),
-        subject=subject,
-        date=date,
-        key_record=key_record,
-        known=_known_as(subject, date),
-    )
+def _header(raw: bytes, name: str) -> str:
+    return str(message_from_bytes(raw, policy=compat32)[name])
 
 
-def _header(mail: _Mail, name: str) -> str:
-    return str(message_from_bytes(mail.raw, policy=compat32)[name])
-
-
-def _from_domain(mail: _Mail) -> str:
-    """Return the domain of the one address in From. Raises VerificationError when there is not exactly one."""
-    addresses = getaddresses([_header(mail, "From")])
+def _from_domain(raw: bytes) -> str:
+    """Return the domain of the one address in From; empty when there is not exactly one."""
+    try:
+        addresses = getaddresses([_header(raw, "From")])
+    except _UNREADABLE:
+        return ""
     domain = addresses[0][1].rpartition("@")[2].lower() if len(addresses) == 1 else ""
-    if not _DOMAIN.fullmatch(domain):
-        raise _refused("From does not name exactly one address")
-    return domain
+    return domain if _DOMAIN.fullmatch(domain) else ""
 
 
-def _subject(mail: _Mail) -> str:
-    text = str(make_header(decode_header(_header(mail, "Subject"))))
+def _subject(raw: bytes) -> str:
+    text = _header(raw, "Subject")
+    with suppress(*_UNREADABLE):  # else as it stands there
+        text = str(make_header(decode_header(text)))
     return "".join(char if char.isprintable() else " " for char in text)[:_MAX_SUBJECT].strip()
 
 
-def _date(mail: _Mail) -> int | None:
+def _date(raw: bytes) -> int | None:
     try:
-        seconds = int(parsedate_to_datetime(_header(mail, "Date")).timestamp())
+        seconds = int(parsedate_to_datetime(_header(raw, "Date")).timestamp())
     except _UNREADABLE:
         return None
     return seconds if 0 <= seconds <= _MAX_TIME else None
-
-
-def _seconds(tag: bytes | None) -> int | None:
-    if tag is None or not _DECIMAL.fullmatch(tag):
-        return None
-    return min(int(tag), _MAX_TIME)
-
-
-@cache
-def _known_mails() -> list[JsonObject]:
-    listed: list[JsonObject] = json.loads((resources("server.outside") / "known-mails.json").read_text("utf-8"))
-    return listed
-
-
-def _known_as(subject: str, date: int | None) -> str:
-    day = "" if date is None else datetime.fromtimestamp(date, UTC).date().isoformat()
-    for known in _known_mails():
-        if known["from"] <= day <= known["until"] and _plain(subject) in map(_plain, known["subjects"]):
-            return str(known["id"])
-    return NOT_KNOWN
-
-
-def _plain(text: str) -> str:
-    """Return ``text`` without what mail programs change: case, spaces, kinds of apostrophe."""
-    return " ".join(unicodedata.normalize("NFKC", text).replace("’", "'").casefold().split())
-
-
-def _refused(why: str) -> VerificationError:
-    return VerificationError("dkim_mismatch", why)

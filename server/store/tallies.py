@@ -19,6 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
+from schemas.vocabulary import OUTCOMES
 from server.store.rows import insert_rows, select_rows
 from server.store.tables import admitted_bursts, contributions, counted_holders, counting
 
@@ -113,8 +114,9 @@ def insert_contributions(connection: Connection, marks: Collection[bytes], count
 
 
 def write_outcome(connection: Connection, receipt_sha256: bytes, outcome: str) -> None:
-    """Note what became of an objection; what was withdrawn stays so."""
-    theirs = (contributions.c.receipt_sha256 == receipt_sha256) & (contributions.c.outcome != "withdrawn")
+    """Note what became of an objection, unless more was noted before: outcomes never go back."""
+    lesser = OUTCOMES[: OUTCOMES.index(outcome)]
+    theirs = (contributions.c.receipt_sha256 == receipt_sha256) & contributions.c.outcome.in_(lesser)
     connection.execute(update(contributions).where(theirs).values(outcome=outcome))
 
 

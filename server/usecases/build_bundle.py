@@ -104,9 +104,11 @@ def _evidence_files(folder: str, opened: OpenedRecord) -> dict[str, BundledFile]
 
 
 def _mail_keys(opened: OpenedRecord) -> dict[str, BundledFile]:
-    """The DNS records of the keys by which the register checked the mails: they are gone from the DNS one day."""
+    """The DNS records of the keys by which the register judged the mails: they are gone from the DNS one day."""
     files = {}
     for mail in opened.findings.get("dkim", {}).values():
+        if "key_record" not in mail:
+            continue
         record = base64.b64decode(mail["key_record"])
         name = f"dkim/{sha256(record).hex()}.txt"
         files[name] = bundled_file(name, record)

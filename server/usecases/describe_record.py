@@ -2,6 +2,7 @@
 
 from cryptography.x509.oid import NameOID
 
+from schemas.vocabulary import UNKNOWN_MAIL
 from server.bundles.certificate import Anchor as StampedBy
 from server.bundles.certificate import CertificateFacts, LaterReceipt, Mail, Witness
 from server.core.encoding import JsonObject
@@ -66,7 +67,7 @@ def _common_name(authority: TrustedAuthority) -> str:
 
 def _describe_later(number: int, later: LaterRecord) -> LaterReceipt:
     receipt = later.opened.receipt
-    mails = [_describe_mail(mail["finding"]) for mail in later.opened.findings.get("dkim", {}).values()]
+    mails = [_describe_mail(name, mail["finding"]) for name, mail in later.opened.findings.get("dkim", {}).items()]
     return LaterReceipt(
         kind=receipt.kind,
         receipt_sha256=receipt.sha256,
@@ -78,11 +79,13 @@ def _describe_later(number: int, later: LaterRecord) -> LaterReceipt:
     )
 
 
-def _describe_mail(finding: JsonObject) -> Mail:
+def _describe_mail(name: str, claims: JsonObject) -> Mail:
     return Mail(
-        domain=finding["domain"],
-        from_domain=finding["from"],
-        subject=finding["subject"],
-        signed_at=finding.get("signed_at"),
-        confirms=str(finding["known"]).startswith("confirmation"),
+        name=name,
+        finding=claims["finding"],
+        domain=claims.get("domain", ""),
+        from_domain=claims.get("from", ""),
+        subject=claims.get("subject", ""),
+        signed_at=claims.get("signed_at"),
+        kind=claims.get("kind", UNKNOWN_MAIL),
     )

@@ -38,7 +38,7 @@ class SealedReceipt:
     ``objection_sha256``: what a later receipt is about. ``guarded_until``: until when the receipt of an objection that
     this one erases would still be fresh, seconds. ``erased_digests``: the slot digests of that objection. Of an erasure
     nothing is sealed, and no ``holder_jti`` kept.
-    ``countable``: of an objection that is to be counted. ``acknowledged``: a supplement with Meta's signed reply.
+    ``countable``: of an objection that is to be counted. ``outcome``: what a supplement makes of its objection there.
     """
 
     receipt_sha256: bytes
@@ -55,7 +55,7 @@ class SealedReceipt:
     guarded_until: int = 0
     erased_digests: tuple[bytes, ...] = ()
     countable: Countable | None = None
-    acknowledged: bool = False
+    outcome: str | None = None
 
 
 @dataclass(frozen=True)
@@ -314,8 +314,8 @@ def _follow_up(connection: Connection, receipt: SealedReceipt) -> None:
     if receipt.kind == "objection" or receipt.objection_sha256 is None:
         return
     if receipt.kind == "supplement":
-        if receipt.acknowledged:
-            tallies.write_outcome(connection, receipt.objection_sha256, "acknowledged")
+        if receipt.outcome is not None:
+            tallies.write_outcome(connection, receipt.objection_sha256, receipt.outcome)
         return
     objection = records.find_record(connection, receipt.objection_sha256)
     if objection is None or objection.status_index is None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,15 +30,15 @@ from server.usecases.tally import keep_budget
 _MAX_CACHED_BYTES = 16 * 1024 * 1024  # of certificates, in each process
 
 Clock = Callable[[], int]
-CheckMail = Callable[[bytes], MailFinding | None]
+CheckMails = Callable[[Sequence[bytes]], list[MailFinding]]
 
 
 @dataclass(frozen=True)
 class Register:
     """What the use cases work with. ``public_url`` names the issuer; ``clock`` gives whole seconds.
 
-    ``work``: PBKDF2 iterations a try that a work proof costs, 0 where none is asked for. ``check_mail`` returns what it
-    found of the signature that Meta's mail servers make; it asks the DNS.
+    ``work``: PBKDF2 iterations a try that a work proof costs, 0 where none is asked for. ``check_mails`` returns what
+    it found of the signatures that Meta's mail servers make; it asks the DNS.
     """
 
     public_url: str
@@ -50,7 +50,7 @@ class Register:
     work: int
     practice: bool
     clock: Clock
-    check_mail: CheckMail
+    check_mails: CheckMails
     documents: DocumentCache
 
     def status_reference(self, status_index: int) -> tuple[int, str]:
@@ -157,7 +157,7 @@ def start_register(
     work: int,
     practice: bool,
     clock: Clock,
-    check_mail: CheckMail,
+    check_mails: CheckMails,
 ) -> Register:
     """Start the log writer of this process. The caller must close the register."""
     keyring = storage.keyring
@@ -172,7 +172,7 @@ def start_register(
         work=work,
         practice=practice,
         clock=clock,
-        check_mail=check_mail,
+        check_mails=check_mails,
         documents=DocumentCache(max_bytes=_MAX_CACHED_BYTES),
     )
 

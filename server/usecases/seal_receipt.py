@@ -24,14 +24,14 @@ def seal_receipt(
     *,
     findings: JsonObject | None = None,
     objection_sha256: bytes | None = None,
-    acknowledged: bool = False,
+    outcome: str | None = None,
     assurance: str = "device",
     countable: Countable | None = None,
 ) -> SealedReceipt:
     """Return what the log writer takes. The server share leaves this function only wrapped.
 
-    ``findings``: what the register itself saw in the evidence; it is sealed with it. ``acknowledged``: Meta's signed
-    reply is among it. ``countable``: what it counts for, if it does.
+    ``findings``: what the register itself saw in the evidence; it is sealed with it. ``outcome``: what a
+    supplement makes of its objection in the counts. ``countable``: what it counts for, if it does.
     """
     record_id = receipt.sha256
     server_share, salt, nonce, wrapping_nonce = _random_bytes(SHARE_SIZE, SALT_SIZE, NONCE_SIZE, NONCE_SIZE)
@@ -53,7 +53,7 @@ def seal_receipt(
         objection_sha256=objection_sha256,
         assurance=assurance,
         countable=countable,
-        acknowledged=acknowledged,
+        outcome=outcome,
     )
 
 

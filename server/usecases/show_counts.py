@@ -25,8 +25,9 @@ WORDS: Mapping[str, str] = {
     "form": "objection form",
     "email": "e-mail",
     "none": "no notice seen",
-    "recorded": "not acknowledged",
-    "acknowledged": "acknowledged",
+    "recorded": "no mail of Meta’s",
+    "meta-mail": "another mail of Meta’s",
+    "acknowledged": "acknowledged by Meta",
     "withdrawn": "withdrawn",
 }
 

@@ -110,6 +110,10 @@ class Report:
             sentences.append(
                 "A mail among the evidence is unaltered since a domain signed it that the register lists as Meta's."
             )
+        if self._confirmed:
+            sentences.append(
+                "The register knows such a mail as Meta's confirmation of an objection, by its subject and its day."
+            )
         if self.facts.get("disclosed"):
             sentences.append("What the holder disclosed was fixed when the objection was recorded.")
         if self._passed("holder"):
@@ -120,7 +124,9 @@ class Report:
     def does_not_show(self) -> list[str]:
         """What no reader should take from it."""
         sentences = [
-            "That Meta received the objection.",
+            "That Meta received the objection, beyond what its confirmation says: read it."
+            if self._confirmed
+            else "That Meta received the objection.",
             "Who holds the key: nothing that the holder says about themselves was verified.",
         ]
         if not self._independent("anchor"):
@@ -179,6 +185,12 @@ class Report:
     def _independent(self, check_id: str) -> bool:
         """Whether it passed by keys that the proof itself did not bring."""
         return self._passed(check_id) and self.facts.get("keys_from") == "policy"
+
+    @property
+    def _confirmed(self) -> bool:
+        """Whether a mail is signed that the register knows as Meta's confirmation."""
+        mails = self.facts.get("mails", [])
+        return self._passed("mail") and any(mail.get("kind") == "confirmation" for mail in mails)
 
     def _passed(self, check_id: str) -> bool:
         return any(check.id == check_id and check.outcome == PASSED for check in self.checks)

@@ -1,4 +1,4 @@
-"""Verify what the holder added to an objection later: supplements, a withdrawal, and Meta's signature on mails."""
+"""Verify what the holder added to an objection later: supplements, a withdrawal, and mails with their signatures."""
 
 import re
 from collections.abc import Mapping
@@ -7,6 +7,7 @@ from typing import Any
 
 from server.core.acknowledgements import verify_acknowledgement
 from server.core.encoding import JsonObject, sha256
+from server.core.mails import recheck_finding
 from server.core.notes import Checkpoint
 from server.core.policies import TrustPolicy
 from server.core.proofs import format_entry, parse_proof, verify_proof
@@ -14,20 +15,50 @@ from server.core.receipts import CLOCK_SKEW_S, VerifiedReceipt, verify_evidence,
 from server.errors import ParseError, VerificationError
 from server.usecases.verification_report import Report
 
+_NO_MAIL = "no mail is among what was added"
 _RECEIPT = re.compile(r"later/([0-9]{2})-(supplement|withdrawal)\.jws")
 
-# What the signature itself bears out. Who wrote what, and when, is for the reader of the mail.
-_REPEATED = ("domain", "selector", "key_sha256")
+# Who wrote what, and when, is for the reader of the mail. ``kind`` is the register's word.
+_REPEATED = ("finding", "domain", "selector", "key_sha256", "kind")
+_FINDINGS = {
+    "signed": "signed by {domain}, which the register lists as Meta's, with the key that it says it saw{kind}",
+    "unchecked": "not checked: the register says that it could not ask the DNS for the key of {domain}",
+    "body-changed": "a signature in the name of {domain} does not fit the text; footers of mailing lists, rewritten "
+    "links and other encodings cause that",
+    "signature-mismatch": "a signature in the name of {domain} does not fit headers or key; a tag in the subject, such "
+    "as [EXTERNAL], causes that",
+    "expired": "a signature in the name of {domain} had expired, says the register, when it received the mail",
+    "test-key": "a signature in the name of {domain} was made with a key that is marked as one for tests",
+    "key-unusable": "a signature in the name of {domain} has a key that does not count: weak, of another kind, or for "
+    "another use",
+    "key-gone": "a signature in the name of {domain} had no key in the DNS any more, says the register",
+    "not-covered": "a signature in the name of {domain} does not cover the whole mail, its sender, subject and date",
+    "sender-mismatch": "a signature in the name of {domain} is not by the domain of the sender",
+    "domain-not-listed": "a signature names {domain}, which the register does not list as Meta's",
+    "unsigned": "no signature",
+    "unreadable": "not a mail that every program reads in one way",
+    "signature-refused": "a signature that cannot be read, or is made in a way that does not count",
+}
+_KINDS = {
+    "notice": "; the register knows it as Meta's notice",
+    "confirmation": "; the register knows it as Meta's confirmation of an objection",
+    "answer": "; the register knows it as an answer of Meta's",
+    "other": "; the register knows it as another mail of Meta's",
+    "unknown": "; the register does not know it",
+}
 
 
 @dataclass(frozen=True)
-class SignedMail:
-    """A mail that a mail server signed, as the register acknowledged it. ``dkim``: the contract's object."""
+class AddedMail:
+    """A mail among what was added. ``dkim``: what the register found of its signature, as the contract has it.
+
+    ``key_record``: the DNS record by which the register judged the signature, where it saw one.
+    """
 
     name: str
     raw: bytes
     dkim: JsonObject
-    key_record: bytes
+    key_record: bytes | None
 
 
 @dataclass(frozen=True)
@@ -48,7 +79,7 @@ class Later:
 
     supplements: int = 0
     withdrawn_at: int | None = None
-    mails: list[SignedMail] = field(default_factory=list)
+    mails: list[AddedMail] = field(default_factory=list)
     facts: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -68,7 +99,7 @@ def verify_later(
     names = [name for name in files if name.startswith(("later/", "dkim/"))]
     if not names:
         report.not_present("later", "nothing")
-        report.not_present("mail", "no mail with a signature of Meta's is among what was added")
+        report.not_present("mail", _NO_MAIL)
         return later
     if objection is None:
         report.unchecked("later", "mail")
@@ -154,8 +185,8 @@ def _verify_one(
     if receipt.kind == "supplement":
         later.supplements += 1
         for name, dkim in acknowledged.dkim.items():
-            record = added.named(f"dkim/{dkim['key_sha256']}.txt")
-            later.mails.append(SignedMail(name, added.evidence[name], dkim, record))
+            record = added.named(f"dkim/{dkim['key_sha256']}.txt") if "key_sha256" in dkim else None
+            later.mails.append(AddedMail(name, added.evidence[name], dkim, record))
     elif later.withdrawn_at is not None:
         raise VerificationError("later_mismatch", "an objection is withdrawn once")
     else:
@@ -178,25 +209,27 @@ def _is_anchored(name: str, checkpoint: Checkpoint, received_at: int, main: Plac
 
 def _verify_mails(report: Report, later: Later) -> None:
     if not later.mails:
-        report.not_present("mail", "no mail with a signature of Meta's is among what was added")
+        report.not_present("mail", _NO_MAIL)
         return
-    from server.outside.mail import recheck_mail  # noqa: PLC0415 (what it needs is slow to load, and rarely needed)
-
     with report.check("mail") as saying:
         for mail in later.mails:
-            if sha256(mail.key_record).hex() != mail.dkim["key_sha256"]:
+            if mail.key_record is not None and sha256(mail.key_record).hex() != mail.dkim["key_sha256"]:
                 raise VerificationError("dkim_mismatch", "the key record is not the one that the register saw")
-            recheck_mail(
-                mail.raw, key_record=mail.key_record, domain=mail.dkim["domain"], selector=mail.dkim["selector"]
-            )
-        domains = sorted({mail.dkim["domain"] for mail in later.mails})
-        saying.reason = (
-            f"{len(later.mails)} mail(s) signed by {', '.join(domains)}, which the register lists as Meta's, "
-            "with the key that it says it saw"
-        )
+            recheck_finding(mail.raw, mail.dkim, key_record=mail.key_record)
+        reason = ". ".join(f"{mail.name}: {_describe(mail.dkim)}" for mail in later.mails)
+        if any(mail.dkim["finding"] == "signed" for mail in later.mails):
+            saying.reason = reason
+        else:
+            saying.absent(reason)
         report.facts["mails"] = [
-            {"name": mail.name} | {fact: mail.dkim[fact] for fact in _REPEATED} for mail in later.mails
+            {"name": mail.name} | {fact: mail.dkim[fact] for fact in _REPEATED if fact in mail.dkim}
+            for mail in later.mails
         ]
+
+
+def _describe(dkim: JsonObject) -> str:
+    words = _FINDINGS[dkim["finding"]]
+    return words.format(domain=dkim.get("domain"), kind=_KINDS.get(str(dkim.get("kind")), ""))
 
 
 def _text(raw: bytes) -> str:

@@ -13,16 +13,21 @@ from server.errors import RequestError, TooLarge
 _NEEDED = ("receipt", "holder_share")
 _MAX_PARTS = words.MAX_EVIDENCE_ITEMS + 5
 _MAX_FIELD_BYTES = 65_536
+_UNCHECKED = b"unchecked"
 
 
 @dataclass(frozen=True)
 class Submission:
-    """The parts of a ``POST /v1/receipts``, as sent. ``evidence``: files by name. ``work``: only some have it."""
+    """The parts of a ``POST /v1/receipts``, as sent. ``evidence``: files by name. ``work``: only some have it.
+
+    ``unchecked``: mails are to be kept even when nobody can look at their signatures now.
+    """
 
     receipt: bytes
     holder_share: str
     evidence: dict[str, bytes]
     work: str | None
+    unchecked: bool
 
 
 def read_body(request: Request, *, max_bytes: int) -> bytes:
@@ -59,7 +64,7 @@ def read_submission(request: Request) -> Submission:
         if number == _MAX_PARTS:
             raise TooLarge("body_too_large", f"at most {_MAX_PARTS} parts")
         if part.filename is None:
-            kept, key, expected = fields, part.name or "", part.name in {*_NEEDED, "work"}
+            kept, key, expected = fields, part.name or "", part.name in {*_NEEDED, "work", "mails"}
             if len(data) > _MAX_FIELD_BYTES:
                 raise TooLarge("body_too_large", f"a field that is no file has at most {_MAX_FIELD_BYTES} bytes")
         else:
@@ -72,6 +77,8 @@ def read_submission(request: Request) -> Submission:
         raise RequestError("part_missing", f"missing: {', '.join(missing)}")
     if unexpected:
         raise RequestError("part_unexpected", f"not expected here: {', '.join(sorted(unexpected))}")
+    if fields.get("mails", _UNCHECKED) != _UNCHECKED:
+        raise RequestError("part_unexpected", "the part mails says unchecked, or is not there")
     if repeated:
         raise RequestError("part_unexpected", "a part is given twice")
     if any(len(data) > words.MAX_EVIDENCE_BYTES for data in evidence.values()):
@@ -82,6 +89,7 @@ def read_submission(request: Request) -> Submission:
         holder_share=fields["holder_share"].decode("ascii", "replace"),
         evidence=evidence,
         work=fields["work"].decode("utf-8", "replace") if "work" in fields else None,
+        unchecked="mails" in fields,
     )
 
 

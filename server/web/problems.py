@@ -50,7 +50,7 @@ TITLES = {
     "database_unavailable": "The register's database does not answer",
     "digest_reused": "A self-asserted digest stands in another record",
     "dimension_unknown": "The table is not broken down by that",
-    "dns_unavailable": "The DNS does not answer",
+    "dns_unavailable": "The DNS does not answer, so that a mail cannot be checked now",
     "dpop_refused": "The proof of possession does not hold",
     "dpop_replayed": "The proof of possession was used before",
     "epoch_malformed": "Not a week, month or quarter of this table",

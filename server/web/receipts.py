@@ -34,6 +34,7 @@ def create_blueprint(register: Register) -> Blueprint:
                 holder_share=_parse_share(sent.holder_share),
                 evidence=sent.evidence,
                 work=sent.work,
+                unchecked=sent.unchecked,
             )
         return _answer(answer, HTTPStatus.OK if answer.repeated else HTTPStatus.CREATED)
 

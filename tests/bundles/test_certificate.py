@@ -12,8 +12,8 @@ import pikepdf
 import pytest
 from PIL import Image
 
-from schemas.vocabulary import ASSURANCES
-from server.bundles.certificate import Anchor, one_month_after, set_certificate, verify_url
+from schemas.vocabulary import ASSURANCES, FINDINGS, MAIL_KINDS, UNKNOWN_MAIL
+from server.bundles.certificate import Anchor, Mail, one_month_after, set_certificate, verify_url
 from server.bundles.document_cache import DocumentCache, content_key
 from server.bundles.linked_data import format_linked_data
 from server.bundles.pictures import make_picture
@@ -125,6 +125,33 @@ def test_a_withdrawal_and_a_confirmation_are_told() -> None:
     assert "18 December 2026" not in shown
     assert "E-mail signed by facebookmail.com" in shown
     assert "That Meta received it, beyond what" in shown
+
+
+def test_only_a_signed_and_known_confirmation_says_that_meta_confirmed() -> None:
+    [mail] = MAILED.mails
+    others = [replace(mail, kind=kind) for kind in (*MAIL_KINDS, UNKNOWN_MAIL) if kind != "confirmation"]
+    for other in (*others, replace(mail, finding="unchecked")):
+        shown = shown_of(other, language="en")
+        assert "Only a confirmation by Meta shows that" in shown
+        assert "beyond what" not in shown
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_each_finding_is_told_and_with_it_no_signature_of_metas(language: str) -> None:
+    words = load_words(language)
+    mails = [Mail(f"{number}.eml", finding, "facebookmail.com") for number, finding in enumerate(FINDINGS) if number]
+    shown = shown_of(*mails, language=language)
+    flat = "".join(shown.split())
+    told = [words.say(f"finding.{mail.finding}", domain="facebookmail.com") for mail in mails]
+    assert len(set(told)) == len(FINDINGS) - 1
+    for text in told:
+        assert "".join(text.split()) in flat
+    assert words.say("shows.mail", domain="facebookmail.com") not in shown
+
+
+def shown_of(*mails: Mail, language: str) -> str:
+    case = make_case(evidence={}, later=(replace(MAILED, mails=mails),))
+    return text_of(set_certificate(case.facts, case.files, language))
 
 
 def test_texts_from_outside_are_never_markup() -> None:

@@ -48,8 +48,9 @@ def test_a_release_holds() -> None:
     assert release.id == "outcomes-2026-Q4"
     assert release.cells == {
         ("_T", "_T", "_T", "recorded"): -3,
-        ("_T", "_T", "_T", "acknowledged"): -2,
-        ("_T", "_T", "_T", "withdrawn"): -1,
+        ("_T", "_T", "_T", "meta-mail"): -2,
+        ("_T", "_T", "_T", "acknowledged"): -1,
+        ("_T", "_T", "_T", "withdrawn"): 0,
     }
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, update
 
-from server.core.counts import Declaration, declaration, parse_declaration
+from schemas import vocabulary as words
+from server.core.counts import DIMENSIONS, Declaration, declaration, parse_declaration
 from server.errors import OperatorError
 from server.store.tables import counting
 from server.usecases.tally import keep_budget
@@ -13,7 +14,7 @@ from tests.core.test_counts import RAW
 from tests.fixtures.servers import make_settings, register_of, running
 
 
-def declared(old: bytes, new: bytes, *more: tuple[bytes, bytes]) -> Declaration:
+def declared(old: bytes = b"", new: bytes = b"", *more: tuple[bytes, bytes]) -> Declaration:
     raw = RAW
     for before, after in ((old, new), *more):
         assert before in raw
@@ -37,6 +38,19 @@ def declared(old: bytes, new: bytes, *more: tuple[bytes, bytes]) -> Declaration:
 )
 def test_another_budget_has_another_hash(other: Declaration) -> None:
     assert other.budget_sha256 != declaration().budget_sha256
+
+
+def test_other_cells_are_another_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table that counts other outcomes is another table, though its name and its epsilon are the same."""
+    before = declared().budget_sha256
+    monkeypatch.setitem(DIMENSIONS, "outcome", tuple(name for name in words.OUTCOMES if name != "meta-mail"))
+    assert declared().budget_sha256 != before
+
+
+@pytest.mark.parametrize(("old", "new"), [(b"meta-mail =", b"other-mail ="), (b'meta-mail = "', b'x = "" #')])
+def test_the_outcomes_that_are_declared_are_those_that_are_counted(old: bytes, new: bytes) -> None:
+    with pytest.raises(ValueError, match="outcomes"):
+        declared(old, new)
 
 
 def test_titles_inhabitants_and_caps_are_no_budget() -> None:

@@ -31,7 +31,20 @@ from tests.fixtures.servers import footprint, make_settings, post, register_of, 
 from tests.usecases.test_record_objection import in_one_group
 
 CAMPAIGNS = ("first", "second")
-REPLY = MAIL.replace(b"Learn how", b"We received your objection to how")
+ENGLISH = b"Learn how we'll use your information as we improve AI at Meta"
+CONFIRMATION = MAIL.replace(ENGLISH, b"We honour your objection")
+# Nobody is told what these mean: an Italian notice that no list has, and what Meta writes to everybody.
+OTHERS = [MAIL, MAIL.replace(ENGLISH, b"Scopri di"), MAIL.replace(ENGLISH, b"You have 3 new notifications")]
+KNOWN = """
+[[mails]]
+id = "confirmation-2025-en"
+kind = "confirmation"
+subjects = ["We honour your objection"]
+from = 2025-04-14
+until = 2025-12-31
+source = "a test"
+confidence = "R"
+"""
 
 
 def add_campaigns(register: Register, since: int) -> None:
@@ -98,21 +111,32 @@ def test_a_refused_objection_counts_for_nothing(app: Flask) -> None:
     assert len(counted(app)) == 1
 
 
-def test_withdrawn_and_acknowledged(tmp_path: Path) -> None:
+def test_only_a_known_confirmation_acknowledges_and_no_outcome_goes_back(tmp_path: Path) -> None:
+    known = tmp_path / "known.toml"
+    known.write_text(KNOWN)
     with (
         dns_server({NAME: [key_record()]}) as address,
-        running(make_settings(tmp_path, dns_servers=address)) as app,
+        running(make_settings(tmp_path, dns_servers=address, known_mails=str(known))) as app,
     ):
         holder = Holder()
         objection = holder.objection()
         post(app, objection)
-        notice = {"reply.eml": sign_mail(MAIL)}
-        for evidence in ({"reply.txt": b"Dear user"}, {"reply.eml": b"Subject: x\r\n\r\nunsigned"}, notice):
+
+        def outcome_after(*mails: bytes) -> str:
+            evidence = {f"{number}.eml": mail for number, mail in enumerate(mails)}
             assert post(app, holder.later("supplement", objection, evidence)).status_code == 201
-            assert [row["outcome"] for row in counted(app)] == ["recorded"]
-        reply = {"reply.eml": sign_mail(REPLY)}
-        assert post(app, holder.later("supplement", objection, reply)).status_code == 201
-        assert [row["outcome"] for row in counted(app)] == ["acknowledged"]
+            [row] = counted(app)
+            return str(row["outcome"])
+
+        forged = sign_mail(CONFIRMATION).replace(b"legitimate", b"vital")
+        assert outcome_after(b"Subject: x\r\n\r\nunsigned", CONFIRMATION, forged) == "recorded"
+        for mail in OTHERS:
+            assert outcome_after(sign_mail(mail)) == "meta-mail"
+        late = CONFIRMATION.replace(b"2025", b"2026")
+        assert outcome_after(sign_mail(late)) == "meta-mail", "the list does not know that subject for that day"
+        reply = {"reply.eml": sign_mail(CONFIRMATION)}
+        assert outcome_after(sign_mail(MAIL), sign_mail(CONFIRMATION)) == "acknowledged"
+        assert outcome_after(sign_mail(MAIL)) == "acknowledged", "another mail takes nothing back"
         assert post(app, holder.later("withdrawal", objection)).status_code == 201
         assert [row["outcome"] for row in counted(app)] == ["withdrawn"]
         assert post(app, holder.later("supplement", objection, reply)).status_code == 201
@@ -157,7 +181,7 @@ def test_marks_lead_to_nobody_without_the_registers_key(app: Flask) -> None:
 # What one person might do to weigh more, hour by hour; time passes between two of them.
 ACTIONS = st.lists(
     st.tuples(
-        st.sampled_from(["object", "erase", "withdraw", "acknowledge", "leave"]),
+        st.sampled_from(["object", "erase", "withdraw", "acknowledge", "add a mail", "leave"]),
         st.sampled_from(["DE", "FR"]),
         st.sampled_from([None, *CAMPAIGNS]),
         st.sampled_from([0, 40, 72, 200, 900]),  # hours that pass before it
@@ -254,13 +278,13 @@ def act(register: Register, writer: LogWriter, action: str, objections: list[Sea
         with register.database.writing() as connection:
             uncount_campaign(connection, objection.receipt_sha256)
         return
-    kind = {"erase": "erasure", "withdraw": "withdrawal", "acknowledge": "supplement"}[action]
+    kind = {"erase": "erasure", "withdraw": "withdrawal"}.get(action, "supplement")
     later = replace(
         sealed_receipt(kid=register.keyring.issuer_kid),
         kind=kind,
         slot_digests=(),
         objection_sha256=objection.receipt_sha256,
-        acknowledged=action == "acknowledge",
+        outcome={"acknowledge": "acknowledged", "add a mail": "meta-mail"}.get(action),
         holder_jti=holder_scoped("x", secrets.token_hex(8)),
         sealed=b"" if action == "erase" else b"later",
     )

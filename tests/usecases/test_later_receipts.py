@@ -7,8 +7,9 @@ import socket
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from server.usecases.check_log import check_log
 from server.usecases.register import Register, Storage
 from server.usecases.verify_bundle import verify_file
 from tests.fixtures.holders import Holder, Submission, new_share
-from tests.fixtures.mails import DOMAIN, NAME, dns_server, key_record, sign_mail
+from tests.fixtures.mails import DOMAIN, MAIL, NAME, SELECTOR, dns_server, key_record, sign_mail
 from tests.fixtures.servers import PUBLIC_URL, footprint, make_settings, post, register_of, running
 from tests.usecases.test_record_objection import in_one_group
 
@@ -132,30 +133,146 @@ def test_a_supplement_is_acknowledged_and_travels_in_the_bundle(
     expect_consistent(register_of(app))
 
 
-def test_a_silent_dns_is_waited_for_once_a_supplement(tmp_path: Path, holder: Holder) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
-        silent.bind(("127.0.0.1", 0))
-        expect_quick(tmp_path, holder, f"127.0.0.1:{silent.getsockname()[1]}")
+@contextmanager
+def silent_dns() -> Iterator[str]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unanswered:
+        unanswered.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{unanswered.getsockname()[1]}"
+
+
+def with_mails(holder: Holder, objection: Submission, mails: Mapping[str, bytes]) -> Submission:
+    return holder.later("supplement", objection, mails)
+
+
+def findings(app: Flask, answer: dict[str, Any], supplement: Submission) -> dict[str, Any]:
+    receipt = verify_receipt(supplement.receipt.encode())
+    return verify_acknowledgement(answer["token"], receipt, register_of(app).keyring.policy).dkim
+
+
+def post_unchecked(app: Flask, submission: Submission, value: str = "unchecked") -> TestResponse:
+    return post(app, submission, ("mails", None, value.encode()))
+
+
+def test_while_the_dns_is_silent_nothing_is_recorded_and_a_second_try_gets_everything(
+    tmp_path: Path, storage_settings: dict[str, str], holder: Holder, caplog: pytest.LogCaptureFixture
+) -> None:
+    objection = holder.objection({})
+    supplement = with_mails(holder, objection, {f"{number}.eml": sign_mail() for number in range(8)})
+    with silent_dns() as dns, running(make_settings(tmp_path, dns_servers=dns, **storage_settings)) as app:
+        sent(app, objection)
+        started = time.monotonic()
+        caplog.clear()
+        before = footprint(register_of(app))
+        response = post(app, supplement)
+        assert footprint(register_of(app)) == before
+        assert (response.status_code, json.loads(response.data)["code"]) == (503, "dns_unavailable")
+        assert int(response.headers["Retry-After"]) > 0
+        assert time.monotonic() - started < 9, "waited for once, whatever number of mails there is"
+        lines = [record.getMessage() for record in caplog.records if record.name == "objection.mail"]
+        assert lines == ["mail facebookmail.com unchecked"] * 8
+    with (
+        dns_server({NAME: [key_record()]}) as address,
+        running(make_settings(tmp_path, dns_servers=address, **storage_settings)) as app,
+    ):
+        found = findings(app, sent(app, supplement), supplement)
+        assert [each["finding"] for each in found.values()] == ["signed"] * 8
+        expect_consistent(register_of(app))
+
+
+def test_what_nobody_could_look_at_is_kept_if_the_holder_says_so_and_stays_what_it_is(
+    tmp_path: Path, holder: Holder
+) -> None:
+    objection = holder.objection({})
+    supplement = with_mails(holder, objection, {"mail.eml": sign_mail(), "plain.eml": MAIL, "reply.txt": b"x"})
+    with silent_dns() as dns, running(make_settings(tmp_path, dns_servers=dns)) as app:
+        token = sent(app, objection)["token"]
+        response = post_unchecked(app, supplement)
+        assert response.status_code == 201
+        answer = json.loads(response.data)
+    with (
+        dns_server({NAME: [key_record()]}) as address,
+        running(make_settings(tmp_path, dns_servers=address)) as app,
+    ):
+        assert sent(app, supplement, 200)["token"] == answer["token"]
+        assert json.loads(post_unchecked(app, supplement).data)["token"] == answer["token"]
+        assert findings(app, answer, supplement) == {
+            "mail.eml": {"finding": "unchecked", "domain": DOMAIN, "selector": SELECTOR},
+            "plain.eml": {"finding": "unsigned"},
+        }
+        report = verify_file(
+            get(app, holder, objection, token, "/bundle").data,
+            policy=register_of(app).keyring.policy,
+            now=int(time.time()),
+        )
+        assert report.valid, report.checks
+        assert {check.id: check.outcome for check in report.checks}["mail"] == "not-present"
+        again = with_mails(holder, objection, {"mail.eml": sign_mail()})
+        assert findings(app, sent(app, again), again)["mail.eml"]["finding"] == "signed", "as often as one likes"
+
+
+def test_mails_are_checked_though_the_holder_would_do_without(tmp_path: Path, holder: Holder) -> None:
+    with (
+        dns_server({NAME: [key_record()]}) as address,
+        running(make_settings(tmp_path, dns_servers=address)) as app,
+    ):
+        objection = holder.objection({})
+        sent(app, objection)
+        supplement = with_mails(holder, objection, {"mail.eml": sign_mail()})
+        answer = json.loads(post_unchecked(app, supplement).data)
+        assert findings(app, answer, supplement)["mail.eml"]["finding"] == "signed"
+
+
+def test_only_a_supplement_says_what_becomes_of_its_mails(app: Flask, holder: Holder, objection: Submission) -> None:
+    before = footprint(register_of(app))
+    supplement = holder.later("supplement", objection)
+    for response in (
+        post_unchecked(app, supplement, "yes"),
+        post_unchecked(app, supplement, ""),
+        post_unchecked(app, holder.later("withdrawal", objection)),
+        post_unchecked(app, Holder().objection()),
+        post(app, supplement, *[("mails", None, b"unchecked")] * 2),
+    ):
+        assert (response.status_code, json.loads(response.data)["code"]) == (400, "part_unexpected")
+    assert footprint(register_of(app)) == before
+
+
+def test_a_mail_that_cannot_be_metas_waits_for_no_dns(tmp_path: Path, holder: Holder) -> None:
+    with silent_dns() as dns, running(make_settings(tmp_path, dns_servers=dns)) as app:
+        objection = holder.objection({})
+        sent(app, objection)
+        mails = {
+            "plain.eml": MAIL,
+            "footer.eml": sign_mail() + b"-- \r\nfooter\r\n",
+            "list.eml": sign_mail(domain=b"list.example"),
+        }
+        supplement = with_mails(holder, objection, mails)
+        found = findings(app, sent(app, supplement), supplement)
+        assert [each["finding"] for each in found.values()] == ["unsigned", "body-changed", "domain-not-listed"]
+        assert found["list.eml"]["domain"] == "list.example"
 
 
 def test_a_slow_dns_is_not_asked_for_ever(tmp_path: Path, holder: Holder) -> None:
-    with dns_server({}, delay_s=1.5) as address:
-        expect_quick(tmp_path, holder, address)
-
-
-def expect_quick(tmp_path: Path, holder: Holder, dns: str) -> None:
-    """Send a supplement with as many signed mails as it takes."""
-    with running(make_settings(tmp_path, dns_servers=dns)) as app:
+    zone = {f"s{number}._domainkey.{DOMAIN}": [key_record()] for number in range(8)}
+    with dns_server(zone, delay_s=1.2) as address, running(make_settings(tmp_path, dns_servers=address)) as app:
         objection = holder.objection({})
         sent(app, objection)
-        supplement = holder.later("supplement", objection, {f"{number}.eml": sign_mail() for number in range(8)})
+        mails = {f"{number}.eml": sign_mail(selector=b"s%d" % number) for number in range(8)}
+        supplement = with_mails(holder, objection, mails)
         started = time.monotonic()
-        answer = sent(app, supplement)
+        assert post(app, supplement).status_code == 503
         assert time.monotonic() - started < 9
-        expect_acknowledged(register_of(app), answer, supplement)
+        for _ in range(3):  # what was found is kept meanwhile: each try gets further
+            response = post(app, supplement)
+            if response.status_code == 201:
+                break
+        assert response.status_code == 201
+        found = findings(app, json.loads(response.data), supplement)
+        assert [each["finding"] for each in found.values()] == ["signed"] * 8
 
 
-def test_a_mail_that_meta_signed_is_acknowledged_as_such(tmp_path: Path, holder: Holder) -> None:
+def test_a_mail_that_meta_signed_is_acknowledged_as_such(
+    tmp_path: Path, holder: Holder, caplog: pytest.LogCaptureFixture
+) -> None:
     with (
         dns_server({NAME: [key_record()]}) as address,
         running(make_settings(tmp_path, dns_servers=address)) as app,
@@ -163,17 +280,28 @@ def test_a_mail_that_meta_signed_is_acknowledged_as_such(tmp_path: Path, holder:
         policy = register_of(app).keyring.policy
         objection = holder.objection()
         token = sent(app, objection)["token"]
-        forged = sign_mail().replace(b"legitimate", b"vital")
-        supplement = holder.later("supplement", objection, {"mail.eml": sign_mail(), "forged.eml": forged})
+        mails = {
+            "mail.eml": sign_mail(),
+            "forged.eml": sign_mail().replace(b"legitimate", b"vital"),
+            "subject.eml": sign_mail().replace(b"Learn", b"[EXTERNAL] Learn"),
+            "gone.eml": sign_mail(selector=b"gone"),
+        }
+        supplement = with_mails(holder, objection, mails)
+        caplog.clear()
         answer = sent(app, supplement)
-        acknowledged = verify_acknowledgement(answer["token"], verify_receipt(supplement.receipt.encode()), policy)
-        assert acknowledged.dkim.keys() == {"mail.eml"}
-        assert acknowledged.dkim["mail.eml"]["known"] == "notice-2025-ai-at-meta"
+        lines = [record.getMessage() for record in caplog.records if record.name == "objection.mail"]
+        assert lines == [
+            f"mail {DOMAIN} {finding}" for finding in ("signed", "body-changed", "signature-mismatch", "key-gone")
+        ]
+        found = findings(app, answer, supplement)
+        assert found.keys() == mails.keys()
+        assert (found["mail.eml"]["known"], found["mail.eml"]["kind"]) == ("notice-2025-en", "notice")
         assert sent(app, supplement, 200)["token"] == answer["token"]
         bundle = get(app, holder, objection, token, "/bundle").data
         report = verify_file(bundle, policy=policy, now=int(time.time()))
         assert report.valid, report.checks
-        assert [mail["domain"] for mail in report.facts["mails"]] == [DOMAIN]
+        told = [(mail["finding"], mail["domain"]) for mail in report.facts["mails"]]
+        assert told == [(found[name]["finding"], DOMAIN) for name in mails]
         with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
             (record,) = [name for name in archive.namelist() if name.startswith("dkim/")]
             assert archive.read(record) == key_record()

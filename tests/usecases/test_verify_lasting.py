@@ -15,9 +15,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flask import Flask
 
+from schemas.vocabulary import KEYED_FINDINGS, MAIL_FINDINGS, MAIL_KINDS, SIGNATURE_FINDINGS, UNKNOWN_MAIL
 from server.bundles.asice import write_container
 from server.bundles.contents import MANIFEST
 from server.bundles.documents import read_document
+from server.core.encoding import sha256
 from server.core.log_policies import Group, LogPolicy
 from server.core.merkle import TileTree, leaf_hash
 from server.core.notes import COSIGNATURE, VerifierKey, sign_cosignature
@@ -30,6 +32,8 @@ from server.usecases.verification_report import FAILED, NOT_PRESENT, PASSED, Che
 from tests.fixtures.anchoring import TestAuthority, anchoring_of, http_server, witnessing, write_anchors
 from tests.fixtures.authorities import Authorities
 from tests.fixtures.holders import Holder, Submission
+from tests.fixtures.lasting import DOMAIN as MAIL_DOMAIN
+from tests.fixtures.lasting import SELECTOR as MAIL_SELECTOR
 from tests.fixtures.lasting import Lasting, LaterPart, bundle_of, bundled, finding, key_record, signed_mail
 from tests.fixtures.records import SIGNED_AT, STATUS_INDEX, WITNESS, TestRegister, no_tile
 from tests.fixtures.servers import PUBLIC_URL, make_settings, post, register_of, running
@@ -346,6 +350,22 @@ def _forged_mail(lasting: Lasting, files: Files) -> None:
     _put(lasting, files, 3, lasting.later.pop(), "supplement")
 
 
+def _found(claims: dict[str, Any], mail: bytes | None = None) -> Callable[[Lasting, Files], None]:
+    """The register says of a mail that Meta signed, or of ``mail``, what the mail contradicts."""
+
+    def change(lasting: Lasting, files: Files) -> None:
+        lasting.add("supplement", {"mail.eml": mail or signed_mail("No")}, {"mail.eml": claims})
+        _put(lasting, files, 3, lasting.later.pop(), "supplement")
+
+    return change
+
+
+def _unsaid(lasting: Lasting, files: Files) -> None:
+    """The register says nothing of a mail."""
+    lasting.add("supplement", {"mail.eml": signed_mail("No")}, {})
+    _put(lasting, files, 3, lasting.later.pop(), "supplement")
+
+
 def _text_as_mail(lasting: Lasting, files: Files) -> None:
     lasting.add("supplement", {"mail.txt": signed_mail("No")}, {"mail.txt": finding("No")})
     _put(lasting, files, 3, lasting.later.pop(), "supplement")
@@ -409,6 +429,40 @@ FORGED: dict[str, tuple[Callable[[Lasting, Files], None], Roots]] = {
         {"later": "later_mismatch"},
     ),
     "mail: not what was signed": (_forged_mail, {"mail": "dkim_mismatch"}),
+    **{
+        f"mail: signed, and said to be {name}": (_found({"finding": name}), {"mail": "dkim_mismatch"})
+        for name in MAIL_FINDINGS
+    },
+    **{
+        f"mail: signed, and said to be {name}": (
+            _found({"finding": name, "domain": MAIL_DOMAIN, "selector": MAIL_SELECTOR}),
+            {"mail": "dkim_mismatch"},
+        )
+        for name in ("body-changed", "not-covered")
+    },
+    **{
+        f"mail: signed, and said to be {name}": (
+            _found(
+                {
+                    "finding": name,
+                    "domain": MAIL_DOMAIN,
+                    "selector": MAIL_SELECTOR,
+                    "key_sha256": sha256(key_record()).hex(),
+                }
+            ),
+            {"mail": "dkim_mismatch"},
+        )
+        for name in KEYED_FINDINGS
+        if name != "signed"
+    },
+    "mail: unsigned, and said to have lost its key": (
+        _found(
+            {"finding": "key-gone", "domain": MAIL_DOMAIN, "selector": MAIL_SELECTOR},
+            b"From: a@b.example\r\nSubject: x\r\nDate: x\r\n\r\nx\r\n",
+        ),
+        {"mail": "dkim_mismatch"},
+    ),
+    "mail: nothing said of it": (_unsaid, {"later": "token_receipt_mismatch"}),
     "mail: no mail at all": (_text_as_mail, {"later": "token_receipt_mismatch"}),
     # Neither is a forgery: the quorum may have changed since. But such a proof counts as recorded (the test below).
     "witnesses: none": (_with_note(lambda _, note: note), {}),
@@ -694,6 +748,39 @@ def test_a_proof_only_recorded_needs_no_witness_yet(lasting: Lasting, files: Fil
     assert report.verdict == "valid"
     assert check(report, "witnesses").outcome == NOT_PRESENT
     assert report.facts["state"] == "recorded"
+
+
+@pytest.mark.parametrize("name", SIGNATURE_FINDINGS)
+def test_what_only_the_register_could_see_is_its_word_and_no_signature_of_metas(name: str) -> None:
+    lasting = Lasting()
+    altered = signed_mail("No").replace(b"We honour it", b"You have won ")
+    without = signed_mail("No").replace(b"subject :", b"", 1)
+    mail = {"body-changed": altered, "not-covered": without}.get(name, signed_mail("No"))
+    lasting.later = []
+    lasting.add(
+        "supplement",
+        {"mail.eml": mail},
+        {"mail.eml": {"finding": name, "domain": MAIL_DOMAIN, "selector": MAIL_SELECTOR}},
+    )
+    lasting.note = lasting.register.cosigned(lasting.register.checkpoint(lasting.record.tree))
+    report = verify_file(bundle_of(lasting.files(), lasting.register), policy=lasting.register.policy)
+    assert report.verdict == "valid", report.checks
+    assert check(report, "mail").outcome == NOT_PRESENT
+    assert MAIL_DOMAIN in check(report, "mail").reason
+    assert [mail["finding"] for mail in report.facts["mails"]] == [name]
+    assert not any("mail" in sentence.lower() for sentence in report.shows)
+
+
+@pytest.mark.parametrize("kind", [*MAIL_KINDS, UNKNOWN_MAIL])
+def test_only_a_known_confirmation_is_said_to_confirm(kind: str) -> None:
+    lasting = Lasting()
+    lasting.add("supplement", {"mail.eml": signed_mail("Yes")}, {"mail.eml": finding("Yes", kind)})
+    lasting.note = lasting.register.cosigned(lasting.register.checkpoint(lasting.record.tree))
+    report = verify_file(bundle_of(lasting.files(), lasting.register), policy=lasting.register.policy)
+    assert report.verdict == "valid", report.checks
+    confirmed = [sentence for sentence in report.shows if "confirmation" in sentence]
+    plainly = "That Meta received the objection." in report.does_not_show
+    assert (len(confirmed), plainly) == ((1, False) if kind == "confirmation" else (0, True))
 
 
 def test_a_key_record_other_than_the_one_seen_is_refused_though_the_mail_holds(policy: TrustPolicy) -> None:

@@ -1,20 +1,20 @@
 /** The register's signed word that it recorded a later receipt: a supplement, a withdrawal, an erasure. */
-import type { AcknowledgementClaims, DkimFinding } from './contract.gen';
+import type { AcknowledgementClaims } from './contract.gen';
 import { formatJson, type Json } from './encoding';
 import { ObjectionError } from './errors';
 import { parsePublicJwk } from './jws';
+import { MAIL_TYPE, type MailFinding } from './mail';
 import { type TrustPolicy, verifyIssued } from './policies';
 import type { VerifiedReceipt } from './receipts';
 import { verifyFields } from './schema';
 
 const TYPE = 'objection-acknowledgement+jwt';
 const CLOCK_SKEW_S = 300;
-const MAIL = 'message/rfc822';
 
-/** `dkim`: what the register saw in mails, by evidence name. */
+/** `dkim`: what the register found of each mail, by evidence name. */
 export interface VerifiedAcknowledgement {
   claims: AcknowledgementClaims;
-  dkim: Map<string, DkimFinding>;
+  dkim: Map<string, MailFinding>;
 }
 
 /**
@@ -34,9 +34,12 @@ export async function verifyAcknowledgement(
   await parsePublicJwk({ ...claims.cnf.jwk });
   const { payload } = receipt;
   if (payload.kind === 'objection') throw mismatch('an objection has a token, and no acknowledgement');
-  const dkim = new Map<string, DkimFinding>();
+  const dkim = new Map<string, MailFinding>();
   for (const item of claims.evidence) if (item.dkim) dkim.set(item.name, item.dkim);
   const evidence = 'evidence' in payload ? payload.evidence : [];
+  if (evidence.some(({ name, media_type }) => media_type === MAIL_TYPE && !dkim.has(name))) {
+    throw mismatch('the acknowledgement does not say what was found of a mail');
+  }
   const expected: AcknowledgementClaims = {
     iss: policy.issuer,
     iat: claims.received_at,
@@ -48,7 +51,7 @@ export async function verifyAcknowledgement(
     received_at: claims.received_at,
     log: claims.log,
     evidence: evidence.map(({ name, media_type, sha256 }) => {
-      const found = media_type === MAIL ? dkim.get(name) : undefined;
+      const found = media_type === MAIL_TYPE ? dkim.get(name) : undefined;
       return { name, media_type, sha256, ...(found && { dkim: found }) };
     }),
   };

@@ -3,6 +3,7 @@ import { verifyAcknowledgement } from './acknowledgements';
 import type { AcknowledgementClaims, SubmissionAnswer, TokenClaims } from './contract.gen';
 import { type Bytes, parseJson } from './encoding';
 import { ObjectionError } from './errors';
+import type { MailFinding } from './mail';
 import type { TrustPolicy } from './policies';
 import { verifyProof } from './proofs';
 import type { VerifiedReceipt } from './receipts';
@@ -16,8 +17,8 @@ export interface VerifiedAnswer {
   logOrigin: string;
   /** How many entries the checkpoint of the proof covers. */
   logSize: bigint;
-  /** By evidence name, the domain whose signature the register found in a mail. */
-  mailsSignedBy: Record<string, string>;
+  /** By evidence name, what the register found of a mail's own signature. */
+  mails: Record<string, MailFinding>;
 }
 
 /** Reads the answer's shape. Throws the codes of JSON and `field_invalid`. */
@@ -56,7 +57,7 @@ export async function verifyAnswer(
     throw new ObjectionError('proof_mismatch', 'token and proof name different places in the log');
   }
   const { index: at, origin: logOrigin } = log;
-  return { answer, index: at, logOrigin, logSize: checkpoint.size, mailsSignedBy: mailsSignedBy(claims) };
+  return { answer, index: at, logOrigin, logSize: checkpoint.size, mails: mailsIn(claims) };
 }
 
 // A repeat of an earlier receipt is answered with the status of now.
@@ -67,8 +68,8 @@ const STATUS_AFTER: Record<SubmissionAnswer['kind'], SubmissionAnswer['status'][
   erasure: ['erased'],
 };
 
-function mailsSignedBy({ evidence }: TokenClaims | AcknowledgementClaims): Record<string, string> {
-  const found = evidence.flatMap((item) => ('dkim' in item && item.dkim ? [[item.name, item.dkim.domain]] : []));
+function mailsIn({ evidence }: TokenClaims | AcknowledgementClaims): Record<string, MailFinding> {
+  const found = evidence.flatMap((item) => ('dkim' in item && item.dkim ? [[item.name, item.dkim]] : []));
   return Object.fromEntries(found);
 }
 

@@ -1,7 +1,8 @@
 /** What a verifier found: numbered checks, facts, and a verdict. Words for people are made of it elsewhere, per language. */
 
-import type { DkimFinding } from './contract.gen';
+import type { SignedMail } from './contract.gen';
 import { ObjectionError } from './errors';
+import type { MailFinding } from './mail';
 import type { Slot } from './tokens';
 
 /** In the order of the report. */
@@ -68,8 +69,11 @@ export interface Facts {
   anchored_at?: number;
   /** `anchored`: whether the objection's independent stamp covers it, too. */
   later?: { kind: string; signed_at: number; received_at: number; anchored: boolean }[];
-  /** What the signature itself bears out; who, what and when are for the reader of the mail. */
-  mails?: (Pick<DkimFinding, 'domain' | 'selector' | 'key_sha256'> & { name: string })[];
+  /** Who wrote what, and when, is for the reader of the mail. `kind` is the register's word. */
+  mails?: (Partial<Pick<SignedMail, 'domain' | 'selector' | 'key_sha256' | 'kind'>> & {
+    name: string;
+    finding: MailFinding['finding'];
+  })[];
   status?: 'stands' | 'withdrawn' | 'erased';
   status_at?: number;
   keys_from?: 'policy' | 'bundle';
@@ -167,18 +171,24 @@ export class Report {
     if (this.independent('anchor')) shown.push('anchored');
     if (this.independent('witnesses')) shown.push('witnessed');
     if (this.passed('mail')) shown.push('mail');
+    if (this.confirmed) shown.push('confirmed');
     if (this.passed('disclosures')) shown.push('disclosed');
     return shown;
   }
 
   /** What no reader should take from it. */
   get doesNotShow(): string[] {
-    const names = ['meta_received', 'identity'];
+    const names = [this.confirmed ? 'beyond_confirmation' : 'meta_received', 'identity'];
     if (!this.independent('anchor')) names.push('time');
     names.push('today');
     names.push(this.passed('receipt') ? 'readme' : 'token_alone');
     if (this.facts.keys_from === 'bundle') names.push('keys');
     return names;
+  }
+
+  /** Whether a mail is signed that the register knows as Meta's confirmation. */
+  private get confirmed(): boolean {
+    return this.passed('mail') && (this.facts.mails ?? []).some(({ kind }) => kind === 'confirmation');
   }
 
   /** Whether a check passed by keys that the proof itself did not bring. */

@@ -1,15 +1,14 @@
-/** What happened to an objection since: later receipts, Meta's own mail, and whether it still stands. */
+/** What happened to an objection since: later receipts, mails with their signatures, and whether it still stands. */
 import { verifyAcknowledgement } from './acknowledgements';
-import type { DkimFinding } from './contract.gen';
 import { type Bytes, formatJson, parseUtf8, sameBytes, sha256Hex } from './encoding';
 import { ObjectionError } from './errors';
-import { recheckMail } from './mail';
+import { type MailFinding, recheckFinding } from './mail';
 import { fileNamed, filesUnder, type Manifest } from './manifest';
 import type { Checkpoint } from './notes';
 import type { TrustPolicy } from './policies';
 import { verifyProof } from './proofs';
 import { type VerifiedReceipt, verifyEvidence, verifyReceipt } from './receipts';
-import { type Facts, type Report, type Saying, say } from './reports';
+import { absent, type Facts, type Report, type Saying, say } from './reports';
 import { type Status, statusAt, verifyStatusList } from './statuslists';
 import type { VerifiedToken } from './tokens';
 
@@ -23,16 +22,16 @@ const RECEIPT = /^later\/([0-9]{2})-(supplement|withdrawal)\.jws$/;
 /** What was added, as far as it holds. */
 export interface Later {
   withdrawnAtS: number | undefined;
-  mails: SignedMail[];
+  mails: AddedMail[];
   facts: NonNullable<Facts['later']>;
 }
 
-/** A mail that a mail server signed, as the register acknowledged it. */
-interface SignedMail {
+/** A mail among what was added. `keyRecord`: by which the register judged its signature, where it saw one. */
+interface AddedMail {
   name: string;
   raw: Bytes;
-  dkim: DkimFinding;
-  keyRecord: Bytes;
+  dkim: MailFinding;
+  keyRecord: Bytes | undefined;
 }
 
 interface Bundle {
@@ -153,7 +152,7 @@ async function verifyOne(name: string, number: number, adding: Adding, after: bi
     later.withdrawnAtS = receivedAtS;
   }
   for (const [mail, finding] of dkim) {
-    const keyRecord = take(`dkim/${finding.key_sha256}.txt`);
+    const keyRecord = 'key_sha256' in finding ? take(`dkim/${finding.key_sha256}.txt`) : undefined;
     later.mails.push({ name: mail, raw: fileNamed(evidence, mail), dkim: finding, keyRecord });
   }
   return index;
@@ -180,19 +179,34 @@ async function checkMails(report: Report, { mails }: Later): Promise<void> {
   }
   await report.check('mail', async () => {
     for (const { raw, keyRecord, dkim } of mails) {
-      if ((await sha256Hex(keyRecord)) !== dkim.key_sha256) {
+      if (keyRecord && 'key_sha256' in dkim && (await sha256Hex(keyRecord)) !== dkim.key_sha256) {
         throw new ObjectionError('dkim_mismatch', 'the key record is not the one that the register saw');
       }
-      await recheckMail(raw, { keyRecord, domain: dkim.domain, selector: dkim.selector });
+      await recheckFinding(raw, dkim, keyRecord);
     }
-    report.facts.mails = mails.map(({ name, dkim: { domain, selector, key_sha256 } }) => ({
-      name,
-      domain,
-      selector,
-      key_sha256,
-    }));
-    const domains = [...new Set(mails.map(({ dkim }) => dkim.domain))].sort().join(', ');
-    return say('mail', { count: mails.length, domains });
+    report.facts.mails = mails.map(mailFact);
+    const found = say('mail', { list: { list: mails.map(mailSaying) } });
+    return mails.some(({ dkim }) => dkim.finding === 'signed') ? found : absent(found);
+  });
+}
+
+/** Who wrote what, and when, is for the reader of the mail. `kind` is the register's word. */
+function mailFact({ name, dkim }: AddedMail): NonNullable<Facts['mails']>[number] {
+  if (!('domain' in dkim)) return { name, finding: dkim.finding };
+  const { finding, domain, selector } = dkim;
+  return {
+    ...{ name, finding, domain, selector },
+    ...('key_sha256' in dkim && { key_sha256: dkim.key_sha256 }),
+    ...('kind' in dkim && { kind: dkim.kind }),
+  };
+}
+
+function mailSaying({ name, dkim }: AddedMail): Saying {
+  const domain = 'domain' in dkim ? dkim.domain : '';
+  const kind: Saying[] = 'kind' in dkim ? [say(`mail_kind_${dkim.kind}`)] : [];
+  return say('mail_found', {
+    name,
+    found: { list: [say(`mail_${dkim.finding.replaceAll('-', '_')}`, { domain }), ...kind] },
   });
 }
 

@@ -3,6 +3,8 @@ import { ObjectionError } from '../core/errors';
 import type { StoredProblem } from './database';
 import { Refused, Unreachable } from './register';
 
+/** The register could not ask the DNS for the key of a mail, and recorded nothing. */
+export const DNS_SILENT = 'dns_unavailable';
 const BACK_OFF_MINUTES = [1, 2, 5, 15, 30, 60];
 const MAX_DELAY_MS = 3_600_000;
 

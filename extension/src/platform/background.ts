@@ -16,7 +16,7 @@ import { holderKey } from './keystore';
 import { type Answer, type Message, verifyMessage } from './messages';
 import { acceptShownKeys, compareKeys } from './pins';
 import { presentation, saveKit } from './presenting';
-import { ALARM, attemptNow, discard, flush, lookAgain, releaseHeld } from './queue';
+import { ALARM, attemptNow, discard, flush, keepUnchecked, lookAgain, releaseHeld } from './queue';
 import { cancelDraft, confirmDraft, forgetReviewIn } from './recording';
 import { getCampaigns } from './register';
 import { answeredNotices, fingerprint, objectedBefore } from './signed';
@@ -91,6 +91,8 @@ async function handle(message: Message, sender: Browser.runtime.MessageSender): 
       return viewReceipt(message.receipt);
     case 'ui/attempt':
       return attemptNow(message.receipt);
+    case 'ui/unchecked':
+      return keepUnchecked(message.receipt);
     case 'ui/discard':
       return discard(message.receipt);
     case 'ui/save':

@@ -1,6 +1,7 @@
 /** The extension's IndexedDB: the holder's key, receipts on their way, and recorded objections. */
 import type { Evidence } from '../core/contract.gen';
 import type { LaterKind } from '../core/later';
+import type { MailFinding } from '../core/mail';
 import type { Disclosures, Platform } from '../core/objection';
 
 const NAME = 'proof-of-objection';
@@ -43,6 +44,8 @@ export interface QueuedLater extends SignedReceipt, Sending {
   objection_sha256: string;
   /** The holder's clock, seconds. */
   signed_at: number;
+  /** Its mails are to be recorded even when nobody can look at their signatures. */
+  unchecked?: true;
 }
 
 /** Written before the first attempt, removed by `discard` or success. */
@@ -66,8 +69,8 @@ export interface RecordedLater {
   acknowledgement: string;
   proof: string;
   evidence: Evidence[];
-  /** By evidence name, the domain whose signature the register found in a mail. */
-  mails_signed_by: Record<string, string>;
+  /** By evidence name, what the register found of a mail's own signature. */
+  mails: Record<string, MailFinding>;
   /** Of an erasure: what the register says it cannot take back. */
   remains: string[];
 }

@@ -27,6 +27,7 @@ export type UiMessage =
   | { kind: 'ui/cancel'; draft: string }
   | { kind: 'ui/receipt'; receipt: string }
   | { kind: 'ui/attempt'; receipt: string }
+  | { kind: 'ui/unchecked'; receipt: string }
   | { kind: 'ui/discard'; receipt: string }
   | { kind: 'ui/save'; receipt: string }
   | { kind: 'ui/objection'; receipt: string }
@@ -81,6 +82,7 @@ const UI_FIELDS: Record<UiMessage['kind'], Record<string, (value: unknown) => bo
   'ui/cancel': { draft: isDraft },
   'ui/receipt': { receipt: isHash },
   'ui/attempt': { receipt: isHash },
+  'ui/unchecked': { receipt: isHash },
   'ui/discard': { receipt: isHash },
   'ui/save': { receipt: isHash },
   'ui/objection': { receipt: isHash },

@@ -7,7 +7,7 @@ import { parseAnswer, type VerifiedAnswer, verifyAnswer } from '../core/answers'
 import type { Bytes } from '../core/encoding';
 import { ObjectionError } from '../core/errors';
 import { verifyReceipt } from '../core/receipts';
-import { isDue, nextAttemptAt, problemOf } from './attempts';
+import { DNS_SILENT, isDue, nextAttemptAt, problemOf } from './attempts';
 import { changed } from './badge';
 import {
   inTransaction,
@@ -30,6 +30,8 @@ const MIN_ALARM_MS = 30_000;
 const LOOK_PAUSE_MS = 10_000;
 /** So often a receipt is tried before others of its objection stop waiting for it. */
 const PATIENCE = 3;
+/** So long a mail waits until somebody can look at its signature: what was signed becomes stale one day. */
+export const DNS_PATIENCE_MS = 72 * 3_600_000;
 
 let lookedAt = 0;
 
@@ -89,6 +91,15 @@ export async function releaseHeld(): Promise<void> {
     }
   });
   await flush();
+}
+
+/** Has a supplement recorded even when nobody can look at its mails' signatures. Only on the person's word, or in time. */
+export async function keepUnchecked(receipt: string): Promise<void> {
+  await write('queue', async (queue) => {
+    const queued = await queue.get(receipt);
+    if (queued?.kind === 'supplement') await queue.put({ ...queued, unchecked: true });
+  });
+  await attemptNow(receipt);
 }
 
 /**
@@ -187,7 +198,7 @@ async function settleLater(queued: QueuedLater, rawAnswer: Bytes): Promise<void>
   });
 }
 
-function recordedLater(queued: QueuedLater, { answer, index, mailsSignedBy }: VerifiedAnswer): RecordedLater {
+function recordedLater(queued: QueuedLater, { answer, index, mails }: VerifiedAnswer): RecordedLater {
   const { kind, receipt_sha256, jti, receipt, signed_at, evidence } = queued;
   return {
     ...{ kind, receipt_sha256, jti, receipt, signed_at },
@@ -196,7 +207,7 @@ function recordedLater(queued: QueuedLater, { answer, index, mailsSignedBy }: Ve
     acknowledgement: answer.token,
     proof: answer.proof,
     evidence: evidence.map(({ item }) => item),
-    mails_signed_by: mailsSignedBy,
+    mails,
     remains: answer.remains ?? [],
   };
 }
@@ -225,7 +236,13 @@ function afterFailure(queued: QueuedReceipt, error: unknown): QueuedReceipt {
   if (error instanceof Refused) return { ...queued, state: 'refused', problem };
   if (problem.code === KEYS_CHANGED) return { ...queued, state: 'held', problem };
   const attempts = queued.attempts + 1;
-  return { ...queued, attempts, problem, next_attempt_at: nextAttemptAt(attempts, error) };
+  const failed = { ...queued, attempts, problem, next_attempt_at: nextAttemptAt(attempts, error) };
+  if (problem.code !== DNS_SILENT || failed.kind === 'objection') return failed;
+  return isOverdue(failed) ? { ...failed, unchecked: true } : failed;
+}
+
+function isOverdue({ signed_at }: QueuedLater): boolean {
+  return Date.now() > signed_at * 1000 + DNS_PATIENCE_MS;
 }
 
 async function scheduleNext(): Promise<void> {

@@ -46,6 +46,7 @@ export async function postReceipt(queued: QueuedReceipt, work?: string): Promise
   body.append('receipt', queued.receipt);
   body.append('holder_share', queued.holder_share);
   if (work) body.append('work', work);
+  if (queued.kind === 'supplement' && queued.unchecked) body.append('mails', 'unchecked');
   for (const { item, file } of queued.evidence) {
     body.append('evidence', new File([file], item.name, { type: item.media_type }));
   }

@@ -30,9 +30,11 @@ export function formatDay(seconds: number): string {
   return new Intl.DateTimeFormat(dateLocale(), { dateStyle: 'medium' }).format(seconds * 1000);
 }
 
+type Group = 'category' | 'platform' | 'channel' | 'problem' | 'finding' | 'mailkind';
+
 /** A text that exists only for some values of `name`, such as a platform; falls back to the value as it is written. */
-export function tName(group: 'category' | 'platform' | 'channel' | 'problem', name: string): string {
+export function tName(group: Group, name: string, ...values: string[]): string {
   const key = `${group}_${name.replaceAll('-', '_')}`;
-  const getMessage = browser.i18n.getMessage as (key: string) => string;
-  return getMessage(key) || name;
+  const getMessage = browser.i18n.getMessage as (key: string, values: string[]) => string;
+  return getMessage(key, values) || name;
 }

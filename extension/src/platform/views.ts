@@ -3,10 +3,12 @@ import type { Evidence, ObjectionReceipt, TokenClaims } from '../core/contract.g
 import type { Notice } from '../core/detection';
 import { parseBase64url, parseJson } from '../core/encoding';
 import type { LaterKind } from '../core/later';
+import type { MailFinding } from '../core/mail';
 import type { Platform } from '../core/objection';
 import { verifyReceipt } from '../core/receipts';
 import { openSlots, type Slot } from '../core/tokens';
 import { evidenceOf } from './amending';
+import { DNS_SILENT } from './attempts';
 import type { QueuedLater, QueuedReceipt, RecordedLater, RecordedObjection, StoredProblem } from './database';
 import type { Draft } from './drafts';
 import { isWorking } from './working';
@@ -22,6 +24,8 @@ export interface QueuedView {
   state: QueuedReceipt['state'];
   problem: StoredProblem | undefined;
   nextAttemptAt: number;
+  /** It waits because nobody can look at a mail's signature, and may be kept without. */
+  mayKeepUnchecked: boolean;
   /** Work for it has been under way for more than a moment. */
   working: boolean;
 }
@@ -52,7 +56,7 @@ export interface LaterView {
   receivedAt: number;
   logIndex: number;
   evidence: Evidence[];
-  mailsSignedBy: Record<string, string>;
+  mails: Record<string, MailFinding>;
   remains: string[];
 }
 
@@ -119,6 +123,7 @@ export function viewQueued(queued: QueuedReceipt): QueuedView {
     state: queued.state,
     problem: queued.problem,
     nextAttemptAt: queued.next_attempt_at,
+    mayKeepUnchecked: queued.kind === 'supplement' && queued.problem?.code === DNS_SILENT && !queued.unchecked,
     working: isWorking(queued.receipt_sha256),
   };
 }
@@ -182,7 +187,7 @@ function viewLater(later: RecordedLater): LaterView {
     receivedAt: later.received_at,
     logIndex: later.log_index,
     evidence: later.evidence,
-    mailsSignedBy: later.mails_signed_by,
+    mails: later.mails,
     remains: later.remains,
   };
 }

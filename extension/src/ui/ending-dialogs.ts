@@ -71,6 +71,21 @@ export function discardDialog(receipt: string): void {
   });
 }
 
+/** Has a mail recorded that nobody could look at; what is recorded of it then never changes. */
+export function uncheckedDialog(receipt: string): void {
+  const dialog = openDialog();
+  const go = dialog.button(t('keep_unchecked'), 'danger', async () => {
+    await send<void>({ kind: 'ui/unchecked', receipt });
+    dialog.close();
+  });
+  dialog.show({
+    title: t('unchecked_title'),
+    content: [h('p', {}, t('unchecked_text')), h('p', {}, t('unchecked_again'))],
+    buttons: [go],
+    leave: t('wait_on'),
+  });
+}
+
 function confirmStep(
   dialog: Dialog,
   { objection, header }: DetailView,

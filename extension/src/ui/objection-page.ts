@@ -1,5 +1,6 @@
 /** The page of one objection. `update` shows a newer state and leaves alone what the person is typing. */
 import type { Evidence } from '../core/contract.gen';
+import type { MailFinding } from '../core/mail';
 import { send } from '../platform/send';
 import { formatDay, formatTime, t, textLanguage, tName } from '../platform/text';
 import type { DetailView, LaterView, ObjectionView, QueuedView } from '../platform/views';
@@ -168,7 +169,7 @@ export function objectionPage(first: DetailView): ObjectionPage {
             t(HISTORY[one.kind]),
             one.receivedAt,
             one.logIndex,
-            one.evidence.length > 0 && evidenceList(one.evidence, one.mailsSignedBy),
+            one.evidence.length > 0 && evidenceList(one.evidence, one.mails),
             one.remains.length > 0 && remainsList(one),
           ),
         ),
@@ -275,24 +276,25 @@ function fileText({ file, bundleProblem }: ObjectionView): string {
   return bundleProblem ? t('not_saved_yet') : t('file_being_saved_long');
 }
 
-/** `mailsSignedBy`: for files whose mails the register looked into. */
-function evidenceList(evidence: Evidence[], mailsSignedBy?: Record<string, string>): Child {
+/** `mails`: what the register found of the mails among them. */
+function evidenceList(evidence: Evidence[], mails: Record<string, MailFinding> = {}): Child {
   if (evidence.length === 0) return t('sent_no_evidence');
-  const item = ({ name, size, sha256, media_type }: Evidence) => {
-    const mail = mailsSignedBy && media_type === 'message/rfc822';
+  const item = ({ name, size, sha256 }: Evidence) => {
+    const found = mails[name];
     return h(
       'li',
       {},
       `${name} (${fileSize(size)})`,
-      mail && h('span', { class: 'small block' }, signatureText(mailsSignedBy[name])),
+      found && h('span', { class: 'small block' }, findingText(found)),
       h('code', { class: 'small soft' }, sha256),
     );
   };
   return h('ul', { class: 'files' }, ...evidence.map(item));
 }
 
-function signatureText(domain: string | undefined): string {
-  return domain ? t('mail_signed', domain) : t('mail_unsigned');
+function findingText(found: MailFinding): string {
+  const text = tName('finding', found.finding, 'domain' in found ? found.domain : '');
+  return 'kind' in found ? `${text} ${tName('mailkind', found.kind)}` : text;
 }
 
 function historyItem(what: string, when: number, index: number, ...more: Child[]): HTMLElement {

@@ -6,7 +6,7 @@ import { send } from '../platform/send';
 import { formatDay, formatTime, t, tName } from '../platform/text';
 import type { Before, ObjectionView, QueuedView } from '../platform/views';
 import { type Child, h } from './dom';
-import { discardDialog } from './ending-dialogs';
+import { discardDialog, uncheckedDialog } from './ending-dialogs';
 import { keysDialog } from './keys-dialog';
 import { problemText } from './problems';
 
@@ -59,23 +59,26 @@ export function noPictureText(state: Exclude<Screenshot['state'], 'taken'>): str
 
 /** A receipt on its way: what it is, why it is not there yet, and what can be done. */
 export function waitingItem(queued: QueuedView, button: MakeButton): HTMLElement[] {
-  const { kind, state, problem, nextAttemptAt, working } = queued;
+  const { kind, state, problem, nextAttemptAt, mayKeepUnchecked, working } = queued;
   const inTime = state === 'waiting' && problem && nextAttemptAt > Date.now();
   const parts: Child[] = [
     h('p', {}, state === 'waiting' ? t(WAITING[kind]) : t(state === 'held' ? 'state_held' : 'state_refused')),
     problem && h('p', { class: 'soft' }, `${problemText(problem)} (${problem.code})`),
     working && h('p', { class: 'soft small' }, t('working')),
+    mayKeepUnchecked && h('p', { class: 'soft small' }, t('unchecked_in_time')),
     inTime && h('p', { class: 'soft small' }, t('next_attempt', formatTime(nextAttemptAt / 1000))),
     h('div', { class: 'actions' }, ...waitingButtons(queued, button)),
   ];
   return parts.filter((part): part is HTMLElement => part instanceof HTMLElement);
 }
 
-function waitingButtons({ receipt, state }: QueuedView, button: MakeButton): Child[] {
+function waitingButtons({ receipt, state, mayKeepUnchecked }: QueuedView, button: MakeButton): Child[] {
   const attempt = async () => send<void>({ kind: 'ui/attempt', receipt });
   const discard = async () => discardDialog(receipt);
+  const unchecked = async () => uncheckedDialog(receipt);
   return [
     state === 'waiting' && button(t('try_now'), `try-${receipt}`, attempt),
+    mayKeepUnchecked && button(t('keep_unchecked'), `unchecked-${receipt}`, unchecked),
     state === 'held' && button(t('look_at_keys'), `keys-${receipt}`, keysDialog),
     // Not what is held: the register may have recorded it, under the keys that are in doubt.
     state === 'refused' && button(t('discard'), `discard-${receipt}`, discard),

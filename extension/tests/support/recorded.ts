@@ -9,7 +9,14 @@ import { confirmDraft } from '../../src/platform/recording';
 import { built, draftWithScreenshot } from './draft';
 
 export const LATER_S = 1_789_999_500;
-export const MAIL = 'From: case@support.facebook.com\r\n\r\nWe have received your objection.\r\n';
+export const MAIL = [
+  'From: case@support.facebook.com',
+  'Subject: Your objection',
+  'Date: Wed, 18 Nov 2026 11:00:00 +0000',
+  '',
+  'We have received your objection.',
+  '',
+].join('\r\n');
 
 /** Records an objection at the register that `fetch` leads to; returns its hash. */
 export async function recordObjection(choices: Partial<Choices> = {}): Promise<string> {

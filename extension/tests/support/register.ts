@@ -1,11 +1,5 @@
 /** A register in memory, with its own keys: records, signs and proves as docs/formats.md says. */
-import type {
-  AcknowledgementClaims,
-  DkimFinding,
-  Policy,
-  SubmissionAnswer,
-  TokenClaims,
-} from '../../src/core/contract.gen';
+import type { AcknowledgementClaims, Policy, SubmissionAnswer, TokenClaims } from '../../src/core/contract.gen';
 import {
   type Bytes,
   concat,
@@ -20,6 +14,7 @@ import {
   utf8,
 } from '../../src/core/encoding';
 import { parsePublicJwk, signJws, thumbprint } from '../../src/core/jws';
+import { MAIL_TYPE, type MailFinding } from '../../src/core/mail';
 import { leafHash, nodeHash } from '../../src/core/merkle';
 import { formatEntry } from '../../src/core/proofs';
 import { type VerifiedReceipt, verifyReceipt } from '../../src/core/receipts';
@@ -44,7 +39,7 @@ export interface Register {
   /** What it makes of an acknowledgement before it signs: a register gone wrong. */
   acknowledging: (claims: AcknowledgementClaims) => AcknowledgementClaims;
   /** What it sees in mails, by evidence name. */
-  dkim: Record<string, DkimFinding>;
+  dkim: Record<string, MailFinding>;
   /** Languages in which the certificate was asked for. */
   languages: (string | null)[];
   /** What it gives as the certificate. */
@@ -173,7 +168,7 @@ export async function startRegister(): Promise<Register> {
       received_at: RECEIVED_AT,
       log: { origin: ORIGIN, index },
       evidence: evidence.map(({ name, media_type, sha256 }) => {
-        const dkim = register.dkim[name];
+        const dkim = register.dkim[name] ?? (media_type === MAIL_TYPE ? { finding: 'unsigned' as const } : undefined);
         return { name, media_type, sha256, ...(dkim ? { dkim } : {}) };
       }),
     };

@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { browser } from 'wxt/browser';
 import type { AcknowledgementClaims } from '../../src/core/contract.gen';
 import { formatBase64, parseBase64url, utf8 } from '../../src/core/encoding';
@@ -6,7 +6,8 @@ import { evidenceItem, formatLater, type LaterKind } from '../../src/core/later'
 import { verifyReceipt } from '../../src/core/receipts';
 import { signLater } from '../../src/platform/amending';
 import { read, write } from '../../src/platform/database';
-import { ALARM, attemptNow, discard, flush } from '../../src/platform/queue';
+import { ALARM, attemptNow, discard, flush, keepUnchecked } from '../../src/platform/queue';
+import { viewQueued } from '../../src/platform/views';
 import { type Downloads, freshBrowser } from '../support/browser';
 import { LATER_S, MAIL, makeDue, objectionOf, recordObjection, signed } from '../support/recorded';
 import { problem, RECEIVED_AT, type Register, startRegister } from '../support/register';
@@ -145,15 +146,21 @@ describe('sending', () => {
 
   describe('what the register saw in a mail', () => {
     const finding = {
-      ...{ domain: 'facebookmail.com', selector: 's1024', from: 'facebookmail.com', subject: 'Yes' },
-      ...{ key_sha256: 'e'.repeat(64), known: 'none' },
+      ...{
+        finding: 'signed' as const,
+        domain: 'facebookmail.com',
+        selector: 's1024',
+        from: 'facebookmail.com',
+        subject: 'Yes',
+      },
+      ...{ key_sha256: 'e'.repeat(64), known: 'none', kind: 'unknown' as const },
     };
 
     it('is kept', async () => {
       register.dkim = { 'reply.eml': finding };
       await signed('supplement', objection);
       await flush();
-      expect((await objectionOf(objection)).later[0]?.mails_signed_by).toEqual({ 'reply.eml': 'facebookmail.com' });
+      expect((await objectionOf(objection)).later[0]?.mails).toEqual({ 'reply.eml': finding });
     });
 
     it('is not believed of a file that is no mail', async () => {
@@ -163,6 +170,82 @@ describe('sending', () => {
       await signLater(shown, { 'note.txt': formatBase64(utf8('x')) });
       await flush();
       expect((await queue())[0]?.problem?.code).toBe('token_receipt_mismatch');
+    });
+
+    it('must be said of every mail', async () => {
+      register.acknowledging = (claims) => ({
+        ...claims,
+        evidence: claims.evidence.map(({ dkim, ...item }) => item),
+      });
+      await signed('supplement', objection);
+      await flush();
+      expect((await queue())[0]?.problem?.code).toBe('token_receipt_mismatch');
+    });
+  });
+
+  describe('when the register cannot ask the DNS for the key of a mail', () => {
+    let answers: boolean;
+
+    beforeEach(async () => {
+      answers = false;
+      vi.useFakeTimers({ toFake: ['Date'], now: LATER_S * 1000 });
+      register.intercept = async (request) => {
+        if (request.method !== 'POST' || answers) return undefined;
+        const keep = (await request.clone().formData()).get('mails') === 'unchecked';
+        return keep ? undefined : problem(503, 'dns_unavailable');
+      };
+      await signed('supplement', objection);
+      await flush();
+    });
+
+    afterEach(() => vi.useRealTimers());
+
+    const parts = () => [...(register.posted.at(-1)?.keys() ?? [])];
+
+    it('the mail waits, and is tried again', async () => {
+      expect((await queue()).map(viewQueued)).toMatchObject([
+        { state: 'waiting', problem: { code: 'dns_unavailable' }, mayKeepUnchecked: true },
+      ]);
+      expect((await objectionOf(objection)).later).toEqual([]);
+      answers = true;
+      await makeDue();
+      await flush();
+      expect(await queue()).toEqual([]);
+      expect((await objectionOf(objection)).later).toHaveLength(1);
+      expect(parts()).toEqual(['receipt', 'holder_share', 'evidence']);
+    });
+
+    it('the person may have it kept without a check', async () => {
+      const [{ receipt_sha256 = '' } = {}] = await queue();
+      await keepUnchecked(receipt_sha256);
+      expect(await queue()).toEqual([]);
+      expect(parts()).toEqual(['receipt', 'holder_share', 'mails', 'evidence']);
+    });
+
+    it('it is kept without a check after three days, and not before', async () => {
+      vi.setSystemTime(LATER_S * 1000 + 71 * 3_600_000);
+      for (let i = 0; i < 2; i++) {
+        await makeDue();
+        await flush();
+      }
+      expect(await queue()).toHaveLength(1);
+      vi.setSystemTime(LATER_S * 1000 + 73 * 3_600_000);
+      await makeDue();
+      await flush(); // asked once more, in vain
+      expect((await queue()).map(viewQueued)).toMatchObject([{ mayKeepUnchecked: false }]);
+      await makeDue();
+      await flush();
+      expect(await queue()).toEqual([]);
+      expect(parts()).toContain('mails');
+    });
+
+    it('nothing but a supplement is ever sent so', async () => {
+      const withdrawal = await signLater(
+        formatLater({ kind: 'withdrawal', objection, jti: JTI, evidence: [] }, LATER_S + 1),
+        {},
+      );
+      await keepUnchecked(withdrawal);
+      expect(parts()).not.toContain('mails');
     });
   });
 

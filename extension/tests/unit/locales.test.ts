@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import contract from '../../../schemas/openapi.json';
 import de from '../../public/_locales/de/messages.json';
 import en from '../../public/_locales/en/messages.json';
 import fr from '../../public/_locales/fr/messages.json';
@@ -27,7 +28,7 @@ describe.each([
 });
 
 it('every text is used', () => {
-  const byGroup = /^(?:category|platform|channel|problem)_/;
+  const byGroup = /^(?:category|platform|channel|problem|finding|mailkind)_/;
   const inManifest = ['name', 'short_name', 'description'];
   const unused = Object.keys(english).filter(
     (key) => !byGroup.test(key) && !inManifest.includes(key) && !source.includes(`'${key}'`),
@@ -41,6 +42,24 @@ it('there is a text for each platform and kind of data of the contract', () => {
     ...DATA_CATEGORIES.map((one) => `category_${one.replaceAll('-', '_')}`),
   ];
   expect(keys.filter((key) => !english[key])).toEqual([]);
+});
+
+it('there is a text for each finding of a mail and for each kind of known mail', () => {
+  const { SignedMail, KeyedMail, KeylessMail, UnsignedMail } = contract.components.schemas;
+  const findings = [SignedMail, KeyedMail, KeylessMail, UnsignedMail].flatMap(
+    ({ properties }) => properties.finding.enum,
+  );
+  expect(findings.length).toBe(14);
+  const keys = [
+    ...findings.map((one) => `finding_${one.replaceAll('-', '_')}`),
+    ...SignedMail.properties.kind.enum.map((one) => `mailkind_${one}`),
+  ];
+  expect(keys.filter((key) => !english[key])).toEqual([]);
+  expect(
+    Object.keys(english)
+      .filter((key) => /^(?:finding|mailkind)_/.test(key))
+      .sort(),
+  ).toEqual(keys.sort());
 });
 
 it.each([en, fr, de])('name and description fit the stores', ({ name, short_name, description }) => {

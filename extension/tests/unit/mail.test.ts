@@ -1,8 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { type Bytes, concat, parseBase64, utf8 } from '../../src/core/encoding';
-import { ObjectionError } from '../../src/core/errors';
-import { recheckMail } from '../../src/core/mail';
+import { findingsAbout, type MailFinding, recheckFinding } from '../../src/core/mail';
 
 interface Vector {
   description: string;
@@ -21,11 +20,22 @@ const names = readdirSync(FOLDER)
 const bytes = (text: string) => parseBase64(text, 'test');
 const vectorNamed = (name: string): Vector => JSON.parse(readFileSync(new URL(`${name}.json`, FOLDER), 'utf8'));
 
-function outcome(raw: Bytes, { key_record, domain, selector }: Vector): Promise<string> {
-  return recheckMail(raw, { keyRecord: bytes(key_record), domain, selector }).then(
-    () => 'valid',
-    (error: unknown) => (error instanceof ObjectionError ? error.code : String(error)),
-  );
+const KEYED = ['signed', 'signature-mismatch', 'test-key', 'key-unusable'];
+const STATIC = ['body-changed', 'not-covered'];
+const OF_THE_MAIL = ['unsigned', 'unreadable', 'signature-refused'];
+/** Of these only the register knows; the mail bears out that the signature stands there. */
+const WORD_OF_THE_REGISTER = ['unchecked', 'expired', 'key-gone', 'sender-mismatch', 'domain-not-listed'];
+
+function claimed(finding: string, { domain, selector, key_record }: Vector): [MailFinding, Bytes | undefined] {
+  const about = OF_THE_MAIL.includes(finding) ? {} : { domain, selector };
+  return [{ finding, ...about } as MailFinding, KEYED.includes(finding) ? bytes(key_record) : undefined];
+}
+
+/** What a mail is found to be when the register says that it is signed; `valid` if it is. */
+async function outcome(raw: Bytes, vector: Vector): Promise<string> {
+  const [found = 'other-signer', ...more] = await findingsAbout(raw, ...claimed('signed', vector));
+  expect(more).toEqual([]);
+  return found === 'signed' ? 'valid' : found;
 }
 
 describe('the mails that the register reads too', () => {
@@ -37,13 +47,22 @@ describe('the mails that the register reads too', () => {
 
   it.each(names)('%s', async (name) => {
     const vector = vectorNamed(name);
-    expect(await outcome(bytes(vector.mail), vector), vector.description).toBe(vector.expect);
+    const standsThere = ![...OF_THE_MAIL, 'other-signer'].includes(vector.expect);
+    const borneOut: string[] = [];
+    for (const finding of [...KEYED, ...STATIC, ...OF_THE_MAIL, ...WORD_OF_THE_REGISTER]) {
+      const recheck = recheckFinding(bytes(vector.mail), ...claimed(finding, vector));
+      if (await recheck.then(() => true).catch(({ code }) => code !== 'dkim_mismatch')) borneOut.push(finding);
+    }
+    const expected = new Set([vector.expect, ...(standsThere ? WORD_OF_THE_REGISTER : [])]);
+    expected.delete('other-signer');
+    expect(new Set(borneOut), vector.description).toEqual(expected);
   });
 });
 
 describe('mails that nobody wrote', () => {
   const vector = vectorNamed('valid-relaxed-relaxed');
   const raw = bytes(vector.mail);
+  const FOUND = ['valid', 'other-signer', ...KEYED, ...STATIC, ...OF_THE_MAIL, 'key-gone'];
   /** The mail with more in front of it: unsigned headers. */
   const under = (text: string) => outcome(concat(utf8(text), raw), vector);
 
@@ -54,14 +73,14 @@ describe('mails that nobody wrote', () => {
       const altered = raw.slice();
       for (let i = 0; i <= round % 3; i++) altered[(round * 7919 + i * 13) % raw.length] = (round * 104_729 + i) % 256;
       const found = await outcome(altered, vector);
-      expect(['valid', 'dkim_mismatch']).toContain(found);
+      expect(FOUND).toContain(found);
       if (found === 'valid') expect(said(altered)).toBe(said(raw));
     }
   });
 
   it('cut anywhere, it is refused: all but its last line end is signed', async () => {
     for (let length = 0; length < raw.length - 2; length++) {
-      expect(await outcome(raw.slice(0, length), vector), `${length} bytes`).toBe('dkim_mismatch');
+      expect(await outcome(raw.slice(0, length), vector), `${length} bytes`).not.toBe('valid');
     }
     expect(await outcome(raw.slice(0, -2), vector)).toBe('valid');
   });
@@ -72,19 +91,19 @@ describe('mails that nobody wrote', () => {
       const altered = record.slice();
       altered[at] = (altered[at] ?? 0) ^ 1;
       const key_record = Buffer.from(altered).toString('base64');
-      expect(['valid', 'dkim_mismatch']).toContain(await outcome(raw, { ...vector, key_record }));
+      expect(FOUND).toContain(await outcome(raw, { ...vector, key_record }));
     }
   });
 
   it('has bounds', async () => {
     expect(await under('X: y\r\n'.repeat(1_900))).toBe('valid');
-    expect(await under('X: y\r\n'.repeat(2_001))).toBe('dkim_mismatch');
+    expect(await under('X: y\r\n'.repeat(2_001))).not.toBe('valid');
     expect(await under(`X: ${'y'.repeat(100_000)}\r\n`)).toBe('valid');
-    expect(await under(`X: ${'y'.repeat(131_072)}\r\n`)).toBe('dkim_mismatch');
-    expect(await outcome(concat(raw, new Uint8Array(1_048_577 - raw.length)), vector)).toBe('dkim_mismatch');
+    expect(await under(`X: ${'y'.repeat(131_072)}\r\n`)).not.toBe('valid');
+    expect(await outcome(concat(raw, new Uint8Array(1_048_577 - raw.length)), vector)).not.toBe('valid');
     const lines = utf8('\r\n'.repeat(500_000));
     expect(await outcome(concat(raw, lines), vector), 'empty lines at the end are not signed').toBe('valid');
-    expect(await outcome(concat(raw, utf8('\r\n'.repeat(524_288))), vector)).toBe('dkim_mismatch');
+    expect(await outcome(concat(raw, utf8('\r\n'.repeat(524_288))), vector)).not.toBe('valid');
   });
 
   it.each([
@@ -99,7 +118,7 @@ describe('mails that nobody wrote', () => {
     expect(text).toContain(found);
     const hostile = Uint8Array.from(Buffer.from(text.replace(found, hostilePart), 'latin1'));
     const start = performance.now();
-    expect(await outcome(hostile, vector)).toBe('dkim_mismatch');
+    expect(await outcome(hostile, vector)).not.toBe('valid');
     expect(performance.now() - start).toBeLessThan(SLOW_MS);
   });
 
@@ -107,7 +126,7 @@ describe('mails that nobody wrote', () => {
     const start = performance.now();
     for (const text of [`v=DKIM1; ${piece.repeat(200_000)}x`, `v=DKIM1; p=${piece.repeat(200_000)}!`]) {
       const key_record = Buffer.from(text).toString('base64');
-      expect(await outcome(raw, { ...vector, key_record })).toBe('dkim_mismatch');
+      expect(await outcome(raw, { ...vector, key_record })).not.toBe('valid');
     }
     expect(performance.now() - start).toBeLessThan(SLOW_MS);
   });

@@ -144,7 +144,14 @@ describe.each([
 describe('what the register refused', () => {
   const refused: QueuedView = {
     ...{ kind: 'supplement', receipt: 'b'.repeat(64), objection: RECEIPT, platform: 'facebook', signedAt: 3 },
-    ...{ evidence: [], state: 'refused', problem: undefined, nextAttemptAt: 0, working: false },
+    ...{
+      evidence: [],
+      state: 'refused',
+      problem: undefined,
+      nextAttemptAt: 0,
+      mayKeepUnchecked: false,
+      working: false,
+    },
   };
 
   it('is discarded by two clicks', async () => {
@@ -180,7 +187,7 @@ describe('other keys of the register', () => {
 
   const held = (): QueuedView => ({
     ...{ kind: 'withdrawal', receipt: 'b'.repeat(64), objection: RECEIPT, platform: 'facebook', signedAt: 3 },
-    ...{ evidence: [], state: 'held', problem: changed, nextAttemptAt: 0, working: false },
+    ...{ evidence: [], state: 'held', problem: changed, nextAttemptAt: 0, mayKeepUnchecked: false, working: false },
   });
 });
 
@@ -307,12 +314,26 @@ describe('adding evidence', () => {
 describe('what can be done', () => {
   const waiting = (kind: QueuedView['kind']): QueuedView => ({
     ...{ kind, receipt: 'b'.repeat(64), objection: RECEIPT, platform: 'facebook', signedAt: 3, evidence: [] },
-    ...{ state: 'waiting', problem: undefined, nextAttemptAt: 0, working: false },
+    ...{ state: 'waiting', problem: undefined, nextAttemptAt: 0, mayKeepUnchecked: false, working: false },
   });
 
   it('says when it is working', () => {
     show({ queue: [waiting('supplement'), { ...waiting('withdrawal'), working: true }] });
     expect(text().split('Doing a little work')).toHaveLength(2);
+  });
+
+  it('is to keep a mail that nobody can check, by two clicks', async () => {
+    const silent = { code: 'dns_unavailable', title: '', detail: '' };
+    show({ queue: [{ ...waiting('supplement'), problem: silent, mayKeepUnchecked: true }] });
+    expect(text()).toContain('It has recorded nothing yet; it will be tried again.');
+    expect(text()).toContain('After three days it is recorded all the same');
+    await click('Keep it without Meta’s signature …');
+    expect(dialog()?.textContent).toContain('That cannot be changed later.');
+    expect(sent).toEqual([]);
+    document.querySelector<HTMLButtonElement>('dialog button.danger')?.click();
+    await settled(() => expect(sent).toEqual([{ kind: 'ui/unchecked', receipt: 'b'.repeat(64) }]));
+    show({ queue: [waiting('supplement')] });
+    expect(find('Keep it without Meta’s signature …')).toBeUndefined();
   });
 
   it('is everything while it stands', () => {
@@ -353,13 +374,23 @@ describe('what can be done', () => {
 });
 
 describe('an update', () => {
+  const SIGNED = {
+    ...{
+      finding: 'signed' as const,
+      domain: 'facebookmail.com',
+      selector: 's',
+      from: 'facebookmail.com',
+      subject: 'Yes',
+    },
+    ...{ key_sha256: 'e'.repeat(64), known: 'yes' },
+  };
   const later: LaterView = {
     kind: 'withdrawal',
     receipt: 'c'.repeat(64),
     receivedAt: 4,
     logIndex: 9,
     evidence: [],
-    mailsSignedBy: {},
+    mails: {},
     remains: [],
   };
 
@@ -371,17 +402,23 @@ describe('an update', () => {
   });
 
   it('says whether a mail carries Meta’s own signature, as far as the register saw', () => {
-    const evidence = ['a.eml', 'b.eml', 'c.txt'].map((name) => ({
+    const mails: LaterView['mails'] = {
+      'a.eml': { ...SIGNED, kind: 'confirmation' },
+      'b.eml': { finding: 'domain-not-listed', domain: 'list.example', selector: 's' },
+      'd.eml': { finding: 'unsigned' },
+    };
+    const evidence = ['a.eml', 'b.eml', 'c.txt', 'd.eml'].map((name) => ({
       ...{ name, size: 7, sha256: 'e'.repeat(64) },
       media_type: name.endsWith('.eml') ? ('message/rfc822' as const) : ('text/plain' as const),
     }));
     page.update({
       ...view,
-      later: [{ ...later, kind: 'supplement', evidence, mailsSignedBy: { 'a.eml': 'facebookmail.com' } }],
+      later: [{ ...later, kind: 'supplement', evidence, mails }],
     });
     expect([...document.querySelectorAll('.files .block')].map(({ textContent }) => textContent)).toEqual([
-      expect.stringContaining('valid signature of facebookmail.com'),
-      expect.stringContaining('no signature of Meta'),
+      'The register found a valid signature of facebookmail.com in this mail. By subject and day, the register knows it as Meta’s confirmation of an objection.',
+      expect.stringContaining('in the name of list.example. The register does not list this domain'),
+      expect.stringContaining('This mail has no signature'),
     ]);
   });
 

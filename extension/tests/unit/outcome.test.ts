@@ -7,7 +7,7 @@ import { outcome } from '../../src/ui/outcome';
 
 const QUEUED: QueuedView = {
   ...{ kind: 'objection', receipt: 'a'.repeat(64), objection: 'a'.repeat(64), platform: 'facebook', signedAt: 1 },
-  ...{ evidence: [], state: 'waiting', problem: undefined, nextAttemptAt: 0, working: false },
+  ...{ evidence: [], state: 'waiting', problem: undefined, nextAttemptAt: 0, mayKeepUnchecked: false, working: false },
 };
 const PROBLEM = { code: 'log_busy', title: '', detail: '' };
 

@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
+import contract from '../../../schemas/openapi.json';
 import { printable } from '../../src/core/printable';
 import { NOTICED } from '../../src/core/recognise';
 import { CHECK_IDS, say } from '../../src/core/reports';
@@ -58,9 +59,19 @@ describe('the words of the verifier', () => {
     expect(keys.filter((key) => !known.has(key))).toEqual([]);
   });
 
+  it('has words for each finding of a mail and for each kind of known mail', () => {
+    const { SignedMail, KeyedMail, KeylessMail, UnsignedMail } = contract.components.schemas;
+    const findings = [SignedMail, KeyedMail, KeylessMail, UnsignedMail].flatMap(
+      ({ properties }) => properties.finding.enum,
+    );
+    const kinds = SignedMail.properties.kind.enum.map((one) => `mail_kind_${one}`);
+    const needed = [...findings.map((one) => `mail_${one.replaceAll('-', '_')}`), ...kinds];
+    expect(needed.filter((key) => !known.has(key))).toEqual([]);
+  });
+
   it('has no words that nothing says', () => {
     const quoted = new Set(found(/['"`]([a-z0-9_]+)['"`]/g));
-    const composed = /^(code|check|category|shows|not|noticed|verdict|slot|later|by|pinned|outcome)_|^language$/;
+    const composed = /^(code|check|category|shows|not|noticed|verdict|slot|later|mail|by|pinned|outcome)_|^language$/;
     expect([...known].filter((key) => !quoted.has(key) && !composed.test(key))).toEqual([]);
   });
 });

@@ -46,7 +46,12 @@ def add_counts_pages(blueprint: Blueprint, register: Register) -> None:
         with register.database.reading() as connection:
             began = datetime.fromtimestamp(tallies.read_counting(connection).since, UTC).date()
         return render_template(
-            "counts_methods.html", half_width=half_width, convolved=MAX_CONVOLVED, began=began, **_shared(register, [])
+            "counts_methods.html",
+            half_width=half_width,
+            convolved=MAX_CONVOLVED,
+            began=began,
+            words=WORDS,
+            **_shared(register, []),
         )
 
     @blueprint.get("/counts/releases/<release_id>")

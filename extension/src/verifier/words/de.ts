@@ -85,9 +85,13 @@ export const de: Words = {
   shows_anchored: 'Es gab den Widerspruch spätestens zu der Zeit, die die unabhängige Uhr nennt.',
   shows_witnessed: 'Zeugen sahen denselben Stand des Protokolls.',
   shows_mail: 'Eine E-Mail unter den Belegen ist von einer Domain signiert, die das Register als eine von Meta führt.',
+  shows_confirmed:
+    'Nach Betreff und Tag kennt das Register eine solche E-Mail als Metas Bestätigung eines Widerspruchs.',
   shows_disclosed: 'Was der Inhaber offenlegte, stand schon fest, als der Widerspruch festgehalten wurde.',
   not_heading: 'Was er nicht zeigt',
   not_meta_received: 'Dass Meta den Widerspruch erhalten hat.',
+  not_beyond_confirmation:
+    'Dass Meta den Widerspruch erhalten hat, über das hinaus, was seine Bestätigung sagt: Lesen Sie sie.',
   not_identity: 'Wer den Schlüssel hat. Nichts, was der Inhaber über sich sagt, wurde geprüft.',
   not_time: 'Dass die Zeit stimmt, wenn Sie der Uhr des Registers nicht trauen.',
   not_today: 'Was nach dem unten genannten Stand mit dem Widerspruch geschah.',
@@ -198,8 +202,39 @@ export const de: Words = {
   anchor_unpinned: '{list}. Dass die Stellen unabhängig sind, sagt nur die Richtlinie in der Datei.',
   by_at: '{name}, {time}',
   later_none: 'Nichts.',
-  mail_none: 'Unter den Belegen ist keine von Meta signierte E-Mail.',
-  mail: 'E-Mails: {count}, signiert von {domains}, vom Register als Domain von Meta geführt, mit dem Schlüssel, den es gesehen haben will.',
+  mail_none: 'Unter dem Ergänzten ist keine E-Mail.',
+  mail: '{list}',
+  mail_found: '{name}: {found}',
+  mail_signed:
+    'Signiert von {domain}, vom Register als Domain von Meta geführt, mit dem Schlüssel, den es gesehen haben will.',
+  mail_unchecked:
+    'Das Register konnte das DNS nicht nach dem Schlüssel von {domain} fragen. Die Signatur wurde deshalb nicht geprüft.',
+  mail_body_changed:
+    'Sie trägt eine Signatur im Namen von {domain}, aber ihr Text ist nicht der signierte. Mailinglisten mit Fußzeile, Programme, die Links umschreiben, und andere Kodierungen des Textes bewirken das.',
+  mail_signature_mismatch:
+    'Sie trägt eine Signatur im Namen von {domain}, die nicht zu den Kopfzeilen oder zum Schlüssel passt. Ein Zusatz im Betreff wie [EXTERN] bewirkt das.',
+  mail_expired: 'Sie trägt eine Signatur im Namen von {domain}, die beim Eingang im Register schon abgelaufen war.',
+  mail_test_key:
+    'Sie trägt eine Signatur im Namen von {domain} mit einem Schlüssel, der als Testschlüssel gekennzeichnet ist.',
+  mail_key_unusable:
+    'Sie trägt eine Signatur im Namen von {domain} mit einem Schlüssel, der nicht zählt: zu schwach, von anderer Art oder für einen anderen Zweck.',
+  mail_key_gone:
+    'Sie trägt eine Signatur im Namen von {domain}. Beim Eingang im Register stand im DNS kein Schlüssel mehr dafür; sie lässt sich nicht prüfen.',
+  mail_not_covered:
+    'Sie trägt eine Signatur im Namen von {domain}, die nicht die ganze E-Mail mit Absender, Betreff und Datum abdeckt.',
+  mail_sender_mismatch:
+    'Sie trägt eine Signatur im Namen von {domain}, aber der Absender ist nicht eine einzelne Adresse dieser Domain.',
+  mail_domain_not_listed:
+    'Sie trägt eine Signatur im Namen von {domain}. Das Register führt diese Domain nicht als eine von Meta und hat sie nicht geprüft.',
+  mail_unsigned: 'Sie trägt keine Signatur (DKIM).',
+  mail_unreadable: 'Mailprogramme könnten sie auf mehr als eine Weise lesen; deshalb zählt keine Signatur darauf.',
+  mail_signature_refused:
+    'Sie trägt eine Signatur, die nicht lesbar ist oder auf eine Weise gemacht wurde, die nicht zählt.',
+  mail_kind_notice: 'Nach Betreff und Tag kennt das Register sie als Metas Ankündigung.',
+  mail_kind_confirmation: 'Nach Betreff und Tag kennt das Register sie als Metas Bestätigung eines Widerspruchs.',
+  mail_kind_answer: 'Nach Betreff und Tag kennt das Register sie als eine Antwort von Meta.',
+  mail_kind_other: 'Nach Betreff und Tag kennt das Register sie als eine andere E-Mail von Meta.',
+  mail_kind_unknown: 'Das Register kennt diese E-Mail nicht: Lesen Sie, was sie sagt.',
   status: 'Er bestand am {time}, vor {age}.',
   status_none: 'Hier nicht bekannt. Die Statusliste des Registers sagt es.',
   status_withdrawn: 'Der Inhaber hat die Rücknahme signiert: empfangen {time}.',

@@ -85,9 +85,12 @@ export const fr: Words = {
   shows_anchored: 'L’opposition existait au plus tard à l’heure indiquée par l’horloge indépendante.',
   shows_witnessed: 'Des témoins ont vu le même état du journal.',
   shows_mail: 'Un courriel parmi les pièces est signé par un domaine que le registre compte parmi ceux de Meta.',
+  shows_confirmed:
+    'D’après l’objet et le jour, le registre connaît un tel courriel comme la confirmation d’une opposition par Meta.',
   shows_disclosed: 'Ce que le détenteur a dévoilé était fixé lors de l’enregistrement de l’opposition.',
   not_heading: 'Ce qu’elle ne montre pas',
   not_meta_received: 'Que Meta ait reçu l’opposition.',
+  not_beyond_confirmation: 'Que Meta a reçu l’opposition, au-delà de ce que dit sa confirmation : lisez-la.',
   not_identity: 'Qui détient la clé. Rien de ce que le détenteur dit de lui-même n’a été vérifié.',
   not_time: 'Que l’heure soit juste, si vous ne vous fiez pas à l’horloge du registre.',
   not_today: 'Ce qu’il est advenu de l’opposition après l’état indiqué ci-dessous.',
@@ -200,8 +203,37 @@ export const fr: Words = {
     '{list}. Que les autorités soient indépendantes, seule la politique contenue dans le fichier le dit.',
   by_at: '{name}, {time}',
   later_none: 'Rien.',
-  mail_none: 'Aucun courriel signé par Meta n’est parmi les pièces.',
-  mail: 'Courriels : {count}, signés par {domains}, que le registre compte parmi les domaines de Meta, avec la clé qu’il dit avoir vue.',
+  mail_none: 'Aucun courriel ne figure parmi les ajouts.',
+  mail: '{list}',
+  mail_found: '{name}: {found}',
+  mail_signed:
+    'Signé par {domain}, que le registre compte parmi les domaines de Meta, avec la clé qu’il dit avoir vue.',
+  mail_unchecked: 'Le registre n’a pas pu demander au DNS la clé de {domain}. La signature n’a donc pas été vérifiée.',
+  mail_body_changed:
+    'Il porte une signature au nom de {domain}, mais son texte n’est pas celui qui a été signé. Un pied de page de liste de diffusion, des liens réécrits ou un autre encodage du texte en sont les causes habituelles.',
+  mail_signature_mismatch:
+    'Il porte une signature au nom de {domain}, qui ne correspond pas aux en-têtes ou à la clé. Une mention ajoutée à l’objet, comme [EXTERNE], en est la cause habituelle.',
+  mail_expired: 'Il porte une signature au nom de {domain}, déjà expirée quand le registre a reçu le courriel.',
+  mail_test_key: 'Il porte une signature au nom de {domain}, avec une clé marquée comme clé d’essai.',
+  mail_key_unusable:
+    'Il porte une signature au nom de {domain}, avec une clé qui ne compte pas : trop faible, d’une autre sorte ou pour un autre usage.',
+  mail_key_gone:
+    'Il porte une signature au nom de {domain}. Le DNS n’avait plus de clé pour elle quand le registre a reçu le courriel ; elle ne peut donc pas être vérifiée.',
+  mail_not_covered:
+    'Il porte une signature au nom de {domain}, qui ne couvre pas tout le courriel avec expéditeur, objet et date.',
+  mail_sender_mismatch:
+    'Il porte une signature au nom de {domain}, mais l’expéditeur n’est pas une adresse unique de ce domaine.',
+  mail_domain_not_listed:
+    'Il porte une signature au nom de {domain}. Le registre ne compte pas ce domaine parmi ceux de Meta et ne l’a pas vérifiée.',
+  mail_unsigned: 'Il ne porte aucune signature (DKIM).',
+  mail_unreadable: 'Des logiciels pourraient le lire de plus d’une façon ; aucune signature n’y compte donc.',
+  mail_signature_refused: 'Il porte une signature illisible, ou faite d’une façon qui ne compte pas.',
+  mail_kind_notice: 'D’après l’objet et le jour, le registre le connaît comme l’avis de Meta.',
+  mail_kind_confirmation:
+    'D’après l’objet et le jour, le registre le connaît comme la confirmation d’une opposition par Meta.',
+  mail_kind_answer: 'D’après l’objet et le jour, le registre le connaît comme une réponse de Meta.',
+  mail_kind_other: 'D’après l’objet et le jour, le registre le connaît comme un autre courriel de Meta.',
+  mail_kind_unknown: 'Le registre ne connaît pas ce courriel : lisez ce qu’il dit.',
   status: 'Elle était maintenue le {time}, il y a {age}.',
   status_none: 'Inconnu ici. La liste d’états du registre le dit.',
   status_withdrawn: 'Le détenteur a signé le retrait : reçu le {time}.',
