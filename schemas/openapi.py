@@ -383,7 +383,7 @@ _SUBMISSION = {
         "mails": {
             "type": "string",
             "enum": ["unchecked"],
-            "description": "Optional, with a supplement: mails are recorded even when the DNS is silent (503 otherwise)",
+            "description": "Optional, with a supplement: its mails are recorded even while the DNS is silent",
         },
         "evidence": {
             "type": "array",

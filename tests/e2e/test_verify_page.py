@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from server.bundles.verifier import PATH
-from server.core.encoding import format_base64url
+from server.core.encoding import format_base64url, sha256
 from server.core.policies import TrustPolicy, format_trust_policy, policy_fingerprint
 from server.core.statuslists import ERASED, WITHDRAWN
 from server.errors import ParseError
@@ -25,7 +25,9 @@ from tests.bundles.test_documents import rebuilt, signed_in_another_name, with_a
 from tests.e2e.stage import CHROMIUM, ROOT
 from tests.fixtures.authorities import Authorities
 from tests.fixtures.holders import Holder
-from tests.fixtures.lasting import Lasting, bundle_of
+from tests.fixtures.lasting import DOMAIN as MAIL_DOMAIN
+from tests.fixtures.lasting import SELECTOR as MAIL_SELECTOR
+from tests.fixtures.lasting import Lasting, bundle_of, finding, key_record, signed_mail
 from tests.fixtures.pdfs import Objects
 from tests.fixtures.pdfs import rewrite as rewrite_pdf
 from tests.fixtures.ports import free_port
@@ -247,6 +249,41 @@ def test_page_and_command_agree_on_what_could_be_forged(verifier: Verifier) -> N
         files = lasting.files()
         change(lasting, files)
         assert agree(verifier, bundle_of(files, register), register.policy) == ("invalid" if roots else "valid")
+
+
+def test_page_and_command_agree_on_what_was_found_of_mails(verifier: Verifier) -> None:
+    lasting = lasting_with_mails()
+    verifier.trust(lasting.register.policy)
+    assert agree(verifier, bundle_of(lasting.files(), lasting.register), lasting.register.policy) == "valid"
+    verifier.page.evaluate("document.querySelector('[data-check=mail] details').open = true")
+    shown = verifier.page.locator("[data-check=mail]").text_content() or ""
+    for words in ("footer", "[EXTERNAL]", "no key for it any more", "does not list this domain", "has no signature"):
+        assert words in shown
+    verifier.shoot("mails")
+
+
+def lasting_with_mails() -> Lasting:
+    """Return a proof with a mail of each finding that one can tell from the mail, and some that the register tells."""
+    lasting = Lasting()
+    signed = signed_mail("No")
+    seen = {"key_sha256": sha256(key_record()).hex()}
+    about = {"domain": MAIL_DOMAIN, "selector": MAIL_SELECTOR}
+    plain = signed[signed.index(b"From:") :]
+    mails: list[tuple[bytes, dict[str, str]]] = [
+        (signed.replace(b"We honour", b"You honour"), {"finding": "body-changed"} | about),
+        (signed.replace(b"Subject: No", b"Subject: [EXTERNAL] No"), {"finding": "signature-mismatch"} | about | seen),
+        (signed, {"finding": "key-gone"} | about),
+        (signed, {"finding": "domain-not-listed"} | about),
+        (signed, {"finding": "unchecked"} | about),
+        (plain, {"finding": "unsigned"}),
+        (plain + b"\r", {"finding": "unreadable"}),
+        (b"DKIM-Signature: v=1\r\n" + plain, {"finding": "signature-refused"}),
+    ]
+    evidence = {f"{number}.eml": mail for number, (mail, _) in enumerate(mails)}
+    lasting.add("supplement", evidence, {f"{number}.eml": claims for number, (_, claims) in enumerate(mails)})
+    lasting.add("supplement", {"yes.eml": signed_mail("Yes")}, {"yes.eml": finding("Yes", "confirmation")})
+    lasting.note = lasting.register.cosigned(lasting.register.checkpoint(lasting.record.tree))
+    return lasting
 
 
 @pytest.mark.parametrize(
