@@ -23,10 +23,10 @@ _REPEATED = ("finding", "domain", "selector", "key_sha256", "kind")
 _FINDINGS = {
     "signed": "signed by {domain}, which the register lists as Meta's, with the key that it says it saw{kind}",
     "unchecked": "not checked: the register says that it could not ask the DNS for the key of {domain}",
-    "body-changed": "a signature in the name of {domain} does not fit the text; footers of mailing lists, rewritten "
-    "links and other encodings cause that",
-    "signature-mismatch": "a signature in the name of {domain} does not fit headers or key; a tag in the subject, such "
-    "as [EXTERNAL], causes that",
+    "body-changed": "a signature in the name of {domain} does not fit the text; usual causes are "
+    "a mailing list's footer, rewritten links, and another encoding",
+    "signature-mismatch": "a signature in the name of {domain} does not fit headers or key; the usual cause is a "
+    "tag in the subject, such as [EXTERNAL]",
     "expired": "a signature in the name of {domain} had expired, says the register, when it received the mail",
     "test-key": "a signature in the name of {domain} was made with a key that is marked as one for tests",
     "key-unusable": "a signature in the name of {domain} has a key that does not count: weak, of another kind, or for "

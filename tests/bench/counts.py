@@ -18,6 +18,7 @@ from pathlib import Path
 
 from sqlalchemy import insert, select
 
+from schemas.vocabulary import OUTCOMES
 from server.core.counts import declaration
 from server.store import tallies
 from server.store.tables import contributions
@@ -103,7 +104,7 @@ def registrations(source: random.Random, size: int) -> Iterator[list[dict[str, o
                     ["facebook", "instagram", "threads", "messenger", "whatsapp"], [5, 6, 1, 1, 2], k=number
                 ),
                 source.choices(["in-app", "notification-list", "form", "email", "none"], [6, 2, 3, 3, 1], k=number),
-                source.choices(["recorded", "acknowledged", "withdrawn"], [80, 19, 1], k=number),
+                source.choices(OUTCOMES, [80, 12, 7, 1], k=number),
                 strict=True,
             )
         ]

@@ -74,7 +74,7 @@ export function discardDialog(receipt: string): void {
 /** Has a mail recorded that nobody could look at; what is recorded of it then never changes. */
 export function uncheckedDialog(receipt: string): void {
   const dialog = openDialog();
-  const go = dialog.button(t('keep_unchecked'), 'danger', async () => {
+  const go = dialog.button(t('unchecked_sure'), 'danger', async () => {
     await send<void>({ kind: 'ui/unchecked', receipt });
     dialog.close();
   });

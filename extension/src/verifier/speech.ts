@@ -59,7 +59,8 @@ export class Speech {
     if (typeof value === 'number') return new Intl.NumberFormat(LOCALES[this.language]).format(value);
     if ('time' in value) return this.time(value.time);
     if ('duration' in value) return this.duration(value.duration);
-    return value.list.map((item) => this.say(item)).join('; ');
+    const said = value.list.map((item) => this.say(item));
+    return said.join(said.every((one) => one.endsWith('.')) ? ' ' : '; ');
   }
 
   private duration(seconds: number): string {

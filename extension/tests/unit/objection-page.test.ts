@@ -330,7 +330,7 @@ describe('what can be done', () => {
     await click('Keep it without Meta’s signature …');
     expect(dialog()?.textContent).toContain('That cannot be changed later.');
     expect(sent).toEqual([]);
-    document.querySelector<HTMLButtonElement>('dialog button.danger')?.click();
+    await click('Yes, keep it without');
     await settled(() => expect(sent).toEqual([{ kind: 'ui/unchecked', receipt: 'b'.repeat(64) }]));
     show({ queue: [waiting('supplement')] });
     expect(find('Keep it without Meta’s signature …')).toBeUndefined();

@@ -210,9 +210,9 @@ export const de: Words = {
   mail_unchecked:
     'Das Register konnte das DNS nicht nach dem Schlüssel von {domain} fragen. Die Signatur wurde deshalb nicht geprüft.',
   mail_body_changed:
-    'Sie trägt eine Signatur im Namen von {domain}, aber ihr Text ist nicht der signierte. Mailinglisten mit Fußzeile, Programme, die Links umschreiben, und andere Kodierungen des Textes bewirken das.',
+    'Sie trägt eine Signatur im Namen von {domain}, aber ihr Text ist nicht der signierte. Übliche Ursachen sind die Fußzeile einer Mailingliste, umgeschriebene Links und eine andere Kodierung des Textes.',
   mail_signature_mismatch:
-    'Sie trägt eine Signatur im Namen von {domain}, die nicht zu den Kopfzeilen oder zum Schlüssel passt. Ein Zusatz im Betreff wie [EXTERN] bewirkt das.',
+    'Sie trägt eine Signatur im Namen von {domain}, die nicht zu den Kopfzeilen oder zum Schlüssel passt. Die übliche Ursache ist ein Zusatz im Betreff wie [EXTERN].',
   mail_expired: 'Sie trägt eine Signatur im Namen von {domain}, die beim Eingang im Register schon abgelaufen war.',
   mail_test_key:
     'Sie trägt eine Signatur im Namen von {domain} mit einem Schlüssel, der als Testschlüssel gekennzeichnet ist.',

@@ -198,9 +198,9 @@ export const en = {
   mail_signed: 'Signed by {domain}, which the register lists as Meta’s, with the key that it says it saw.',
   mail_unchecked: 'The register could not ask the DNS for the key of {domain}. So the signature was not checked.',
   mail_body_changed:
-    'It has a signature in the name of {domain}, but its text is not the one that was signed. Mailing lists that add a footer, mail programs that rewrite links, and other encodings of the text cause that.',
+    'It has a signature in the name of {domain}, but its text is not the one that was signed. The usual causes are a mailing list’s footer, rewritten links, and another encoding of the text.',
   mail_signature_mismatch:
-    'It has a signature in the name of {domain}, which does not fit the headers or the key. A tag that was put into the subject, such as [EXTERNAL], causes that.',
+    'It has a signature in the name of {domain}, which does not fit the headers or the key. The usual cause is a tag that was put into the subject, such as [EXTERNAL].',
   mail_expired: 'It has a signature in the name of {domain}, which had expired when the register received the mail.',
   mail_test_key: 'It has a signature in the name of {domain}, by a key that is marked as one for tests.',
   mail_key_unusable:
