@@ -25,8 +25,8 @@ WORDS: Mapping[str, str] = {
     "form": "objection form",
     "email": "e-mail",
     "none": "no notice seen",
-    "recorded": "no mail of Meta’s",
-    "meta-mail": "another mail of Meta’s",
+    "recorded": "no mail signed by Meta",
+    "meta-mail": "another mail signed by Meta",
     "acknowledged": "acknowledged by Meta",
     "withdrawn": "withdrawn",
 }
