@@ -30,6 +30,15 @@ _STATUS_OF_CLASS: list[tuple[type[ObjectionError], int]] = [
 _STATUS_OF_CODE = {"tile_not_found": 404, "media_type_refused": 415, "receipt_too_large": 413}
 _CODE_OF_STATUS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 _RETRY_AFTER_S = 5
+# RFC 9449, section 7.1. Who shows no credentials is told of no error (RFC 6750, section 3.1).
+_CHALLENGES = {
+    "api_key_required": "Bearer",
+    "api_key_refused": 'Bearer error="invalid_token"',
+    "token_missing": 'DPoP algs="ES256"',
+    "token_refused": 'DPoP error="invalid_token", algs="ES256"',
+    "dpop_refused": 'DPoP error="invalid_dpop_proof", algs="ES256"',
+    "dpop_replayed": 'DPoP error="invalid_dpop_proof", algs="ES256"',
+}
 
 # Code → what it means. Shown as the title, and at /errors.
 TITLES = {
@@ -61,6 +70,7 @@ TITLES = {
     "field_invalid": "Fields are missing, unknown or out of bounds",
     "file_resaved": "A copy of a proof that some program has changed",
     "file_unrecognised": "Not a proof of objection",
+    "holder_share_missing": "The holder share was not sent",
     "holder_share_wrong": "The holder share does not open the record",
     "internal": "Something broke on our side",
     "json_duplicate_key": "A JSON object names one key twice",
@@ -96,6 +106,7 @@ TITLES = {
     "storage_unavailable": "The register cannot store evidence now",
     "table_not_found": "There is no such table",
     "tile_not_found": "The log has no such tile",
+    "token_missing": "This needs the holder's token",
     "token_refused": "The token does not hold",
     "too_many_supplements": "An objection takes no more supplements than that",
     "type_refused": "Another type of token than expected",
@@ -129,7 +140,7 @@ def problem(status: int, code: str, detail: str, fields: tuple[tuple[str, str], 
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = str(_RETRY_AFTER_S)
     if status == HTTPStatus.UNAUTHORIZED:
-        response.headers["WWW-Authenticate"] = "Bearer" if code.startswith("api_key_") else 'DPoP algs="ES256"'
+        response.headers["WWW-Authenticate"] = _CHALLENGES[code]
     return response
 
 

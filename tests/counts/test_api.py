@@ -316,6 +316,9 @@ def test_a_campaigns_figures_are_for_its_own_key(client: FlaskClient, keys: dict
     refused = client.get(address)
     assert (refused.status_code, json.loads(refused.data)["code"]) == (401, "api_key_required")
     assert refused.headers["WWW-Authenticate"] == "Bearer"
+    unknown = client.get(address, headers=bearer("objection_" + "A" * 43))
+    assert (unknown.status_code, json.loads(unknown.data)["code"]) == (401, "api_key_refused")
+    assert unknown.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
     others = client.get(address, headers=bearer(keys["other"]))
     assert (others.status_code, json.loads(others.data)["code"]) == (403, "api_key_of_another")
     own = client.get(address, headers=bearer(keys["closed"]))
@@ -341,7 +344,7 @@ def test_what_is_no_key_opens_nothing(client: FlaskClient, key: str) -> None:
 
 
 def test_the_scheme_is_read_without_its_case(client: FlaskClient, keys: dict[str, str]) -> None:
-    for scheme in ("bearer", "BEARER"):
+    for scheme in ("bearer", "BEARER", "Bearer  "):
         assert client.get(CLOSED[0], headers={"Authorization": f"{scheme} {keys['closed']}"}).status_code == 200
 
 
