@@ -27,7 +27,7 @@ _STATUS_OF_CLASS: list[tuple[type[ObjectionError], int]] = [
     (errors.Unavailable, 503),
     (errors.LogInconsistent, 503),
 ]
-_STATUS_OF_CODE = {"tile_not_found": 404, "media_type_refused": 415, "receipt_too_large": 413}
+_STATUS_OF_CODE = {"tile_not_found": 404, "media_type_refused": 415, "body_too_slow": 408, "receipt_too_large": 413}
 _CODE_OF_STATUS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 _RETRY_AFTER_S = 5
 # RFC 9449, section 7.1. Who shows no credentials is told of no error (RFC 6750, section 3.1).
@@ -53,6 +53,7 @@ TITLES = {
     "blob_missing": "The sealed evidence is gone",
     "body_malformed": "The body of the request is not what HTTP allows",
     "body_too_large": "The request is too large",
+    "body_too_slow": "The body of the request came too slowly",
     "campaign_not_found": "There is no such campaign",
     "campaign_not_joined": "There is no campaign that could be left any more",
     "checkpoint_not_anchored": "No checkpoint was anchored yet",
@@ -150,7 +151,10 @@ def _of_ours(error: ObjectionError) -> Response:
         status = next((status for kind, status in _STATUS_OF_CLASS if isinstance(error, kind)), None)
     if status is None or error.code not in TITLES:
         return _of_anything_else(error)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if isinstance(error, errors.Unavailable):  # foreseen: told in one line, and how we came there is of no interest
+        cause = f" ({type(error.__cause__).__name__})" if error.__cause__ else ""
+        _log.warning("%s on %s: %s%s", error.code, request.url_rule, error, cause)
+    elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.error("%s on %s: %s", error.code, request.url_rule, error, exc_info=error)
     fields = error.problems if isinstance(error, FieldError) else ()
     return problem(status, error.code, str(error), fields)

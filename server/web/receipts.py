@@ -17,7 +17,7 @@ from server.usecases.register import Register
 from server.usecases.submit_receipt import submit_receipt
 from server.web.bodies import read_submission
 from server.web.credentials import credentials_of
-from server.web.room import room_for
+from server.web.room import room
 
 CERTIFICATE_TYPE = "application/pdf"
 
@@ -27,8 +27,8 @@ def create_blueprint(register: Register) -> Blueprint:
 
     @blueprint.post("")
     def record() -> Response:
-        with room_for(request.content_length):
-            sent = read_submission(request)
+        with room() as place:
+            sent = read_submission(request, place)
             answer = submit_receipt(
                 register,
                 raw_receipt=sent.receipt,
@@ -45,7 +45,8 @@ def create_blueprint(register: Register) -> Blueprint:
 
     @blueprint.get("/<receipt_sha256>/bundle")
     def bundle(receipt_sha256: str) -> Response:
-        with room_for(None):
+        with room() as place:
+            place.take()
             held = read_record(register, _parse_id(receipt_sha256), _holder_request())
             if request.accept_mimetypes.best_match([MIME_TYPE, CERTIFICATE_TYPE], MIME_TYPE) == CERTIFICATE_TYPE:
                 language = request.accept_languages.best_match(LANGUAGES, LANGUAGES[0])
