@@ -69,6 +69,7 @@ TITLES = {
     "evidence_too_large": "An objection holds no more evidence than that",
     "evidence_unexpected": "Evidence was sent that the receipt does not name",
     "field_invalid": "Fields are missing, unknown or out of bounds",
+    "figures_too_many": "More figures than a file may have",
     "file_resaved": "A copy of a proof that some program has changed",
     "file_unrecognised": "Not a proof of objection",
     "holder_share_missing": "The holder share was not sent",
