@@ -74,11 +74,14 @@ def find_published(connection: Connection, release_id: str) -> Release:
 def make_query(table: Declared, *, by: Sequence[str] | None, start: str | None, end: str | None) -> Query:
     """Return a query that ``table`` can answer; ``by`` None: everything it has.
 
-    Raises ParseError: ``dimension_unknown``, ``epoch_malformed`` (also for an epoch of another kind).
+    Raises ParseError: ``dimension_unknown``, also for one named twice; ``epoch_malformed``, also for an epoch of
+    another kind.
     """
     offered = ("epoch", *table.dimensions)
     if by is not None and (unknown := [name for name in by if name not in offered]):
         raise ParseError("dimension_unknown", f"{table.name} has no {unknown[0]}; it has {', '.join(offered)}")
+    if by is not None and len(set(by)) < len(by):
+        raise ParseError("dimension_unknown", "a dimension is named twice")
     for name in (start, end):
         if name is not None and not _is_of(table, name):
             raise ParseError("epoch_malformed", f"{table.name} has a figure for each {table.epoch}; {name} is none")

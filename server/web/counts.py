@@ -5,6 +5,7 @@ from dataclasses import asdict
 from flask import Blueprint, Response
 from sqlalchemy import Connection
 
+from schemas.releases import MAX_ROWS
 from server.bundles import count_files
 from server.core.counts import Declared, declaration, half_width
 from server.core.encoding import JsonObject
@@ -38,7 +39,7 @@ def create_blueprint(register: Register) -> Blueprint:
         form = negotiate(arguments, JSON, CSV, PARQUET)
         if form != JSON:
             return _whole(arguments, form)
-        limit, offset = arguments.number("limit", _ROWS, least=1, most=10 * _ROWS), arguments.number("offset", 0)
+        limit, offset = arguments.number("limit", _ROWS, least=1, most=MAX_ROWS), arguments.number("offset", 0)
         with register.database.reading() as connection:
             query = _query(connection, arguments)
             found = read_counts(connection, query, limit=limit + 1, offset=offset)
@@ -132,12 +133,13 @@ def _file(
 
 
 def _query(connection: Connection, arguments: Arguments) -> Query:
-    table = find_table(connection, arguments.get("table") or "countries")
+    named = arguments.get("table")
+    table = find_table(connection, "countries" if named is None else named)
     refuse_strangers(connection, table)
     by = arguments.get("by")
     return make_query(
         table,
-        by=None if by is None else [name for name in by.split(",") if name],
+        by=None if by is None else by.split(",") if by else [],
         start=arguments.get("from"),
         end=arguments.get("to"),
     )

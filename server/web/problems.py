@@ -59,7 +59,7 @@ TITLES = {
     "checkpoint_not_anchored": "No checkpoint was anchored yet",
     "database_unavailable": "The register's database does not answer",
     "digest_reused": "A self-asserted digest stands in another record",
-    "dimension_unknown": "The table is not broken down by that",
+    "dimension_unknown": "The table is not broken down by that, or it is named twice",
     "dns_unavailable": "The DNS does not answer",
     "dpop_refused": "The proof of possession does not hold",
     "dpop_replayed": "The proof of possession was used before",
