@@ -9,7 +9,7 @@ from schemas.strict import Integer, Pattern, StrictSchema, choice, hex_sha256, t
 MAX_CELLS = 1024
 MAX_ROWS = 10_000  # of one page
 ALL = "_T"  # SDMX: what is summed over
-EPOCH = "2[0-9]{3}-(?:W(?:0[1-9]|[1-4][0-9]|5[0-3])|Q[1-4]|0[1-9]|1[0-2])"  # ISO 8601: a week, quarter or month
+EPOCH = "[1-9][0-9]{3}-(?:W(?:0[1-9]|[1-4][0-9]|5[0-3])|Q[1-4]|0[1-9]|1[0-2])"  # ISO 8601: a week, quarter or month
 TABLE = "[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?"
 EPSILON = "[1-9](?:/[1-9][0-9]?)?"  # so small that no interval takes long to compute, nor overflows
 _URL = 'https?://[!"$->@-~]{1,255}'

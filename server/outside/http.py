@@ -229,7 +229,7 @@ def _resolve(host: str, port: int, timeout_s: float) -> list[Any]:
     def look_up() -> None:
         try:
             found.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError) as error:
+        except (OSError, ValueError) as error:
             found.append(error)
 
     thread = threading.Thread(target=look_up, daemon=True)
@@ -237,7 +237,7 @@ def _resolve(host: str, port: int, timeout_s: float) -> list[Any]:
     thread.join(timeout_s)
     if not found:
         raise TimeoutError
-    if isinstance(found[0], UnicodeError):
+    if isinstance(found[0], ValueError):
         raise OSError("not a host's name") from found[0]
     if isinstance(found[0], OSError):
         raise found[0]

@@ -175,13 +175,13 @@ def test_resolving_a_name_counts_against_the_deadline(monkeypatch: pytest.Monkey
     real = socket.getaddrinfo
 
     def slow(*arguments: object, **options: object) -> object:
-        time.sleep(2)
+        time.sleep(20)
         return real(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
     started = time.monotonic()
     ask("http://localhost:1/")
-    assert time.monotonic() - started < 1.9
+    assert time.monotonic() - started < MOST_S
 
 
 @pytest.mark.parametrize("url", ["http://[::1]:1/", "http://127.0.0.1:1", "http://localhost:1/x?y"])
