@@ -152,9 +152,8 @@ def _of_ours(error: ObjectionError) -> Response:
         status = next((status for kind, status in _STATUS_OF_CLASS if isinstance(error, kind)), None)
     if status is None or error.code not in TITLES:
         return _of_anything_else(error)
-    if isinstance(error, errors.Unavailable):  # foreseen: told in one line, and how we came there is of no interest
-        cause = f" ({type(error.__cause__).__name__})" if error.__cause__ else ""
-        _log.warning("%s on %s: %s%s", error.code, request.url_rule, error, cause)
+    if isinstance(error, errors.Unavailable) and error.__cause__ is None:  # foreseen: nothing broke
+        _log.warning("%s on %s: %s", error.code, request.url_rule, error)
     elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.error("%s on %s: %s", error.code, request.url_rule, error, exc_info=error)
     fields = error.problems if isinstance(error, FieldError) else ()
