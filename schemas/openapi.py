@@ -28,6 +28,9 @@ _COMPONENTS = {
     "WorkProof": work.WorkProof,
     "Campaigns": campaigns.Campaigns,
     "ReleaseClaims": releases.ReleaseClaims,
+    "PublishedRelease": releases.PublishedRelease,
+    "Counts": releases.Counts,
+    "Releases": releases.Releases,
     "Problem": proofs.Problem,
 }
 
@@ -77,7 +80,11 @@ def _unique_items(_converter: Any, field: Any, **_: object) -> dict[str, Any]:
 
 
 def _paths() -> dict[str, Any]:
-    record = [_path_parameter("receipt_sha256", "[0-9a-f]{64}"), _header("DPoP"), _header("Objection-Holder-Share")]
+    record = [
+        _path_parameter("receipt_sha256", "[0-9a-f]{64}"),
+        _header("DPoP", {"type": "string", "maxLength": 4096}, "A proof of possession (RFC 9449), used once"),
+        _header("Objection-Holder-Share", _SHARE, "The holder share of the objection; never stored"),
+    ]
     return {
         "/v1/receipts": {
             "post": {
@@ -87,7 +94,7 @@ def _paths() -> dict[str, Any]:
                 "responses": {
                     "201": _json("Recorded now", "SubmissionAnswer"),
                     "200": _json("Was recorded before", "SubmissionAnswer"),
-                    **_problems("400", "403", "404", "409", "410", "413", "415", "422", "429", "503"),
+                    **_problems("400", "403", "404", "408", "409", "410", "413", "415", "422", "429", "503"),
                 },
             }
         },
@@ -144,7 +151,7 @@ def _paths() -> dict[str, Any]:
                 },
                 "responses": {
                     "200": _json("What was found", "VerificationReport"),
-                    **_problems("400", "413", "415", "429", "503"),
+                    **_problems("400", "408", "413", "415", "429", "503"),
                 },
             }
         },
@@ -163,7 +170,7 @@ def _paths() -> dict[str, Any]:
         "/v1/status-lists/{list_number}": {
             "get": {
                 "summary": "Which objections no longer stand (Token Status List)",
-                "parameters": [_path_parameter("list_number", "(?:0|[1-9][0-9]*)")],
+                "parameters": [_path_parameter("list_number", "(?:0|[1-9][0-9]{0,9})")],
                 "responses": {
                     "200": _binary("A signed status list", "application/statuslist+jwt"),
                     "304": {"description": "Still the list of that ETag"},
@@ -184,7 +191,10 @@ def _paths() -> dict[str, Any]:
             "get": {
                 "summary": "A tile of the log's hashes (C2SP tlog-tiles)",
                 "description": "number is spelled as C2SP says, with slashes in it; /tile/0/x001/067.p/5 for example.",
-                "parameters": [_path_parameter("level", "(0|[1-9][0-9]?)"), _path_parameter("number", _TILE_NUMBER)],
+                "parameters": [
+                    _path_parameter("level", "(0|[1-9]|[1-5][0-9]|6[0-3])"),
+                    _path_parameter("number", _TILE_NUMBER),
+                ],
                 "responses": {
                     "200": _binary("Hashes of 32 bytes", "application/octet-stream"),
                     **_problems("404", "429", "503"),
@@ -216,7 +226,7 @@ def _paths() -> dict[str, Any]:
         "/profiles/objection/1": {
             "get": {
                 "summary": "What the terms of objection.jsonld mean",
-                "responses": {"200": _binary("JSON-LD", "application/ld+json"), **_problems("429")},
+                "responses": {"200": _files("JSON-LD", "application/ld+json"), **_problems("429")},
             }
         },
         "/healthz": {
@@ -238,10 +248,8 @@ def _count_paths() -> dict[str, Any]:
     """What consumer groups read. A campaign's own figures need its API key, unless the group opened them."""
     keyed: dict[str, Any] = {"security": [{}, {"campaign": []}]}
     table = _query("table", releases.TABLE, "A table of /v1/tables, or campaign-<slug>", "countries")
-    paging = [
-        _query("limit", "[1-9][0-9]{0,4}", "Rows at most; the next ones are in Link, and in next", "1000"),
-        _query("offset", "[0-9]{1,10}", "Rows to pass over", "0"),
-    ]
+    first = "The first epoch: of the kind that the table has. There is a 53rd week only in years that have one"
+    offset = _number("offset", "Rows to pass over; JSON only", least=0, most=10**9, default=0)
     figures = {
         "table": "countries",
         "by": ["epoch", "geo"],
@@ -262,24 +270,38 @@ def _count_paths() -> dict[str, Any]:
             }
         ],
     }
+    href = "/v1/releases/countries-2026-W47"
     release = {"id": "countries-2026-W47", "table": "countries", "epoch": "2026-W47", "released_at": 1795564800}
     return {
         "/v1/counts": {
             "get": {
                 "summary": "Released figures: sums of cells that were drawn once; _T is all together",
                 "parameters": [
-                    table,
-                    _query(
-                        "by", "[a-z,]{0,64}", "What to break down by: epoch and the table's dimensions", "epoch,geo"
+                    table | {"schema": table["schema"] | {"default": "countries"}},
+                    {
+                        "name": "by",
+                        "in": "query",
+                        "description": "What to break down by: epoch, and dimensions that the table has",
+                        "style": "form",
+                        "explode": False,
+                        "schema": {"type": "array", "items": {"enum": _DIMENSIONS}, "uniqueItems": True},
+                        "example": ["epoch", "geo"],
+                    },
+                    _query("from", releases.EPOCH, first, "2026-W40"),
+                    _query("to", releases.EPOCH, "The last epoch, likewise", "2026-W47"),
+                    _number(
+                        "limit",
+                        "Rows at most; the next ones are in Link, and in next. JSON only: a file is whole",
+                        least=1,
+                        most=releases.MAX_ROWS,
+                        default=1000,
                     ),
-                    _query("from", releases.EPOCH, "The first epoch", "2026-W40"),
-                    _query("to", releases.EPOCH, "The last epoch", "2026-W47"),
-                    *paging,
-                    _query("format", "json|csv|parquet", "Instead of Accept", "csv"),
+                    offset,
+                    _choice("format", "Instead of Accept", "json", "csv", "parquet"),
                 ],
                 **keyed,
                 "responses": {
-                    "200": _figures("The figures", figures, "text/csv", "application/vnd.apache.parquet"),
+                    "200": _figures("The figures", "Counts", figures, "text/csv", "application/vnd.apache.parquet"),
                     "304": {"description": "Still the figures of that ETag"},
                     **_problems("400", "401", "403", "404", "429", "503"),
                 },
@@ -288,7 +310,11 @@ def _count_paths() -> dict[str, Any]:
         "/v1/tables": {
             "get": {
                 "summary": "What is counted, and what it costs each person in privacy",
-                "responses": {"200": _object("The declaration"), **_problems("429")},
+                "responses": {
+                    "200": _object("The declaration"),
+                    "304": {"description": "Still the declaration of that ETag"},
+                    **_problems("429"),
+                },
             }
         },
         "/v1/tables/{name}/{file}": {
@@ -303,22 +329,27 @@ def _count_paths() -> dict[str, Any]:
                 ],
                 **keyed,
                 "responses": {
-                    "200": _binary(
+                    "200": _files(
                         "The file",
                         *("text/csv", "application/vnd.apache.parquet", "application/json", "application/csvm+json"),
                     ),
                     "304": {"description": "Still the file of that ETag"},
-                    **_problems("401", "403", "404", "429", "503"),
+                    **_problems("400", "401", "403", "404", "429", "503"),
                 },
             }
         },
         "/v1/releases": {
             "get": {
                 "summary": "The releases, the newest first",
-                "parameters": [table, *paging],
+                "parameters": [
+                    table,
+                    _number("limit", "Releases at most; the next ones are in next", least=1, most=1000, default=100),
+                    offset,
+                ],
                 **keyed,
                 "responses": {
-                    "200": _figures("The list", {"releases": [release | {"href": "/v1/releases/countries-2026-W47"}]}),
+                    "200": _figures("The list", "Releases", {"releases": [release | {"href": href}]}),
+                    "304": {"description": "Still the list of that ETag"},
                     **_problems("400", "401", "403", "404", "429", "503"),
                 },
             }
@@ -326,7 +357,12 @@ def _count_paths() -> dict[str, Any]:
         "/v1/releases.atom": {
             "get": {
                 "summary": "The releases as an Atom feed",
-                "responses": {"200": _binary("Atom", "application/atom+xml"), **_problems("429", "503")},
+                **keyed,
+                "responses": {
+                    "200": _binary("Atom: the newest fifty", "application/atom+xml"),
+                    "304": {"description": "Still the feed of that ETag"},
+                    **_problems("401", "429", "503"),
+                },
             }
         },
         "/v1/releases/{release_id}": {
@@ -334,14 +370,14 @@ def _count_paths() -> dict[str, Any]:
                 "summary": "A release, for ever the same: read out, or as it was signed",
                 "parameters": [
                     _path_parameter("release_id", f"{releases.TABLE}-{releases.EPOCH}"),
-                    _query("format", "json|jws", "Instead of Accept", "jws"),
+                    _choice("format", "Instead of Accept", "json", "jws"),
                 ],
                 **keyed,
                 "responses": {
                     "200": {
-                        "description": "ReleaseClaims, with the JWS in signed; or the JWS alone",
+                        "description": "The release read out, or the JWS alone, of which ReleaseClaims is the payload",
                         "content": {
-                            "application/json": {"schema": {"$ref": "#/components/schemas/ReleaseClaims"}},
+                            "application/json": {"schema": {"$ref": "#/components/schemas/PublishedRelease"}},
                             "application/objection-release+jwt": {"schema": {"type": "string"}},
                         },
                     },
@@ -353,13 +389,19 @@ def _count_paths() -> dict[str, Any]:
         "/v1/campaigns": {
             "get": {
                 "summary": "The campaigns that an objection may count for",
-                "responses": {"200": _json("Those that run", "Campaigns"), **_problems("429", "503")},
+                "responses": {
+                    "200": _json("Those that run", "Campaigns"),
+                    "304": {"description": "Still the campaigns of that ETag"},
+                    **_problems("429", "503"),
+                },
             }
         },
     }
 
 
-_TILE_NUMBER = r"(x[0-9]{3}/){0,5}[0-9]{3}(\.p/[1-9][0-9]{0,2})?"
+_TILE_NUMBER = r"(x[0-9]{3}/){0,5}[0-9]{3}(\.p/(?:[1-9][0-9]?|1[0-9]{2}|2[0-4][0-9]|25[0-5]))?"
+_SHARE = {"type": "string", "pattern": "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$"}
+_DIMENSIONS = ["epoch", "geo", "platform", "channel", "outcome"]
 _SUBMISSION = {
     "type": "object",
     "required": ["receipt", "holder_share"],
@@ -368,11 +410,11 @@ _SUBMISSION = {
         "receipt": {
             "type": "string",
             "maxLength": words.MAX_RECEIPT_BYTES,
+            "pattern": r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$",
             "description": "JWS compact, typ objection-receipt+jwt; its payload is a receipt of any kind",
         },
-        "holder_share": {
-            "type": "string",
-            "pattern": "^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$",
+        "holder_share": _SHARE
+        | {
             "description": "32 random bytes, base64url; never stored",
         },
         "work": {
@@ -404,14 +446,32 @@ def _query(name: str, pattern: str, description: str, example: str) -> dict[str,
     return {"name": name, "in": "query", "description": description, "schema": schema, "example": example}
 
 
-def _figures(description: str, example: object, *media_types: str) -> dict[str, Any]:
-    described = _binary(description, *media_types)
-    described["content"] |= {"application/json": {"schema": {"type": "object"}, "example": example}}
+def _number(name: str, description: str, *, least: int, most: int, default: int) -> dict[str, Any]:
+    schema = {"type": "integer", "minimum": least, "maximum": most, "default": default}
+    return {"name": name, "in": "query", "description": description, "schema": schema}
+
+
+def _choice(name: str, description: str, *values: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "description": description, "schema": {"type": "string", "enum": [*values]}}
+
+
+def _figures(description: str, component: str, example: object, *media_types: str) -> dict[str, Any]:
+    described = _json(description, component)
+    described["content"]["application/json"]["example"] = example
+    described["content"] |= _binary(description, *media_types)["content"]
     return described
 
 
-def _header(name: str) -> dict[str, Any]:
-    return {"name": name, "in": "header", "required": True, "schema": {"type": "string"}}
+def _files(description: str, *media_types: str) -> dict[str, Any]:
+    described = _binary(description, *media_types)
+    for media_type in described["content"]:
+        if "json" in media_type:
+            described["content"][media_type] = {"schema": {"type": "object"}}
+    return described
+
+
+def _header(name: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": True, "description": description, "schema": schema}
 
 
 def _json(description: str, component: str) -> dict[str, Any]:
@@ -431,9 +491,8 @@ def _binary(description: str, *media_types: str) -> dict[str, Any]:
 def _problems(*statuses: str) -> dict[str, Any]:
     schema = {"$ref": "#/components/schemas/Problem"}
     content = {"application/problem+json": {"schema": schema}}
-    return {
-        status: {"description": "A problem; its codes are listed at /errors", "content": content} for status in statuses
-    }
+    described = {"description": "A problem; its codes are listed at /errors", "content": content}
+    return dict.fromkeys((*statuses, "500"), described)
 
 
 if __name__ == "__main__":

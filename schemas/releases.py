@@ -4,10 +4,12 @@ from marshmallow import fields, validate
 
 from schemas import vocabulary as words
 from schemas.receipts import no_repeats
-from schemas.strict import Integer, StrictSchema, choice, hex_sha256, text, time
+from schemas.strict import Integer, Pattern, StrictSchema, choice, hex_sha256, text, time
 
 MAX_CELLS = 1024
-EPOCH = "[0-9]{4}-(?:W[0-9]{2}|Q[1-4]|[0-9]{2})"
+MAX_ROWS = 10_000  # of one page
+ALL = "_T"  # SDMX: what is summed over
+EPOCH = "[1-9][0-9]{3}-(?:W(?:0[1-9]|[1-4][0-9]|5[0-3])|Q[1-4]|0[1-9]|1[0-2])"  # ISO 8601: a week, quarter or month
 TABLE = "[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?"
 EPSILON = "[1-9](?:/[1-9][0-9]?)?"  # so small that no interval takes long to compute, nor overflows
 _URL = 'https?://[!"$->@-~]{1,255}'
@@ -41,3 +43,54 @@ class ReleaseClaims(StrictSchema):
     )
     cells = fields.List(fields.Nested(ReleasedCell), required=True, validate=validate.Length(1, MAX_CELLS))
     declaration_sha256 = hex_sha256()
+
+
+class PublishedRelease(ReleaseClaims):
+    """A release as it is read out. ``signed``: the JWS that says the same, and proves it."""
+
+    signed = fields.String(required=True, validate=validate.Length(1, 131_072))
+
+
+class CountedFigure(StrictSchema):
+    """One figure: a sum of ``cells`` released ones. ``release_id``: of a figure of one epoch."""
+
+    epoch = text(f"{EPOCH}(?:/{EPOCH})?")
+    geo = choice(*words.COUNTRIES, ALL)
+    platform = choice(*words.PLATFORMS, ALL)
+    channel = choice(*words.CHANNELS, ALL)
+    outcome = choice(*words.OUTCOMES, ALL)
+    value_noisy = Integer(required=True, minimum=-(2**53), maximum=2**53)
+    ci95_low = Integer(required=True, minimum=-(2**53), maximum=2**53)
+    ci95_high = Integer(required=True, minimum=-(2**53), maximum=2**53)
+    obs_status = choice("A", "U")
+    release_id = fields.String(required=True, allow_none=True, validate=Pattern(f"{TABLE}-{EPOCH}"))
+    cells = Integer(required=True, minimum=1, maximum=2**53)
+
+
+class Counts(StrictSchema):
+    """A page of figures. ``next``: the address of the following page, where there is one."""
+
+    table = text(TABLE)
+    by = fields.List(
+        choice("epoch", "geo", "platform", "channel", "outcome"),
+        required=True,
+        validate=[validate.Length(0, 5), no_repeats],
+    )
+    rows = fields.List(fields.Nested(CountedFigure), required=True, validate=validate.Length(0, MAX_ROWS))
+    licence = text("[A-Za-z0-9.-]{1,64}")
+    next = fields.String(validate=validate.Length(1, 512))
+
+
+class ListedRelease(StrictSchema):
+    id = text(f"{TABLE}-{EPOCH}")
+    table = text(TABLE)
+    epoch = text(EPOCH)
+    released_at = time()
+    href = fields.String(required=True, validate=validate.Length(1, 256))
+
+
+class Releases(StrictSchema):
+    """A page of the list of releases, the newest first."""
+
+    releases = fields.List(fields.Nested(ListedRelease), required=True, validate=validate.Length(0, 1000))
+    next = fields.String(validate=validate.Length(1, 512))

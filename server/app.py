@@ -32,6 +32,8 @@ def create_app(settings: Settings) -> Flask:
     """
     register = open_register(settings)
     app = Flask("server", static_folder=None)
+    # Each thing has one address. To mend another spelling werkzeug would redirect to the Host that the caller names.
+    app.url_map.merge_slashes = False
     app.config["PUBLIC_URL"] = register.public_url
     logging.getLogger("objection.mail").setLevel(logging.INFO)  # a domain and a finding: no person
     _log.setLevel(logging.INFO if settings.log_requests else logging.WARNING)

@@ -288,7 +288,7 @@ def log_audit(url: str, key: str | None, policy_file: str | None, state_file: st
     \b
     objection log audit https://register.example --key 'register.example/log+…' --state register.checkpoint
     """
-    from time import monotonic, sleep
+    from time import monotonic
 
     from server.outside.log_reader import LogReader
     from server.usecases.audit_log import audit_log
@@ -298,7 +298,7 @@ def log_audit(url: str, key: str | None, policy_file: str | None, state_file: st
     policy = _read_log_policy(key, policy_file)
     state = Path(state_file) if state_file else None
     last_note = _read_text(state) if state and state.exists() else None
-    reader = LogReader(url, deadline=monotonic() + timeout_s, clock=monotonic, sleep=sleep)
+    reader = LogReader(url, deadline=monotonic() + timeout_s)
     with click.progressbar(length=1, label="entries", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
 
         def progress(done: int, total: int) -> None:

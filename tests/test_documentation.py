@@ -127,6 +127,47 @@ def test_the_contract_names_every_code_both_verifiers_share() -> None:
     assert listed - codes_raised().keys() - literals() == set()
 
 
+# Answers that no error of ours decides alone: of HTTP itself, or raised with another's code.
+BY_HTTP = {
+    ("field_invalid", 422),
+    ("internal", 500),
+    ("rate_limited", 429),
+    ("method_not_allowed", 405),
+    ("bad_request", 400),
+    ("holder_share_wrong", 403),
+    ("holder_share_wrong", 409),
+}
+NEVER_ANSWERED = {"dns_unavailable", "receipt_kind_refused"}  # caught, or only in a report
+
+
+def statuses_of_codes() -> set[tuple[str, int]]:
+    """Return each code that has a title with the statuses that the classes it is raised with have."""
+    from server import errors
+    from server.web import problems
+
+    found = set()
+    for _, tree in sources():
+        for node in ast.walk(tree):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args):
+                continue
+            if node.func.id not in ERRORS or not isinstance(node.args[0], ast.Constant):
+                continue
+            code, kind = node.args[0].value, getattr(errors, node.func.id)
+            by_class = (status for base, status in problems._STATUS_OF_CLASS if issubclass(kind, base))
+            if code in TITLES.keys() - NEVER_ANSWERED - {"holder_share_wrong"}:
+                found.add((code, problems._STATUS_OF_CODE.get(code) or next(by_class)))
+    return found
+
+
+def test_the_contract_names_the_status_of_every_code() -> None:
+    section = (ROOT / "docs/formats.md").read_text().partition("## What the register answers")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([0-9]{3}) \| (.*) \|$", section, re.MULTILINE)
+    listed = [(code, int(status)) for status, codes in rows for code in re.findall(r"`([a-z0-9_]+)`", codes)]
+    assert len(listed) == len(set(listed))
+    assert set(listed) == statuses_of_codes() | BY_HTTP
+    assert {code for code, _ in listed} | NEVER_ANSWERED == set(TITLES)
+
+
 def routes(app: Flask) -> set[tuple[str, str]]:
     """Return (path, method) of everything that is no page."""
     return {

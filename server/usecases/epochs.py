@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from schemas.releases import EPOCH
 from server.errors import ParseError
 
+_NAME = re.compile(EPOCH)
 _WEEK = re.compile(r"([0-9]{4})-W([0-9]{2})")
 _MONTH = re.compile(r"([0-9]{4})-([0-9]{2})")
 _QUARTER = re.compile(r"([0-9]{4})-Q([1-4])")
@@ -52,6 +54,8 @@ def parse_epoch(name: str) -> Epoch:
 
 
 def _bounds(name: str) -> tuple[datetime, datetime]:
+    if not _NAME.fullmatch(name):
+        raise ValueError(name)
     if found := _WEEK.fullmatch(name):
         start = datetime.fromisocalendar(int(found[1]), int(found[2]), 1).replace(tzinfo=UTC)
         return start, start + timedelta(weeks=1)

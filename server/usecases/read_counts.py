@@ -15,6 +15,7 @@ from server.usecases.campaigns import find_campaign
 from server.usecases.epochs import parse_epoch
 
 _RELEASE_ID = re.compile(f"{TABLE}-{EPOCH}")
+MOST_ROWS = 100_000  # of a file; more than any declared table has in fifty years
 SMALL = 10  # below, people see "<10"
 
 
@@ -73,11 +74,14 @@ def find_published(connection: Connection, release_id: str) -> Release:
 def make_query(table: Declared, *, by: Sequence[str] | None, start: str | None, end: str | None) -> Query:
     """Return a query that ``table`` can answer; ``by`` None: everything it has.
 
-    Raises ParseError: ``dimension_unknown``, ``epoch_malformed`` (also for an epoch of another kind).
+    Raises ParseError: ``dimension_unknown``, also for one named twice; ``epoch_malformed``, also for an epoch of
+    another kind.
     """
     offered = ("epoch", *table.dimensions)
     if by is not None and (unknown := [name for name in by if name not in offered]):
         raise ParseError("dimension_unknown", f"{table.name} has no {unknown[0]}; it has {', '.join(offered)}")
+    if by is not None and len(set(by)) < len(by):
+        raise ParseError("dimension_unknown", "a dimension is named twice")
     for name in (start, end):
         if name is not None and not _is_of(table, name):
             raise ParseError("epoch_malformed", f"{table.name} has a figure for each {table.epoch}; {name} is none")
@@ -97,6 +101,14 @@ def read_counts(connection: Connection, query: Query, *, limit: int, offset: int
         first, last = releases.covered_epochs(connection, query.table.name, start=start, end=end)
         covered = first if first == last else f"{first}/{last}"
     return [_row(query.table, each, covered) for each in found]
+
+
+def read_whole(connection: Connection, query: Query, *, most: int = MOST_ROWS) -> list[CountRow]:
+    """Return all figures, for a file that says of itself that it is whole. Raises ParseError ``figures_too_many``."""
+    found = read_counts(connection, query, limit=most + 1)
+    if len(found) > most:
+        raise ParseError("figures_too_many", f"a file has at most {most} rows; ask for fewer epochs with from and to")
+    return found
 
 
 def _is_of(table: Declared, name: str) -> bool:

@@ -9,6 +9,8 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
 from schemas import vocabulary as words
 from server.errors import RequestError, TooLarge
+from server.web.room import SMALL, Place
+from server.web.uploads import Upload
 
 _NEEDED = ("receipt", "holder_share")
 _MAX_PARTS = words.MAX_EVIDENCE_ITEMS + 5
@@ -30,32 +32,38 @@ class Submission:
     unchecked: bool
 
 
-def read_body(request: Request, *, max_bytes: int) -> bytes:
-    """Return the body.
+def read_body(request: Request, *, max_bytes: int, place: Place) -> bytes:
+    """Return the body; ``place`` is taken as soon as it is a large one.
 
-    Raises RequestError ``body_malformed``, and TooLarge ``body_too_large``: where its length is announced, before any
-    of it is read.
+    Raises TooLarge ``body_too_large``: where its length is announced, before any of it is read; RequestError
+    ``body_malformed``, ``body_too_slow``; and what ``place`` raises.
     """
     too_large = TooLarge("body_too_large", f"at most {max_bytes} bytes")
     if (request.content_length or 0) > max_bytes:
         raise too_large
     # werkzeug cuts a chunked body at the limit and says nothing: what is judged would not be what was sent.
     request.max_content_length = max_bytes + 1
+    upload = Upload(request)
+    blocks = []
     try:
-        body = request.get_data(cache=False)
+        while block := upload.read_block():
+            blocks.append(block)
+            if upload.received > max_bytes:
+                raise too_large
+            if upload.received > SMALL:
+                place.take(upload)
     except ParseException:  # not its cause: gunicorn quotes the body in it
         raise RequestError("body_malformed", "the chunks of the body are malformed") from None
-    if len(body) > max_bytes:
-        raise too_large
-    return body
+    place.received()
+    return b"".join(blocks)
 
 
-def read_submission(request: Request) -> Submission:
+def read_submission(request: Request, place: Place) -> Submission:
     """Raises RequestError ``media_type_refused``, ``multipart_malformed``, ``part_missing``, ``part_unexpected``, and
     what ``read_body`` raises."""
     if request.mimetype != "multipart/form-data":
         raise RequestError("media_type_refused", "send multipart/form-data")
-    body = read_body(request, max_bytes=words.MAX_BODY_BYTES)
+    body = read_body(request, max_bytes=words.MAX_BODY_BYTES, place=place)
     fields: dict[str, bytes] = {}
     evidence: dict[str, bytes] = {}
     unexpected = []

@@ -5,14 +5,15 @@ from dataclasses import asdict
 from flask import Blueprint, Response
 from sqlalchemy import Connection
 
+from schemas.releases import MAX_ROWS
 from server.bundles import count_files
 from server.core.counts import Declared, declaration, half_width
 from server.core.encoding import JsonObject
-from server.errors import NotFound
+from server.errors import NotFound, ParseError
 from server.store import releases
 from server.store.releases import Release
 from server.usecases.campaigns import read_all_campaigns
-from server.usecases.read_counts import CountRow, Query, find_table, make_query, read_counts
+from server.usecases.read_counts import Query, find_table, make_query, read_counts, read_whole
 from server.usecases.register import Register
 from server.web.figures import (
     CSV,
@@ -27,7 +28,6 @@ from server.web.figures import (
 )
 
 _ROWS = 1000
-_MOST_ROWS = 100_000  # more than any table has in fifty years
 
 
 def create_blueprint(register: Register) -> Blueprint:
@@ -36,17 +36,34 @@ def create_blueprint(register: Register) -> Blueprint:
     @blueprint.get("/counts")
     def counts() -> Response:
         arguments = Arguments("table", "by", "from", "to", "limit", "offset", "format")
-        limit, offset = arguments.number("limit", _ROWS, least=1, most=10 * _ROWS), arguments.number("offset", 0)
         form = negotiate(arguments, JSON, CSV, PARQUET)
+        if form != JSON:
+            return _whole(arguments, form)
+        limit, offset = arguments.number("limit", _ROWS, least=1, most=MAX_ROWS), arguments.number("offset", 0)
         with register.database.reading() as connection:
             query = _query(connection, arguments)
             found = read_counts(connection, query, limit=limit + 1, offset=offset)
-        rows, more = found[:limit], len(found) > limit
-        following = following_page("/v1/counts", limit, offset) if more else None
-        response = _figures(rows, form, query, following)
-        if following:
-            response.headers["Link"] = f'<{following}>; rel="next"'
+        figures: JsonObject = {
+            "table": query.table.name,
+            "by": list(query.by),
+            "rows": [asdict(row) for row in found[:limit]],
+            "licence": declaration().licence,
+        }
+        if len(found) <= limit:
+            return published(json_response(figures), query.table)
+        following = following_page("/v1/counts", limit, offset)
+        response = json_response(figures | {"next": following})
+        response.headers["Link"] = f'<{following}>; rel="next"'
         return published(response, query.table)
+
+    def _whole(arguments: Arguments, form: str) -> Response:
+        if arguments.get("limit") is not None or arguments.get("offset") is not None:
+            raise ParseError("argument_refused", "a file is whole: limit and offset are for JSON")
+        with register.database.reading() as connection:
+            query = _query(connection, arguments)
+            rows = [asdict(row) for row in read_whole(connection, query)]
+        body = count_files.format_csv(rows) if form == CSV else _parquet(rows)
+        return published(Response(body, mimetype=form), query.table)
 
     @blueprint.get("/tables")
     def tables() -> Response:
@@ -58,7 +75,7 @@ def create_blueprint(register: Register) -> Blueprint:
             table = find_table(connection, name)
             refuse_strangers(connection, table)
             query = make_query(table, by=None, start=None, end=None)
-            rows = [asdict(row) for row in read_counts(connection, query, limit=_MOST_ROWS)]
+            rows = [asdict(row) for row in read_whole(connection, query)]
             newest = releases.list_releases(connection, [name], limit=1)
         address = f"{register.public_url}/v1/tables/{name}"
         body, media_type = _file(file, table, rows, newest=newest[0] if newest else None, address=address)
@@ -87,14 +104,8 @@ def create_blueprint(register: Register) -> Blueprint:
     return blueprint
 
 
-def _figures(rows: list[CountRow], form: str, query: Query, following: str | None) -> Response:
-    plain = [asdict(row) for row in rows]
-    if form == CSV:
-        return Response(count_files.format_csv(plain), mimetype=CSV)
-    if form == PARQUET:
-        return Response(count_files.format_parquet(plain, licence=declaration().licence), mimetype=PARQUET)
-    figures = {"table": query.table.name, "by": list(query.by), "rows": plain, "licence": declaration().licence}
-    return json_response(figures | ({"next": following} if following else {}))
+def _parquet(rows: list[JsonObject]) -> bytes:
+    return count_files.format_parquet(rows, licence=declaration().licence)
 
 
 def _file(
@@ -104,7 +115,7 @@ def _file(
     if name == "counts.csv":
         return count_files.format_csv(rows), CSV
     if name == "counts.parquet":
-        return count_files.format_parquet(rows, licence=declaration().licence), PARQUET
+        return _parquet(rows), PARQUET
     if name == "countries.csv":
         return count_files.format_countries(table, declaration()), CSV
     if name == "counts.csv-metadata.json":
@@ -122,12 +133,13 @@ def _file(
 
 
 def _query(connection: Connection, arguments: Arguments) -> Query:
-    table = find_table(connection, arguments.get("table") or "countries")
+    named = arguments.get("table")
+    table = find_table(connection, "countries" if named is None else named)
     refuse_strangers(connection, table)
     by = arguments.get("by")
     return make_query(
         table,
-        by=None if by is None else [name for name in by.split(",") if name],
+        by=None if by is None else by.split(",") if by else [],
         start=arguments.get("from"),
         end=arguments.get("to"),
     )

@@ -12,6 +12,7 @@ from server.core.releases import RELEASE_TYPE
 from server.errors import Forbidden, ParseError, Unauthorised
 from server.usecases.campaigns import is_open, read_all_campaigns, verify_key
 from server.usecases.read_counts import find_table
+from server.web.credentials import credentials_of
 
 CSV, JSON, PARQUET = "text/csv", "application/json", "application/vnd.apache.parquet"
 JWS = f"application/{RELEASE_TYPE}"
@@ -66,8 +67,8 @@ def refuse_strangers(connection: Connection, table: Declared) -> None:
 
 
 def _campaign_of_key(connection: Connection) -> str | None:
-    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    return verify_key(connection, key) if scheme.lower() == "bearer" else None
+    key = credentials_of("Bearer")
+    return None if key is None else verify_key(connection, key)
 
 
 def all_tables(connection: Connection) -> list[Declared]:

@@ -31,8 +31,7 @@ def create_blueprint(register: Register) -> Blueprint:
             raise NotFound("checkpoint_not_anchored", "no checkpoint was anchored yet")
         return _note(newest.note)
 
-    # Slashes are not merged: each tile has one address, so that no cache keeps it under two.
-    @blueprint.get("/tile/<level>/<path:number>", merge_slashes=False)
+    @blueprint.get("/tile/<level>/<path:number>")
     def tile(level: str, number: str) -> Response:
         wanted = parse_tile_path(f"tile/{level}/{number}")
         with register.database.reading() as connection:
@@ -40,7 +39,7 @@ def create_blueprint(register: Register) -> Blueprint:
             hashes = log.read_tile(connection, wanted.level or 0, wanted.number)
         return _immutable(hashes[: wanted.width * HASH_SIZE])
 
-    @blueprint.get("/tile/entries/<path:number>", merge_slashes=False)
+    @blueprint.get("/tile/entries/<path:number>")
     def entries(number: str) -> Response:
         wanted = parse_tile_path(f"tile/entries/{number}")
         with register.database.reading() as connection:

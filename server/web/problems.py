@@ -27,9 +27,18 @@ _STATUS_OF_CLASS: list[tuple[type[ObjectionError], int]] = [
     (errors.Unavailable, 503),
     (errors.LogInconsistent, 503),
 ]
-_STATUS_OF_CODE = {"tile_not_found": 404, "media_type_refused": 415, "receipt_too_large": 413}
+_STATUS_OF_CODE = {"tile_not_found": 404, "media_type_refused": 415, "body_too_slow": 408, "receipt_too_large": 413}
 _CODE_OF_STATUS = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 _RETRY_AFTER_S = 5
+# RFC 9449, section 7.1. Who shows no credentials is told of no error (RFC 6750, section 3.1).
+_CHALLENGES = {
+    "api_key_required": "Bearer",
+    "api_key_refused": 'Bearer error="invalid_token"',
+    "token_missing": 'DPoP algs="ES256"',
+    "token_refused": 'DPoP error="invalid_token", algs="ES256"',
+    "dpop_refused": 'DPoP error="invalid_dpop_proof", algs="ES256"',
+    "dpop_replayed": 'DPoP error="invalid_dpop_proof", algs="ES256"',
+}
 
 # Code → what it means. Shown as the title, and at /errors.
 TITLES = {
@@ -44,12 +53,13 @@ TITLES = {
     "blob_missing": "The sealed evidence is gone",
     "body_malformed": "The body of the request is not what HTTP allows",
     "body_too_large": "The request is too large",
+    "body_too_slow": "The body of the request came too slowly",
     "campaign_not_found": "There is no such campaign",
     "campaign_not_joined": "There is no campaign that could be left any more",
     "checkpoint_not_anchored": "No checkpoint was anchored yet",
     "database_unavailable": "The register's database does not answer",
     "digest_reused": "A self-asserted digest stands in another record",
-    "dimension_unknown": "The table is not broken down by that",
+    "dimension_unknown": "The table is not broken down by that, or it is named twice",
     "dns_unavailable": "The DNS does not answer, so that a mail cannot be checked now",
     "dpop_refused": "The proof of possession does not hold",
     "dpop_replayed": "The proof of possession was used before",
@@ -59,8 +69,10 @@ TITLES = {
     "evidence_too_large": "An objection holds no more evidence than that",
     "evidence_unexpected": "Evidence was sent that the receipt does not name",
     "field_invalid": "Fields are missing, unknown or out of bounds",
+    "figures_too_many": "More figures than a file may have",
     "file_resaved": "A copy of a proof that some program has changed",
     "file_unrecognised": "Not a proof of objection",
+    "holder_share_missing": "The holder share was not sent",
     "holder_share_wrong": "The holder share does not open the record",
     "internal": "Something broke on our side",
     "json_duplicate_key": "A JSON object names one key twice",
@@ -96,6 +108,7 @@ TITLES = {
     "storage_unavailable": "The register cannot store evidence now",
     "table_not_found": "There is no such table",
     "tile_not_found": "The log has no such tile",
+    "token_missing": "This needs the holder's token",
     "token_refused": "The token does not hold",
     "too_many_supplements": "An objection takes no more supplements than that",
     "type_refused": "Another type of token than expected",
@@ -129,7 +142,7 @@ def problem(status: int, code: str, detail: str, fields: tuple[tuple[str, str], 
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = str(_RETRY_AFTER_S)
     if status == HTTPStatus.UNAUTHORIZED:
-        response.headers["WWW-Authenticate"] = "Bearer" if code.startswith("api_key_") else 'DPoP algs="ES256"'
+        response.headers["WWW-Authenticate"] = _CHALLENGES[code]
     return response
 
 
@@ -139,7 +152,9 @@ def _of_ours(error: ObjectionError) -> Response:
         status = next((status for kind, status in _STATUS_OF_CLASS if isinstance(error, kind)), None)
     if status is None or error.code not in TITLES:
         return _of_anything_else(error)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+    if isinstance(error, errors.Unavailable) and error.__cause__ is None:  # foreseen: nothing broke
+        _log.warning("%s on %s: %s", error.code, request.url_rule, error)
+    elif status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         _log.error("%s on %s: %s", error.code, request.url_rule, error, exc_info=error)
     fields = error.problems if isinstance(error, FieldError) else ()
     return problem(status, error.code, str(error), fields)

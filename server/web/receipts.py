@@ -8,7 +8,7 @@ from server.bundles.asice import MIME_TYPE
 from server.bundles.words import LANGUAGES
 from server.core.encoding import format_json, parse_base64url
 from server.core.envelopes import SHARE_SIZE
-from server.errors import NotFound, ParseError, Unauthorised
+from server.errors import NotFound, ParseError, RequestError, Unauthorised
 from server.usecases.answer_holder import Answer
 from server.usecases.build_bundle import build_certificate, build_container
 from server.usecases.leave_campaign import leave_campaign
@@ -16,7 +16,8 @@ from server.usecases.read_record import HolderRequest, read_record
 from server.usecases.register import Register
 from server.usecases.submit_receipt import submit_receipt
 from server.web.bodies import read_submission
-from server.web.room import room_for
+from server.web.credentials import credentials_of
+from server.web.room import room
 
 CERTIFICATE_TYPE = "application/pdf"
 
@@ -26,8 +27,8 @@ def create_blueprint(register: Register) -> Blueprint:
 
     @blueprint.post("")
     def record() -> Response:
-        with room_for(request.content_length):
-            sent = read_submission(request)
+        with room() as place:
+            sent = read_submission(request, place)
             answer = submit_receipt(
                 register,
                 raw_receipt=sent.receipt,
@@ -45,7 +46,8 @@ def create_blueprint(register: Register) -> Blueprint:
 
     @blueprint.get("/<receipt_sha256>/bundle")
     def bundle(receipt_sha256: str) -> Response:
-        with room_for(None):
+        with room() as place:
+            place.take()
             held = read_record(register, _parse_id(receipt_sha256), _holder_request())
             if request.accept_mimetypes.best_match([MIME_TYPE, CERTIFICATE_TYPE], MIME_TYPE) == CERTIFICATE_TYPE:
                 language = request.accept_languages.best_match(LANGUAGES, LANGUAGES[0])
@@ -85,11 +87,13 @@ def _answer(answer: Answer, status: HTTPStatus) -> Response:
 
 
 def _holder_request() -> HolderRequest:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme != "DPoP" or not token:
-        raise Unauthorised("token_refused", "send Authorization: DPoP <token>")
-    if "DPoP" not in request.headers or "Objection-Holder-Share" not in request.headers:
-        raise Unauthorised("dpop_refused", "send the headers DPoP and Objection-Holder-Share")
+    token = credentials_of("DPoP")
+    if token is None:
+        raise Unauthorised("token_missing", "send Authorization: DPoP <token>")
+    if "DPoP" not in request.headers:
+        raise Unauthorised("dpop_refused", "send the header DPoP, with a proof of possession")
+    if "Objection-Holder-Share" not in request.headers:
+        raise RequestError("holder_share_missing", "send the header Objection-Holder-Share")
     return HolderRequest(
         raw_token=token,
         dpop_proof=request.headers["DPoP"],

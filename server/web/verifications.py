@@ -8,7 +8,7 @@ from server.errors import RequestError
 from server.usecases.register import Register
 from server.usecases.verify_bundle import verify_file
 from server.web.bodies import read_body
-from server.web.room import room_for
+from server.web.room import room
 
 
 def create_blueprint(register: Register) -> Blueprint:
@@ -18,8 +18,8 @@ def create_blueprint(register: Register) -> Blueprint:
     def verify() -> Response:
         if request.mimetype == "multipart/form-data":
             raise RequestError("media_type_refused", "send the file itself as the body, not a form")
-        with room_for(request.content_length):
-            body = read_body(request, max_bytes=MAX_BUNDLE_BYTES)
+        with room() as place:
+            body = read_body(request, max_bytes=MAX_BUNDLE_BYTES, place=place)
             report = verify_file(body, policy=register.keyring.policy, now=register.clock())
         response = Response(format_json(report.as_json()), mimetype="application/json")
         response.headers["Cache-Control"] = "no-store"

@@ -21,6 +21,7 @@ from joserfc.jwk import ECKey
 from sqlalchemy import event
 
 from server.core.counts import declaration
+from server.errors import ParseError
 from server.store import tallies
 from server.store.campaigns import read_api_keys
 from server.store.releases import NoisySum
@@ -119,6 +120,57 @@ def test_pages_cover_everything_once(client: FlaskClient) -> None:
     assert len(releases["releases"]) == 3
     following = read(client, releases["next"])["releases"]
     assert not {each["id"] for each in releases["releases"]} & {each["id"] for each in following}
+
+
+@pytest.fixture(scope="module")
+def long_lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
+    """A register with more figures than one page of JSON has: 31 cells in each of 34 weeks."""
+    folder = tmp_path_factory.mktemp("register")
+    with counting_since(make_settings(folder)) as app:
+        release_until(register_of(app), folder, BEGAN + 34 * WEEK_S + GRACE_S)
+        yield app
+
+
+@pytest.mark.parametrize(
+    "address", ["/v1/counts?format=csv", "/v1/counts?table=countries&format=csv", "/v1/tables/countries/counts.csv"]
+)
+def test_a_csv_file_is_whole(long_lived: Flask, address: str) -> None:
+    response = long_lived.test_client().get(address)
+    assert response.status_code == 200
+    assert "Link" not in response.headers
+    assert len(list(csv.DictReader(io.StringIO(response.get_data(as_text=True))))) == 34 * 31
+
+
+@pytest.mark.parametrize("address", ["/v1/counts?format=parquet", "/v1/tables/countries/counts.parquet"])
+def test_a_parquet_file_is_whole(long_lived: Flask, address: str) -> None:
+    frame = fastparquet.ParquetFile(io.BytesIO(long_lived.test_client().get(address).data)).to_pandas()
+    assert len(frame) == 34 * 31
+
+
+def test_json_comes_in_pages_and_says_so_in_its_body(long_lived: Flask) -> None:
+    page = read(long_lived.test_client(), "/v1/counts")
+    assert len(page["rows"]) == 1000
+    assert len(read(long_lived.test_client(), page["next"])["rows"]) == 34 * 31 - 1000
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+@pytest.mark.parametrize("paging", ["limit=5", "offset=5", "limit=1000&offset=0"])
+def test_a_file_has_no_pages(client: FlaskClient, form: str, paging: str) -> None:
+    for address, headers in [
+        (f"/v1/counts?{paging}&format={form}", {}),
+        (f"/v1/counts?{paging}", {"Accept": {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}[form]}),
+    ]:
+        response = client.get(address, headers=headers)
+        assert (response.status_code, json.loads(response.data)["code"]) == (400, "argument_refused")
+
+
+def test_a_file_that_would_be_too_long_is_refused(long_lived: Flask) -> None:
+    query = read_counts.make_query(declaration().tables["countries"], by=None, start=None, end=None)
+    with register_of(long_lived).database.reading() as connection:
+        assert len(read_counts.read_whole(connection, query, most=34 * 31)) == 34 * 31
+        with pytest.raises(ParseError) as caught:
+            read_counts.read_whole(connection, query, most=34 * 31 - 1)
+    assert caught.value.code == "figures_too_many"
 
 
 @pytest.mark.parametrize(
@@ -316,6 +368,9 @@ def test_a_campaigns_figures_are_for_its_own_key(client: FlaskClient, keys: dict
     refused = client.get(address)
     assert (refused.status_code, json.loads(refused.data)["code"]) == (401, "api_key_required")
     assert refused.headers["WWW-Authenticate"] == "Bearer"
+    unknown = client.get(address, headers=bearer("objection_" + "A" * 43))
+    assert (unknown.status_code, json.loads(unknown.data)["code"]) == (401, "api_key_refused")
+    assert unknown.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
     others = client.get(address, headers=bearer(keys["other"]))
     assert (others.status_code, json.loads(others.data)["code"]) == (403, "api_key_of_another")
     own = client.get(address, headers=bearer(keys["closed"]))
@@ -341,7 +396,7 @@ def test_what_is_no_key_opens_nothing(client: FlaskClient, key: str) -> None:
 
 
 def test_the_scheme_is_read_without_its_case(client: FlaskClient, keys: dict[str, str]) -> None:
-    for scheme in ("bearer", "BEARER"):
+    for scheme in ("bearer", "BEARER", "Bearer  "):
         assert client.get(CLOSED[0], headers={"Authorization": f"{scheme} {keys['closed']}"}).status_code == 200
 
 

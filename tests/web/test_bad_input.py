@@ -378,11 +378,6 @@ def test_a_refusal_is_no_longer_than_what_is_refused(app: Flask, case: str) -> N
         assert [error["problem"].partition(" be ")[0] for error in problem["errors"]] == ["Length must"]
 
 
-def test_a_redirect_is_no_problem(app: Flask) -> None:
-    response = app.test_client().get("/v1//policy")
-    assert (response.status_code, response.headers["Location"]) == (308, "http://localhost/v1/policy")
-
-
 def test_the_same_submission_unspoilt_is_recorded(app: Flask) -> None:
     before = footprint(register_of(app))
     response = post(app, Holder().objection({"a.txt": b"one"}))

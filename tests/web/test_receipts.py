@@ -162,9 +162,12 @@ def proof(header: dict[str, Any] | None = None, **claims: Any) -> Callable[[Reco
 
 
 CASES: list[tuple[str, Callable[[Recorded], TestResponse], str]] = [
-    ("no authorization", lambda mine: mine.get(drop=("Authorization",)), "token_refused"),
-    ("bearer", header("Authorization", lambda mine: f"Bearer {mine.token}"), "token_refused"),
+    ("no authorization", lambda mine: mine.get(drop=("Authorization",)), "token_missing"),
+    ("bearer", header("Authorization", lambda mine: f"Bearer {mine.token}"), "token_missing"),
+    ("no scheme", header("Authorization", lambda mine: mine.token), "token_missing"),
+    ("no space", header("Authorization", lambda mine: f"DPoP{mine.token}"), "token_missing"),
     ("no token", header("Authorization", lambda _: "DPoP "), "token_refused"),
+    ("two tokens", header("Authorization", lambda mine: f"DPoP {mine.token} {mine.token}"), "token_refused"),
     ("nonsense", header("Authorization", lambda _: "DPoP x.y.z~"), "token_refused"),
     ("token cut", header("Authorization", lambda mine: f"DPoP {mine.token[:-10]}~"), "token_refused"),
     ("token unsigned", header("Authorization", lambda mine: f"DPoP {unsigned(mine)}"), "token_refused"),
@@ -172,7 +175,7 @@ CASES: list[tuple[str, Callable[[Recorded], TestResponse], str]] = [
     ("receipt as a token", header("Authorization", lambda m: f"DPoP {m.submission.receipt}~"), "token_refused"),
     ("a disclosure", header("Authorization", lambda mine: f"DPoP {mine.token}{new_share()}~"), "token_refused"),
     ("no proof", lambda mine: mine.get(drop=("DPoP",)), "dpop_refused"),
-    ("no share", lambda mine: mine.get(drop=("Objection-Holder-Share",)), "dpop_refused"),
+    ("two proofs", lambda mine: mine.get(proof=f"{mine.dpop()}, {mine.dpop()}"), "dpop_refused"),
     ("proof nonsense", lambda mine: mine.get(proof="x"), "dpop_refused"),
     ("proof too long", lambda mine: mine.get(proof="x" * 5000), "dpop_refused"),
     ("another method", dpop(htm="POST"), "dpop_refused"),
@@ -194,12 +197,20 @@ CASES: list[tuple[str, Callable[[Recorded], TestResponse], str]] = [
 ]
 
 
+CHALLENGES = {  # RFC 9449, section 7.1; without credentials there is no error to name (RFC 6750, section 3.1)
+    "token_missing": 'DPoP algs="ES256"',
+    "token_refused": 'DPoP error="invalid_token", algs="ES256"',
+    "dpop_refused": 'DPoP error="invalid_dpop_proof", algs="ES256"',
+    "dpop_replayed": 'DPoP error="invalid_dpop_proof", algs="ES256"',
+}
+
+
 def refused(response: TestResponse, status: int, code: str) -> None:
     problem = json.loads(response.data)
     assert (response.status_code, problem["code"]) == (status, code), problem
     assert response.content_type == "application/problem+json"
     assert not Problem().validate(problem)
-    assert (response.headers.get("WWW-Authenticate") == 'DPoP algs="ES256"') == (status == 401)
+    assert response.headers.get("WWW-Authenticate") == CHALLENGES.get(code)
 
 
 @pytest.mark.parametrize(("ask", "code"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
@@ -207,6 +218,16 @@ def test_not_authorised(mine: Recorded, ask: Callable[[Recorded], TestResponse],
     before = footprint(register_of(mine.app))
     refused(ask(mine), 401, code)
     assert footprint(register_of(mine.app)) == before, "a stranger fills the replay cache"
+
+
+@pytest.mark.parametrize("scheme", ["DPoP ", "dpop ", "DPOP ", "dPoP   "])
+def test_the_scheme_is_read_without_its_case(mine: Recorded, scheme: str) -> None:
+    """RFC 9110, section 11.1; one or more spaces stand behind it (section 11.4)."""
+    assert mine.get(Authorization=f"{scheme}{mine.token}").status_code == 200
+
+
+def test_a_share_that_was_not_sent_is_not_said_to_be_a_bad_proof(mine: Recorded) -> None:
+    refused(mine.get(drop=("Objection-Holder-Share",)), 400, "holder_share_missing")
 
 
 def test_a_proof_of_possession_serves_once(mine: Recorded) -> None:

@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 
 from schemas.proofs import Problem
-from server.web.room import room_for
+from server.web.room import room
 from tests.fixtures.holders import Holder
 from tests.fixtures.servers import footprint, make_settings, post, register_of, running, serving
 from tests.test_worker import children
@@ -30,7 +30,7 @@ def test_who_finds_no_room_is_told_to_come_again(app: Flask) -> None:
     before = footprint(register_of(app))
     with ExitStack() as others, ThreadPoolExecutor(3) as pool:
         for _ in range(4):
-            others.enter_context(room_for(None))
+            others.enter_context(room()).take()
         started = time.monotonic()
         large = pool.submit(post, app, Holder().objection(EVIDENCE))
         bundle = pool.submit(app.test_client().get, f"/v1/receipts/{'0' * 64}/bundle")
@@ -48,7 +48,7 @@ def test_who_finds_no_room_is_told_to_come_again(app: Flask) -> None:
 def test_small_requests_do_not_wait_for_large_ones(app: Flask) -> None:
     with ExitStack() as others:
         for _ in range(4):
-            others.enter_context(room_for(None))
+            others.enter_context(room()).take()
         started = time.monotonic()
         assert post(app, Holder().objection({"a.txt": b"one"})).status_code == 201
         assert time.monotonic() - started < 5
