@@ -311,7 +311,7 @@ def test_recording_answers_as_described(world: World) -> None:
         statuses.add(response.status_code)
     assert statuses >= {200, 201, 400, 413, 415}
     names = set(RECORD.described["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"])
-    assert names == {"receipt", "holder_share", "evidence", "work"}
+    assert names == {"receipt", "holder_share", "evidence", "work", "mails"}
 
 
 def test_verifying_answers_as_described(world: World) -> None:
