@@ -8,8 +8,9 @@ from server.core.encoding import JsonObject
 from server.core.log_policies import verify_witnesses
 from server.core.notes import verify_checkpoint
 from server.core.proofs import parse_proof
-from server.outside.timestamps import TrustedAuthority, authority_name, is_qualified, verify_timestamp
+from server.outside.timestamps import TrustedAuthority, authority_name, is_qualified
 from server.usecases.find_anchor import Anchor
+from server.usecases.known_stamps import authority_of, stamped_at
 from server.usecases.read_record import HeldRecord, LaterRecord
 from server.usecases.register import Register
 
@@ -46,8 +47,8 @@ def _stamps(register: Register, anchor: Anchor) -> list[StampedBy]:
         token = anchor.tokens.get(listed.name)
         if token is None:
             continue
-        authority = TrustedAuthority.from_der(listed.certificates)
-        at = verify_timestamp(token, anchor.checkpoint_note.encode(), trusted=authority)
+        authority = authority_of(listed.certificates)
+        at = stamped_at(token, anchor.checkpoint_note, listed.certificates)
         stamps.append(
             StampedBy(
                 _common_name(authority)[:_MAX_NAME],

@@ -42,8 +42,8 @@ class IssuerKey:
 class Keyring:
     """All keys in use. ``issuer_keys`` by key id; ``key_encryption_keys`` by version, the newest wraps.
 
-    ``rate_limit_secret`` keys the hashes of callers' networks, ``work_secret`` signs the challenges of work proofs. Both
-    are the same in every process and replica.
+    ``rate_limit_secret`` keys the hashes of callers' networks, ``work_secret`` signs the challenges of work proofs.
+    Both are the same in every process and replica.
     """
 
     issuer: str

@@ -62,6 +62,29 @@ def test_the_same_record_gives_the_same_bytes(record: Record) -> None:
     assert record.bundle(stamp=lambda _: b"stamp") == record.bundle(stamp=lambda _: b"stamp")
 
 
+def test_the_verifiers_page_is_packed_once_and_nothing_that_a_holder_sent_is_kept(record: Record) -> None:
+    asice._deflate_again.cache_clear()
+    files = record.files()
+    notice = files["evidence/notice.txt"]
+
+    def packed(page: bytes) -> bytes:
+        with_page = files | {"verify.html": BundledFile(page, "text/html; charset=utf-8", "verifier")}
+        return asice.write_container(with_page, recorded_at=SIGNED_AT, timestamp=lambda _: b"stamp")
+
+    first, again, other = packed(b"<p>one</p>"), packed(b"<p>one</p>"), packed(b"<p>two</p>")
+    assert first == again
+    assert asice._deflate_again.cache_info()[:2] == (1, 2)  # taken once, made for two pages
+    assert read_container(other)["verify.html"].data == b"<p>two</p>"
+    assert read_container(other)["evidence/notice.txt"] == notice
+
+
+def test_pictures_are_stored_as_they_are_and_texts_deflated(bundle: bytes) -> None:
+    with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
+        methods = {entry.filename: entry.compress_type for entry in archive.infolist()}
+    assert methods["evidence/screenshot.jpg"] == zipfile.ZIP_STORED
+    assert methods["evidence/notice.txt"] == methods["policy.json"] == zipfile.ZIP_DEFLATED
+
+
 def test_the_form_is_that_of_asic_e(record: Record, bundle: bytes) -> None:
     assert bundle[30:38] == b"mimetype"
     assert bundle[38:].startswith(b"application/vnd.etsi.asic-e+zip")
