@@ -1,5 +1,6 @@
 """The signed certificate: what independent readers see in it, and what ours refuses."""
 
+import dataclasses
 import io
 import random
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 import pikepdf
 import pytest
 from asn1crypto import cms
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.pdf_utils.reader import PdfFileReader
@@ -157,9 +159,38 @@ def test_a_second_signature_is_refused(small: bytes, signer: DocumentSigner) -> 
 
 
 def documents_signer(signer: DocumentSigner) -> object:
-    from server.bundles import signing
+    """Return pyHanko's idea of ``signer``."""
+    from asn1crypto import keys
+    from asn1crypto import x509 as asn1_x509
+    from pyhanko.sign import signers
+    from pyhanko_certvalidator.registry import SimpleCertificateStore
 
-    return signing._signer(signer)
+    der = signer.key.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return signers.SimpleSigner(
+        signing_cert=asn1_x509.Certificate.load(signer.certificate),
+        signing_key=keys.PrivateKeyInfo.load(der),
+        cert_registry=SimpleCertificateStore(),
+    )
+
+
+def test_but_for_the_time_stamp_a_signed_document_is_a_function_of_what_went_in(
+    unsigned: bytes, signer: DocumentSigner
+) -> None:
+    signers = (signer, make_signer())
+    fixed, other = (dataclasses.replace(each, stamp=lambda _: bytes.fromhex("3000")) for each in signers)
+    first, of_another, again = (sign_document(unsigned, signer=each, at=AT) for each in (fixed, other, fixed))
+    assert first == again != of_another
+    assert sign_document(unsigned, signer=fixed, at=AT + 1) != first
+    assert read_document(of_another).signer_key == other.key.public_key()
+
+
+def test_what_is_signed_already_or_is_no_document_is_not_signed(small: bytes, signer: DocumentSigner) -> None:
+    for raw in (small, b"%PDF-1.7\n", small[:-100]):
+        with pytest.raises(ParseError) as caught:
+            sign_document(raw, signer=signer, at=AT)
+        assert caught.value.code == "document_malformed"
 
 
 def test_another_kind_of_key_is_refused(unsigned: bytes) -> None:
