@@ -67,6 +67,15 @@ class Database:
             yield connection
 
     @contextmanager
+    def statements(self) -> Iterator[Connection]:
+        """A connection on which each statement is a transaction of its own. It waits for no turn: for PostgreSQL alone.
+
+        Raises Unavailable when there is none to be had.
+        """
+        with _translated(), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            yield connection
+
+    @contextmanager
     def starting(self) -> Iterator[None]:
         """Keep the other processes of this machine from starting up or writing meanwhile."""
         with self._queue.turn():

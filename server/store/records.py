@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select, update
-from sqlalchemy.exc import IntegrityError
 
 from server.store.rows import insert_rows, select_rows
 from server.store.tables import (
     blobs_to_erase,
-    dpop_proofs,
     erased_receipts,
     records,
     slot_digests,
@@ -158,14 +156,3 @@ def read_permutation(connection: Connection, list_number: int) -> bytes | None:
 
 def insert_permutation(connection: Connection, list_number: int, permutation: bytes) -> None:
     connection.execute(insert(status_lists).values(number=list_number, permutation=permutation))
-
-
-def spend_dpop_proof(connection: Connection, proof_id: bytes, *, now: int, expires_at: int) -> bool:
-    """Remember ``proof_id`` until ``expires_at``; return False when it was seen before."""
-    connection.execute(delete(dpop_proofs).where(dpop_proofs.c.expires_at < now))
-    try:
-        with connection.begin_nested():
-            connection.execute(insert(dpop_proofs).values(proof_id=proof_id, expires_at=expires_at))
-    except IntegrityError:
-        return False
-    return True

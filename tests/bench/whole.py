@@ -1,10 +1,10 @@
 """Processor time of a whole objection, of two code trees in turn: ``python -m tests.bench.whole [--baseline REV]``.
 
 A whole objection is what the extension asks for: record, poll, fetch the bundle, poll once it is anchored, fetch the
-anchored bundle; three in ten holders fetch the certificate as PDF, too. Each tree runs in a process of its own, with the
-same receipts and the same evidence, a batch of one and then a batch of the other. Counted is the time, user and system,
-of the WSGI application with its log writer; neither the client nor gunicorn nor the worker that anchors. Without
-``--baseline``, one tree is measured alone.
+anchored bundle; three in ten holders fetch the certificate as PDF, too. Each tree runs in a process of its own, with
+the same receipts and the same evidence, a batch of one and then a batch of the other. Counted is the time, user and
+system, of the WSGI application with its log writer; neither the client nor gunicorn nor the worker that anchors.
+Without ``--baseline``, one tree is measured alone.
 """
 
 import argparse
@@ -246,7 +246,9 @@ def _tell(batches: Mapping[str, list[dict[str, float]]], calls: Mapping[str, int
     for step, row in rows.items():
         medians = [statistics.median(row[name]) * 1000 for name in names]
         print(f"{titles.get(step, step):36}" + "".join(f"{value:12.2f}" for value in medians) + _ratio(medians))
-    print(f"{'calls of one recording':36}" + "".join(f"{calls[name]:12}" for name in names) + _ratio(list(calls.values())))
+    print(
+        f"{'calls of one recording':36}" + "".join(f"{calls[name]:12}" for name in names) + _ratio(list(calls.values()))
+    )
 
 
 def _ratio(values: list[float] | list[int]) -> str:

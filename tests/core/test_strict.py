@@ -199,7 +199,11 @@ def test_what_is_well_formed_never_reaches_marshmallow() -> None:
     reached = []
 
     def seen(frame: FrameType, event: str, _argument: object) -> None:
-        if event == "call" and "/marshmallow/" in frame.f_code.co_filename and "validate.py" not in frame.f_code.co_filename:
+        if (
+            event == "call"
+            and "/marshmallow/" in frame.f_code.co_filename
+            and "validate.py" not in frame.f_code.co_filename
+        ):
             reached.append(frame.f_code.co_qualname)
 
     sys.setprofile(seen)
