@@ -65,15 +65,17 @@ def read_only(app: Flask) -> Iterator[None]:
     engine = register_of(app).database.engine
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _query_only)
-        engine.dispose()
-        yield
-        event.remove(engine, "connect", _query_only)
     else:
         _alter(engine.url, "on")
-        engine.dispose()
-        yield
-        _alter(engine.url, "off")
     engine.dispose()
+    try:
+        yield
+    finally:
+        if engine.dialect.name == "sqlite":
+            event.remove(engine, "connect", _query_only)
+        else:
+            _alter(engine.url, "off")
+        engine.dispose()
 
 
 def _query_only(connection: Any, _record: object) -> None:
