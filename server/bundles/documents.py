@@ -1,6 +1,6 @@
 """The signed certificate, read as a sceptic reads it: one signature, over every byte, and the files that it carries.
 
-Needs neither typst nor pyHanko nor a network, and trusts nobody: whose key signed is for the caller to compare.
+Needs neither typst nor a network, and trusts nobody: whose key signed is for the caller to compare.
 """
 
 import re

@@ -1,7 +1,7 @@
 """PDF syntax (ISO 32000-1, clause 7), as much as our own documents use, read strictly and in bounded time.
 
 A general reader repairs, guesses and follows what it finds; two of them can see two different files in the same bytes.
-This one accepts only what typst writes and pyHanko appends: numbered objects that lie side by side, a table of where
+This one accepts only what typst writes and signing.py appends: numbered objects that lie side by side, a table of where
 they are, and one update with a table of its own. Every byte belongs to exactly one of these.
 """
 

@@ -15,7 +15,6 @@ from pathlib import Path
 import pikepdf
 import pytest
 from asn1crypto import cms
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.pdf_utils.reader import PdfFileReader
@@ -28,6 +27,7 @@ from server.bundles.signing import DocumentSigner, make_document, sign_document
 from server.errors import ObjectionError, ParseError, VerificationError
 from server.outside.timestamps import embedded_authority, verify_timestamp
 from tests.fixtures.documents import Case, make_case, make_signer
+from tests.fixtures.liars import pyhanko_signer, sign_anything
 from tests.fixtures.pdfs import Objects, add, find, objects_of, replace, rewrite
 from tests.fixtures.records import SIGNED_AT
 
@@ -152,27 +152,10 @@ def test_a_second_signature_is_refused(small: bytes, signer: DocumentSigner) -> 
     from pyhanko.sign import fields, signers
 
     metadata = signers.PdfSignatureMetadata(field_name="Second", md_algorithm="sha256")
-    out = signers.PdfSigner(metadata, documents_signer(signer), new_field_spec=fields.SigFieldSpec("Second")).sign_pdf(
+    out = signers.PdfSigner(metadata, pyhanko_signer(signer), new_field_spec=fields.SigFieldSpec("Second")).sign_pdf(
         writer
     )
     assert code_of(out.getvalue()) == "document_altered"
-
-
-def documents_signer(signer: DocumentSigner) -> object:
-    """Return pyHanko's idea of ``signer``."""
-    from asn1crypto import keys
-    from asn1crypto import x509 as asn1_x509
-    from pyhanko.sign import signers
-    from pyhanko_certvalidator.registry import SimpleCertificateStore
-
-    der = signer.key.private_bytes(
-        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return signers.SimpleSigner(
-        signing_cert=asn1_x509.Certificate.load(signer.certificate),
-        signing_key=keys.PrivateKeyInfo.load(der),
-        cert_registry=SimpleCertificateStore(),
-    )
 
 
 def test_but_for_the_time_stamp_a_signed_document_is_a_function_of_what_went_in(
@@ -441,11 +424,11 @@ def test_values_that_python_takes_for_equal_are_not() -> None:
 
 @pytest.mark.parametrize("lie", LIES)
 def test_a_document_that_lies_is_refused_however_well_signed(lie: str, unsigned: bytes, signer: DocumentSigner) -> None:
-    honest = sign_document(rewrite(unsigned, lambda objects: None), signer=signer, at=AT)
+    honest = sign_anything(rewrite(unsigned, lambda objects: None), signer=signer, at=AT)
     assert read_document(honest).files.keys() > {"receipt.jws", "evidence/notice.txt"}
     raw = rewrite(unsigned, LIES[lie])
     try:
-        raw = sign_document(raw, signer=signer, at=AT)
+        raw = sign_anything(raw, signer=signer, at=AT)
     except Exception:  # noqa: BLE001 (pyHanko refuses some of these itself; a liar would use another tool)
         assert code_of(raw) in {"document_malformed", "document_signature_invalid"}
         return
@@ -459,7 +442,7 @@ def test_a_document_that_lies_is_refused_however_well_signed(lie: str, unsigned:
 def test_the_bomb_is_not_inflated_further_than_allowed(unsigned: bytes, signer: DocumentSigner) -> None:
     many = [b"/Filter/FlateDecode/Params<</Size %d>>" % size for size in (30_000_000, 9)]
     for parameters in many:
-        raw = sign_document(rewrite(unsigned, lambda o, p=parameters: _stream(o, p, BOMB)), signer=signer, at=AT)
+        raw = sign_anything(rewrite(unsigned, lambda o, p=parameters: _stream(o, p, BOMB)), signer=signer, at=AT)
         assert code_of(raw) == "document_malformed"
 
 
