@@ -199,21 +199,16 @@ def cms_of(raw: bytes) -> bytes:
     return padded[: documents._der_length(padded)]
 
 
-def edited_cms(raw: bytes, edit: Callable[[cms.ContentInfo], object]) -> bytes:
-    content = cms.ContentInfo.load(cms_of(raw))
-    edit(content["content"]["signer_infos"][0])
-    return with_cms(raw, content.dump())
-
-
 def flip(data: bytes, at: int) -> bytes:
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
 def test_a_signature_that_does_not_hold_is_refused(small: bytes) -> None:
-    def other_signature(info: cms.ContentInfo) -> None:
-        info["signature"] = flip(info["signature"].native, 20)
-
-    assert code_of(edited_cms(small, other_signature)) in {"document_signature_invalid", "document_malformed"}
+    # Put in by hand: asn1crypto may take minutes to write anew what holds a time token.
+    der, value = cms_of(small), read_document(small).signature
+    assert der.count(value) == 1
+    other = with_cms(small, der.replace(value, flip(value, 20)))
+    assert code_of(other) in {"document_signature_invalid", "document_malformed"}
 
 
 def test_a_signature_over_another_document_is_refused(small: bytes, document: bytes) -> None:
