@@ -7,8 +7,8 @@ from sqlalchemy import Connection
 
 from server.core.log_policies import quorum_met, verify_witnesses
 from server.core.policies import TrustPolicy
+from server.core.timestamps import TrustedAuthority, verify_timestamp
 from server.errors import ObjectionError
-from server.outside.timestamps import TrustedAuthority, verify_timestamp
 from server.store import anchors
 from server.store.anchors import AnchoredCheckpoint
 

@@ -19,8 +19,8 @@ from server.bundles import asice
 from server.bundles.asice import ASIC_MANIFEST, TIMESTAMP, unpack_container, verify_container
 from server.bundles.contents import BundledFile
 from server.core.encoding import format_json, parse_json
+from server.core.timestamps import TrustedAuthority, verify_timestamp
 from server.errors import ObjectionError, ParseError, VerificationError
-from server.outside.timestamps import TrustedAuthority, verify_timestamp
 from tests.fixtures.records import SIGNED_AT, Record, make_record
 from tests.fixtures.zips import Member, deflate, members_of, rewrite, write_zip
 
@@ -89,9 +89,9 @@ def test_the_form_is_that_of_asic_e(record: Record, bundle: bytes) -> None:
 
 def test_the_time_stamp_is_over_the_asic_manifest(record: Record, bundle: bytes) -> None:
     clock, files = record.register.clock, unpack_container(bundle)
-    trusted = TrustedAuthority(clock.certificate, clock.root)
-    time = verify_timestamp(files[TIMESTAMP], files[ASIC_MANIFEST], trusted=trusted)
-    assert time.timestamp() == SIGNED_AT + 60
+    trusted = TrustedAuthority.from_der(clock.certificates)
+    stamp = verify_timestamp(files[TIMESTAMP], files[ASIC_MANIFEST], trusted=trusted)
+    assert stamp.at == SIGNED_AT + 60
 
 
 def test_a_record_without_evidence_has_a_bundle() -> None:

@@ -23,8 +23,8 @@ from server.bundles.certificate import set_certificate
 from server.bundles.documents import DocumentContents, read_document
 from server.bundles.pdf import MAX_DOCUMENT_BYTES, Name, parse_pdf, same_value
 from server.bundles.signing import DocumentSigner, make_document, sign_document
+from server.core.timestamps import embedded_authority, verify_timestamp
 from server.errors import ObjectionError, ParseError, VerificationError
-from server.outside.timestamps import embedded_authority, verify_timestamp
 from tests.fixtures.documents import Case, make_case, make_signer
 from tests.fixtures.pdfs import Objects, add, find, objects_of, replace, rewrite
 from tests.fixtures.records import SIGNED_AT
@@ -79,7 +79,7 @@ def test_the_time_stamp_is_over_the_signature(document: bytes) -> None:
     found = read_document(document)
     assert found.timestamp is not None
     trusted = embedded_authority(found.timestamp)
-    assert verify_timestamp(found.timestamp, found.signature, trusted=trusted).timestamp() == SIGNED_AT
+    assert verify_timestamp(found.timestamp, found.signature, trusted=trusted).at == SIGNED_AT
     with pytest.raises(VerificationError):
         verify_timestamp(found.timestamp, b"other bytes", trusted=trusted)
 
