@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from asn1crypto import cms, keys
+from asn1crypto import keys
 from asn1crypto import x509 as asn1_x509
 from cryptography.hazmat.primitives import serialization
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
@@ -16,6 +16,8 @@ from pyhanko_certvalidator.registry import SimpleCertificateStore
 
 from server.bundles.certificate import CertificateFacts, set_certificate
 from server.bundles.contents import BundledFile
+from server.core.cms import parse_cms
+from server.core.der import SEQUENCE, SET, Members, context, format_der, parse_der
 from server.core.jws import PrivateKey
 
 _FIELD = "Register"
@@ -71,36 +73,18 @@ def _with_timestamp(signature: bytes, stamp: Callable[[bytes], bytes]) -> bytes:
     Put in by hand: asn1crypto, once it has parsed a token, writes every level of it anew for each level above, twice;
     with ten levels that takes half a minute, now and then. pyHanko would also give the clock only a digest.
     """
-    value = cms.ContentInfo.load(signature)["content"]["signer_infos"][0]["signature"].native
-    attribute = _der(0x30, _TIMESTAMP_ATTRIBUTE + _der(0x31, stamp(value)))
-    return _append_to_last(signature, _DEPTH_OF_SIGNER, _der(0xA1, attribute))
+    stamped = format_der(SET, stamp(parse_cms(signature).signature))
+    attribute = format_der(SEQUENCE, _TIMESTAMP_ATTRIBUTE, stamped)
+    return _append_to_last(signature, _DEPTH_OF_SIGNER, format_der(context(1), attribute))
 
 
 def _append_to_last(element: bytes, depth: int, extra: bytes) -> bytes:
     """Return ``element`` with ``extra`` behind what its last child's last child … (``depth`` times) contains."""
-    start, _ = _body(element, 0)
-    body = element[start:]
+    parent = parse_der(element)
     if depth == 0:
-        return _der(element[0], body + extra)
-    last = at = 0
-    while at < len(body):
-        last, (_, at) = at, _body(body, at)
-    return _der(element[0], body[:last] + _append_to_last(body[last:], depth - 1, extra))
-
-
-def _body(data: bytes, at: int) -> tuple[int, int]:
-    """Return where the content of the DER element at ``at`` begins and ends."""
-    length, start = data[at + 1], at + 2
-    if length & 0x80:
-        start += length & 0x7F
-        length = int.from_bytes(data[at + 2 : start])
-    return start, start + length
-
-
-def _der(tag: int, body: bytes) -> bytes:
-    size = len(body)
-    octets = b"" if size < 0x80 else size.to_bytes((size.bit_length() + 7) // 8)
-    return bytes([tag, 0x80 | len(octets) if octets else size]) + octets + body
+        return format_der(parent.tag, parent.content, extra)
+    *before, last = Members(parent).rest()
+    return format_der(parent.tag, *(each.raw for each in before), _append_to_last(last.raw, depth - 1, extra))
 
 
 def _signer(signer: DocumentSigner) -> signers.SimpleSigner:

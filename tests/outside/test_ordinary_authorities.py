@@ -237,8 +237,8 @@ def test_trouble_is_logged_by_its_cause_and_once(
     for folder in ("asked", "pinned"):
         (tmp_path / folder).mkdir()
     asked, pinned = (OrdinaryAuthority(tmp_path / folder, Kind(key="P-256")) for folder in ("asked", "pinned"))
-    answering = [asked]
-    with http_server(lambda path, body: answering[0](path, body)) as server, caplog.at_level(logging.INFO):
+    answering = iter([asked] * 5 + [pinned])
+    with http_server(lambda path, body: next(answering)(path, body)) as server, caplog.at_level(logging.INFO):
         listed = [("tsa", server.url, pinned.write_pem(tmp_path))]
         anchors = write_anchors(tmp_path / "anchors.toml", authorities=listed)
         with running(make_settings(tmp_path / "data", **storage_settings, anchors=str(anchors))) as app:
@@ -248,7 +248,6 @@ def test_trouble_is_logged_by_its_cause_and_once(
             for _ in range(5):
                 clock.now += 1000
                 assert anchoring.run_once() is None
-            answering[0] = pinned
             clock.now += 1000
             assert anchoring.run_once() is not None
     said = [record.getMessage() for record in caplog.records if record.name == "objection.anchors"]

@@ -143,5 +143,5 @@ async function translate<T>(code: string, work: () => T | Promise<T>): Promise<T
 }
 
 function malformed(message: string): ObjectionError {
-  return new ObjectionError('timestamp_malformed', message);
+  return new ObjectionError('der_malformed', message);
 }
