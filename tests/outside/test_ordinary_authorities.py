@@ -23,7 +23,7 @@ from server.errors import ObjectionError, VerificationError
 from server.outside.time_authorities import parse_response, request_timestamp
 from server.outside.timestamps import LocalAuthority
 from server.usecases.verify_bundle import verify_file
-from tests.fixtures.anchoring import REPLY_TYPE, Clock, anchoring_of, http_server, write_anchors
+from tests.fixtures.anchoring import REPLY_TYPE, Clock, Reply, anchoring_of, http_server, write_anchors
 from tests.fixtures.holders import Holder
 from tests.fixtures.ordinary import DATA, KINDS, SAMPLES, Kind, OrdinaryAuthority
 from tests.fixtures.servers import make_settings, register_of, running
@@ -237,8 +237,12 @@ def test_trouble_is_logged_by_its_cause_and_once(
     for folder in ("asked", "pinned"):
         (tmp_path / folder).mkdir()
     asked, pinned = (OrdinaryAuthority(tmp_path / folder, Kind(key="P-256")) for folder in ("asked", "pinned"))
-    answering = iter([asked] * 5 + [pinned])
-    with http_server(lambda path, body: next(answering)(path, body)) as server, caplog.at_level(logging.INFO):
+    answers = iter([asked] * 5 + [pinned])
+
+    def answering(path: str, body: bytes) -> Reply:
+        return next(answers)(path, body)
+
+    with http_server(answering) as server, caplog.at_level(logging.INFO):
         listed = [("tsa", server.url, pinned.write_pem(tmp_path))]
         anchors = write_anchors(tmp_path / "anchors.toml", authorities=listed)
         with running(make_settings(tmp_path / "data", **storage_settings, anchors=str(anchors))) as app:
