@@ -113,8 +113,9 @@ class Anchoring:
         note = head.checkpoint + self._cosignatures(head)
         # Without its quorum an anchored proof counts as recorded for every verifier: the stamp would be wasted.
         if not quorum_met(self._policy.log, [name for name, _ in verify_witnesses(note, self._policy.log)]):
-            _log.warning("the quorum of witnesses is missed at size %d: nothing is stamped", head.size)
+            self._say_once("quorum", "the quorum of witnesses is missed: nothing is stamped")
             return None
+        self._say_once("quorum", None)
         tokens = self._stamps(note, stampers)
         if not tokens:
             return None
@@ -172,7 +173,7 @@ class Anchoring:
             return
         if trouble is None:
             del self._troubles[name]
-            _log.warning("%s: answers again", name)
+            _log.warning("%s: in order again", name)
         else:
             self._troubles[name] = trouble
             _log.warning("%s: %s", name, trouble)

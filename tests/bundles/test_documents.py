@@ -272,9 +272,7 @@ def test_lists_of_revoked_certificates_are_refused_for_anything_could_be_in_them
 
 
 @pytest.mark.parametrize("count", [17, 2_000, 400_000])
-def test_many_certificates_cost_no_more_than_a_thousand(
-    count: int, small: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_many_certificates_cost_no_more_than_a_thousand(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Work is counted in values that were read, not in seconds."""
     read, value_at = [0], der._value_at
 

@@ -258,4 +258,4 @@ def test_trouble_is_logged_by_its_cause_and_once(
     assert len(said) == 2
     assert said[0].startswith(f"tsa: timestamp_invalid: the stamp of {server.url} does not hold")
     assert "names another certificate than Ordinary time stamping unit" in said[0]
-    assert said[1] == "tsa: answers again"
+    assert said[1] == "tsa: in order again"
