@@ -5,6 +5,8 @@ import json
 import logging
 import random
 import shutil
+import subprocess
+import textwrap
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -67,6 +69,27 @@ def test_the_samples_that_the_page_reads_hold_here_too(name: str) -> None:
     sample = found["samples"][name]
     chain = [base64.b64decode(text) for text in sample["chain"]]
     assert code_of(base64.b64decode(sample["token"]), found["data"].encode(), chain) == "holds"
+
+
+def test_a_real_stamp_of_globalsign_holds_and_is_kept(tmp_path: Path) -> None:
+    """Its certificates stand in no order that DER knows, and the anchor is not self-signed."""
+    found = json.loads((SAMPLES.parent / "globalsign.json").read_text())
+    token, data = base64.b64decode(found["token"]), found["data"].encode()
+    trusted = TrustedAuthority.from_der([base64.b64decode(text) for text in found["chain"]])
+    kept = parse_response(format_der(SEQUENCE, b"\x30\x03\x02\x01\x00", token), trusted)
+    for each in (token, kept):
+        stamp = verify_timestamp(each, data, trusted=trusted)
+        assert (stamp.at, stamp.authority) == (found["at"], found["authority"])
+    (tmp_path / "data").write_bytes(data)
+    (tmp_path / "kept.tst").write_bytes(kept)
+    lines = "\n".join(textwrap.wrap(found["chain"][1], 64))
+    pem = f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n"
+    (tmp_path / "anchor.pem").write_text(pem)
+    command = (
+        "openssl ts -verify -data data -in kept.tst -token_in -CAfile anchor.pem -partial_chain -attime 1492583393"
+    )
+    done = subprocess.run(command.split(), cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_chain_need_not_end_self_signed(tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ import {
   OID,
   parseBoolean,
   parseDer,
-  parseOid,
   parseSmallInteger,
   parseTime,
   SEQUENCE,

@@ -93,6 +93,13 @@ describe('stamps of ordinary authorities, as OpenSSL sends them', () => {
     chain: (samples[name].chain as string[]).map((text) => parseBase64(text, 'test')),
   });
 
+  it('and a real one of GlobalSign', async () => {
+    const real = JSON.parse(new TextDecoder().decode(sample('globalsign.json')));
+    const chain = (real.chain as string[]).map((text) => parseBase64(text, 'test'));
+    const found = await verifyTimestamp(parseBase64(real.token, 'test'), utf8(real.data), chain);
+    expect(found).toEqual({ atS: real.at, authority: real.authority, saysQualified: false });
+  });
+
   it.each(names)('%s: hold for their bytes and their authority alone', async (name) => {
     const { token, chain } = read(name);
     const other = read(names.find((one) => one !== name) ?? '').chain;
