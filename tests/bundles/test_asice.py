@@ -16,8 +16,8 @@ import pytest
 
 from schemas.vocabulary import MAX_BUNDLE_FILES
 from server.bundles import asice
-from server.bundles.asice import ASIC_MANIFEST, TIMESTAMP, unpack_container, verify_container
-from server.bundles.contents import BundledFile
+from server.bundles.asice import ASIC_MANIFEST, TIMESTAMP, unpack_container, verify_container, write_container
+from server.bundles.contents import BundledFile, bundled_file
 from server.core.encoding import format_json, parse_json
 from server.core.timestamps import TrustedAuthority, verify_timestamp
 from server.errors import ObjectionError, ParseError, VerificationError
@@ -85,6 +85,29 @@ def test_the_form_is_that_of_asic_e(record: Record, bundle: bytes) -> None:
         assert base64.b64decode(item.findtext(f"{ds}DigestValue") or "") == hashlib.sha256(files[name]).digest()
     assert listed["evidence/screenshot.jpg"].attrib["MimeType"] == "image/jpeg"
     assert listed["manifest.json"].attrib["MimeType"] == "application/json"
+
+
+def test_the_bytes_are_those_that_zipfile_writes(bundle: bytes) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(bundle)) as archive, zipfile.ZipFile(buffer, "w") as again:
+        for there in archive.infolist():
+            entry = zipfile.ZipInfo(there.filename, there.date_time)
+            entry.compress_type, entry.create_system, entry.external_attr = there.compress_type, 3, 0o644 << 16
+            again.writestr(entry, archive.read(there))
+    assert buffer.getvalue() == bundle
+
+
+def test_the_page_is_compressed_once_and_nothing_of_a_holder_is_kept(record: Record) -> None:
+    asice._deflate_page.cache_clear()
+    page = bundled_file("verify.html", b"<!doctype html>" * 1000)
+    for evidence in (b"one", b"other"):
+        files = record.files() | {
+            "verify.html": page,
+            "evidence/notice.txt": bundled_file("evidence/notice.txt", evidence, signed_type="text/plain"),
+        }
+        write_container(files, recorded_at=SIGNED_AT, timestamp=lambda _: b"stamp")
+    kept = asice._deflate_page.cache_info()
+    assert (kept.currsize, kept.hits, kept.misses) == (1, 1, 1)
 
 
 def test_the_time_stamp_is_over_the_asic_manifest(record: Record, bundle: bytes) -> None:
