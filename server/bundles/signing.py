@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from server.bundles.certificate import CertificateFacts, set_certificate
 from server.bundles.contents import BundledFile
 from server.bundles.pdf import LastSection, PdfObject, malformed, read_last_section
+from server.core.certificates import parse_certificate
+from server.core.der import OCTET_STRING, SEQUENCE, SET, context, format_der
 from server.core.encoding import sha256
 from server.core.jws import PrivateKey
 
@@ -34,8 +35,6 @@ _TIMESTAMP_TOKEN = bytes.fromhex("060b2a864886f70d010910020e")
 _SHA256 = bytes.fromhex("300d06096086480165030402010500")
 _ECDSA_WITH_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
 _VERSION_1 = bytes.fromhex("020101")
-_INTEGER, _OCTETS, _SEQUENCE, _SET = 0x02, 0x04, 0x30, 0x31
-_TAG_0, _TAG_1, _TAG_4 = 0xA0, 0xA1, 0xA4
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ def _sign(digest: bytes, signer: DocumentSigner) -> bytes:
     attributes = _set(
         [
             _attribute(_CONTENT_TYPE, _DATA),
-            _attribute(_MESSAGE_DIGEST, _der(_OCTETS, digest)),
+            _attribute(_MESSAGE_DIGEST, format_der(OCTET_STRING, digest)),
             _attribute(_SIGNING_CERTIFICATE_V2, signing_certificate),
         ]
     )
@@ -149,24 +148,23 @@ def _sign(digest: bytes, signer: DocumentSigner) -> bytes:
         _VERSION_1,
         name,
         _SHA256,
-        _retag(_TAG_0, attributes),
+        _retag(context(0), attributes),
         _ECDSA_WITH_SHA256,
-        _der(_OCTETS, value),
-        _der(_TAG_1, _attribute(_TIMESTAMP_TOKEN, signer.stamp(value))),
+        format_der(OCTET_STRING, value),
+        format_der(context(1), _attribute(_TIMESTAMP_TOKEN, signer.stamp(value))),
     )
     signed_data = _sequence(_VERSION_1, _set([_SHA256]), _sequence(_DATA), certificates, _set([signer_info]))
-    return _sequence(_SIGNED_DATA, _der(_TAG_0, signed_data))
+    return _sequence(_SIGNED_DATA, format_der(context(0), signed_data))
 
 
 @lru_cache(maxsize=4)
 def _named(certificate: bytes, chain: tuple[bytes, ...]) -> tuple[bytes, bytes, bytes]:
     """Return, in DER: the certificates, by whom they are issued and under what number, the SigningCertificateV2."""
-    read = x509.load_der_x509_certificate(certificate)
-    issuer, serial = read.issuer.public_bytes(), read.serial_number
-    number = _der(_INTEGER, serial.to_bytes(serial.bit_length() // 8 + 1))
-    issuer_serial = _sequence(_sequence(_der(_TAG_4, issuer)), number)
-    signing_certificate = _sequence(_sequence(_sequence(_der(_OCTETS, sha256(certificate)), issuer_serial)))
-    return _retag(_TAG_0, _set([certificate, *chain])), _sequence(issuer, number), signing_certificate
+    read = parse_certificate(certificate)
+    issuer, number = read.issuer, read.serial
+    issuer_serial = _sequence(_sequence(format_der(context(4), issuer)), number)
+    signing_certificate = _sequence(_sequence(_sequence(format_der(OCTET_STRING, sha256(certificate)), issuer_serial)))
+    return _retag(context(0), _set([certificate, *chain])), _sequence(issuer, number), signing_certificate
 
 
 def _attribute(kind: bytes, value: bytes) -> bytes:
@@ -174,18 +172,12 @@ def _attribute(kind: bytes, value: bytes) -> bytes:
 
 
 def _sequence(*elements: bytes) -> bytes:
-    return _der(_SEQUENCE, b"".join(elements))
+    return format_der(SEQUENCE, *elements)
 
 
 def _set(elements: Sequence[bytes]) -> bytes:
-    return _der(_SET, b"".join(sorted(elements)))
+    return format_der(SET, *sorted(elements))
 
 
 def _retag(tag: int, element: bytes) -> bytes:
     return bytes([tag]) + element[1:]
-
-
-def _der(tag: int, body: bytes) -> bytes:
-    size = len(body)
-    octets = b"" if size < 0x80 else size.to_bytes((size.bit_length() + 7) // 8)
-    return bytes([tag, 0x80 | len(octets) if octets else size]) + octets + body

@@ -1,16 +1,13 @@
 """Gather what a certificate tells about a record, from what the register itself can verify of it."""
 
-from cryptography.x509.oid import NameOID
-
 from server.bundles.certificate import Anchor as StampedBy
 from server.bundles.certificate import CertificateFacts, LaterReceipt, Mail, Witness
 from server.core.encoding import JsonObject
 from server.core.log_policies import verify_witnesses
 from server.core.notes import verify_checkpoint
 from server.core.proofs import parse_proof
-from server.outside.timestamps import TrustedAuthority, authority_name, is_qualified
 from server.usecases.find_anchor import Anchor
-from server.usecases.known_stamps import authority_of, stamped_at
+from server.usecases.known_stamps import stamped_at
 from server.usecases.read_record import HeldRecord, LaterRecord
 from server.usecases.register import Register
 
@@ -47,22 +44,10 @@ def _stamps(register: Register, anchor: Anchor) -> list[StampedBy]:
         token = anchor.tokens.get(listed.name)
         if token is None:
             continue
-        authority = authority_of(listed.certificates)
-        at = stamped_at(token, anchor.checkpoint_note, listed.certificates)
-        stamps.append(
-            StampedBy(
-                _common_name(authority)[:_MAX_NAME],
-                int(at.timestamp()),
-                listed.trusted,
-                listed.trusted and is_qualified(authority.certificate, token),
-            )
-        )
+        stamp = stamped_at(token, anchor.checkpoint_note, listed.certificates)
+        qualified = listed.trusted and stamp.says_qualified
+        stamps.append(StampedBy(stamp.authority[:_MAX_NAME], stamp.at, listed.trusted, qualified))
     return stamps
-
-
-def _common_name(authority: TrustedAuthority) -> str:
-    names = authority.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(names[0].value) if names else authority_name(authority)
 
 
 def _describe_later(number: int, later: LaterRecord) -> LaterReceipt:

@@ -4,10 +4,9 @@ The same few stamps vouch for every proof, and to verify one takes longer than a
 Everything the answer depends on is an argument, compared byte by byte: what is remembered cannot become wrong.
 """
 
-from datetime import datetime
 from functools import lru_cache
 
-from server.outside.timestamps import TrustedAuthority, verify_timestamp
+from server.core.timestamps import Timestamp, TrustedAuthority, verify_timestamp
 
 
 @lru_cache(maxsize=64)
@@ -17,8 +16,8 @@ def authority_of(certificates: tuple[bytes, ...]) -> TrustedAuthority:
 
 
 @lru_cache(maxsize=256)
-def stamped_at(token: bytes, note: str, certificates: tuple[bytes, ...]) -> datetime:
-    """Return when the authority with these ``certificates`` stamped ``note``; raises as ``verify_timestamp`` does.
+def stamped_at(token: bytes, note: str, certificates: tuple[bytes, ...]) -> Timestamp:
+    """Return the stamp of the authority with these ``certificates`` over ``note``; raises as ``verify_timestamp`` does.
 
     Refusals are not remembered.
     """

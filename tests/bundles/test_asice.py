@@ -19,8 +19,8 @@ from server.bundles import asice
 from server.bundles.asice import ASIC_MANIFEST, TIMESTAMP, unpack_container, verify_container
 from server.bundles.contents import BundledFile
 from server.core.encoding import format_json, parse_json
+from server.core.timestamps import TrustedAuthority, verify_timestamp
 from server.errors import ObjectionError, ParseError, VerificationError
-from server.outside.timestamps import TrustedAuthority, verify_timestamp
 from tests.fixtures.records import SIGNED_AT, Record, make_record
 from tests.fixtures.zips import Member, deflate, members_of, rewrite, write_zip
 
@@ -110,11 +110,21 @@ def test_the_form_is_that_of_asic_e(record: Record, bundle: bytes) -> None:
     assert listed["manifest.json"].attrib["MimeType"] == "application/json"
 
 
+def test_the_bytes_are_those_that_zipfile_writes(bundle: bytes) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(bundle)) as archive, zipfile.ZipFile(buffer, "w") as again:
+        for there in archive.infolist():
+            entry = zipfile.ZipInfo(there.filename, there.date_time)
+            entry.compress_type, entry.create_system, entry.external_attr = there.compress_type, 3, 0o644 << 16
+            again.writestr(entry, archive.read(there))
+    assert buffer.getvalue() == bundle
+
+
 def test_the_time_stamp_is_over_the_asic_manifest(record: Record, bundle: bytes) -> None:
     clock, files = record.register.clock, unpack_container(bundle)
-    trusted = TrustedAuthority(clock.certificate, clock.root)
-    time = verify_timestamp(files[TIMESTAMP], files[ASIC_MANIFEST], trusted=trusted)
-    assert time.timestamp() == SIGNED_AT + 60
+    trusted = TrustedAuthority.from_der(clock.certificates)
+    stamp = verify_timestamp(files[TIMESTAMP], files[ASIC_MANIFEST], trusted=trusted)
+    assert stamp.at == SIGNED_AT + 60
 
 
 def test_a_record_without_evidence_has_a_bundle() -> None:

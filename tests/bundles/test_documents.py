@@ -21,11 +21,13 @@ from pyhanko.pdf_utils.reader import PdfFileReader
 
 from server.bundles import documents
 from server.bundles.certificate import set_certificate
-from server.bundles.documents import DocumentContents, read_document
+from server.bundles.documents import DocumentContents, read_document, verify_document_signature
 from server.bundles.pdf import MAX_DOCUMENT_BYTES, Name, parse_pdf, same_value
 from server.bundles.signing import DocumentSigner, make_document, sign_document
+from server.core import der
+from server.core.timestamps import embedded_authority, verify_timestamp
 from server.errors import ObjectionError, ParseError, VerificationError
-from server.outside.timestamps import embedded_authority, verify_timestamp
+from tests.fixtures import make_stamp_vectors as stamp_vectors
 from tests.fixtures.documents import Case, make_case, make_signer
 from tests.fixtures.liars import pyhanko_signer, sign_anything
 from tests.fixtures.pdfs import Objects, add, find, objects_of, replace, rewrite
@@ -81,7 +83,7 @@ def test_the_time_stamp_is_over_the_signature(document: bytes) -> None:
     found = read_document(document)
     assert found.timestamp is not None
     trusted = embedded_authority(found.timestamp)
-    assert verify_timestamp(found.timestamp, found.signature, trusted=trusted).timestamp() == SIGNED_AT
+    assert verify_timestamp(found.timestamp, found.signature, trusted=trusted).at == SIGNED_AT
     with pytest.raises(VerificationError):
         verify_timestamp(found.timestamp, b"other bytes", trusted=trusted)
 
@@ -125,10 +127,11 @@ def test_pyhanko_agrees(document: bytes) -> None:
 
 
 def test_reading_needs_neither_typesetter_nor_signer_nor_web() -> None:
+    """Nor a parser in native code: a panic there is no Exception, and would end the verifier."""
     script = (
-        "import sys, server.bundles.documents;"
-        "print([m for m in ('typst', 'pyhanko', 'segno', 'PIL', 'flask', 'sqlalchemy', 'aiohttp', 'urllib3')"
-        " if m in sys.modules])"
+        "import sys, server.usecases.verify_bundle;"
+        "print([m for m in ('typst', 'pyhanko', 'segno', 'PIL', 'flask', 'sqlalchemy', 'aiohttp', 'urllib3',"
+        " 'asn1crypto', 'cryptography.x509') if m in sys.modules])"
     )
     assert run(sys.executable, "-c", script) == "[]\n"
 
@@ -275,6 +278,29 @@ def test_lists_of_revoked_certificates_are_refused_for_anything_could_be_in_them
     assert rebuilt(small) == small
     assert code_of(rebuilt(small, behind=hidden)) == "document_malformed"
     assert code_of(rebuilt(small, behind=b"\xa1\x00")) == "document_malformed"
+
+
+@pytest.mark.parametrize("count", [17, 2_000, 400_000])
+def test_many_certificates_cost_no_more_than_a_thousand(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work is counted in values that were read, not in seconds."""
+    read, value_at = [0], der._value_at
+
+    def counted(raw: bytes, at: int) -> der.Der:
+        read[0] += 1
+        return value_at(raw, at)
+
+    monkeypatch.setattr(der, "_value_at", counted)
+    own = stamp_vectors.OWN
+    message = stamp_vectors.cms(
+        b"covered",
+        content_type=stamp_vectors.PLAIN_DATA,
+        detached=True,
+        certificates=stamp_vectors.tlv(0xA0, own, b"\x30\x00" * count),
+    )
+    with pytest.raises(ParseError) as caught:
+        verify_document_signature(message, b"covered")
+    assert caught.value.code == "document_malformed"
+    assert read[0] < 1_100
 
 
 def test_a_certificate_above_that_cannot_be_read_is_not_read(small: bytes, signer: DocumentSigner) -> None:
