@@ -28,6 +28,7 @@ format: .venv/ready extension/node_modules/ready
 bench: .venv/ready extension/node_modules/ready extension/.output/verifier/verify.html
 	@command -v wrk >/dev/null || { echo "make bench needs wrk (Debian: apt-get install wrk)" >&2; exit 1; }
 	$(BIN)/python -m tests.bench.recording
+	$(BIN)/python -m tests.bench.whole
 	$(BIN)/python -m tests.bench.proofs
 	$(BIN)/python -m tests.bench.anchoring
 	$(BIN)/python -m tests.bench.counts

@@ -143,24 +143,37 @@ def _object_check(schema: StrictSchema) -> Check:
     return accepts
 
 
-def _field_check(field: fields.Field[Any]) -> Check:  # noqa: PLR0911 (one a kind of field)
+def _field_check(field: fields.Field[Any]) -> Check:
+    return _compiled_field(field) or _holds(field.deserialize)
+
+
+def _compiled_field(field: fields.Field[Any]) -> Check | None:  # noqa: PLR0911 (one a kind of field)
+    """Return the check of ``field`` alone, or None for a kind that marshmallow itself must judge, slowly."""
     if field.allow_none:
-        return _holds(field.deserialize)
+        return None
     match field, field.validators:
         case fields.String(), [Pattern(regex=regex)]:
             return lambda value: type(value) is str and regex.fullmatch(value) is not None
         case fields.String(), [validate.OneOf(choices=choices)]:
             return lambda value: type(value) is str and value in choices
+        case fields.String(), validators:
+            checks = [_holds(validator) for validator in validators]
+            return lambda value: type(value) is str and all(check(value) for check in checks)
         case Integer(), [validate.Range(min=low, max=high)]:
             return lambda value: type(value) is int and low <= value <= high
+        case Flag(), []:
+            return lambda value: type(value) is bool
         case fields.List(), [validate.Length() as length, *others]:
             return _list_check(_field_check(field.inner), length, [_holds(validator) for validator in others])
-        case fields.Nested(schema=StrictSchema() as schema, many=False, only=None, exclude=()), []:
+        # ``many``: None where nobody said, which is marshmallow's default.
+        case fields.Nested(schema=StrictSchema(many=False) as schema, many=None | False, unknown=None), [] if not (
+            field.only or field.exclude
+        ):
             return _object_check(schema)
         case Variant(), []:
             return _variant_check(field.by, {kind: _object_check(schema) for kind, schema in field.schemas.items()})
         case _:
-            return _holds(field.deserialize)
+            return None
 
 
 def _list_check(item: Check, length: validate.Length, others: list[Check]) -> Check:

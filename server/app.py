@@ -69,6 +69,7 @@ def open_register(settings: Settings) -> Register:
     fetch_keys = resolver(settings.dns_servers)
     return start_register(
         storage,
+        spent_proofs=settings.data_dir / "spent-proofs.sqlite",
         public_url=settings.public_url,
         receipt_max_age_s=settings.receipt_max_age_s,
         work=settings.work,

@@ -20,7 +20,7 @@ from tests.fixtures.servers import ROOT, make_settings, running
 PAGES = ["/", "/docs", "/errors", "/practice"]
 # Codes that cannot reach a client of the register: of the verifier, of the operator's commands, of the start.
 NOT_HTTP = re.compile(
-    r"binding_.*|bundle_.*|document_.*|dkim_.*|later_.*|objection_.*|quorum_.*|status_.*|disclosure_.*|note_.*|checkpoint_.*|policy_.*|proof_.*|timestamp_.*|token_.*_.*|token_(?!refused).*"
+    r"binding_.*|certificate_.*|der_.*|bundle_.*|document_.*|dkim_.*|later_.*|objection_.*|quorum_.*|status_.*|disclosure_.*|note_.*|checkpoint_.*|policy_.*|proof_.*|timestamp_.*|token_.*_.*|token_(?!refused).*"
 )
 OPERATORS = {
     *(

@@ -9,6 +9,7 @@ from server.core.encoding import JsonObject, format_json, parse_json, sha256
 from server.errors import FieldError, ParseError, VerificationError
 
 MANIFEST = "manifest.json"
+_MANIFEST_SCHEMA = BundleManifest()
 _TEXT = "text/plain; charset=utf-8"
 _AS_SIGNED = ""  # the media type of evidence is the one that its receipt gives
 _REQUIRED = (
@@ -116,7 +117,7 @@ def verify_manifest(files: Mapping[str, bytes]) -> dict[str, BundledFile]:
 def _parse_manifest(raw: bytes) -> JsonObject:
     try:
         manifest = parse_json(raw)
-        if problems := BundleManifest().validate(manifest):
+        if problems := _MANIFEST_SCHEMA.refusals(manifest):
             raise FieldError.from_messages(problems)
     except ParseError as error:
         raise ParseError("bundle_malformed", f"{MANIFEST}: {error}") from error

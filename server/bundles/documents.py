@@ -1,26 +1,34 @@
 """The signed certificate, read as a sceptic reads it: one signature, over every byte, and the files that it carries.
 
-Needs neither typst nor pyHanko nor a network, and trusts nobody: whose key signed is for the caller to compare.
+Needs neither typst nor a network, and trusts nobody: whose key signed is for the caller to compare.
 """
 
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from asn1crypto import cms, core, tsp
-from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
 
 from schemas.vocabulary import MAX_EVIDENCE_TOTAL_BYTES
 from server.bundles.pdf import Name, PdfObject, Reference, Section, malformed, parse_pdf, same_value, walk
-from server.core.encoding import sha256
+from server.core.certificates import Certificate, is_named_by, parse_certificate
+from server.core.cms import (
+    CONTENT_TYPE,
+    MESSAGE_DIGEST,
+    SIGNING_CERTIFICATE_V2,
+    UnverifiedCms,
+    names_certificate,
+    parse_cms,
+    read_attribute,
+    verify_cms,
+)
+from server.core.der import Der, Members
 from server.core.jws import PublicKey
-from server.errors import VerificationError
+from server.core.signatures import parse_key
+from server.errors import ObjectionError, VerificationError
 
 PDF_MAGIC = b"%PDF-"
 # What may unpack is bounded as a whole: evidence, and what the register adds to it.
@@ -31,9 +39,10 @@ _DATE = re.compile(rb"D:([0-9]{14})Z")
 _TRAILER = {"Size", "Root", "Info", "ID"}
 # What makes a document act, or look different from what was signed. We write none of it.
 _ACTIVE = {"JS", "JavaScript", "AA", "OpenAction", "XFA", "RichMedia", "Encrypt", "OCProperties", "Collection"}
-_SIGNED_ATTRIBUTES = {"content_type", "message_digest", "signing_certificate_v2"}
-_MAX_DER_DEPTH = 24
-_UNREADABLE = (ValueError, TypeError, KeyError, IndexError, OverflowError, AttributeError, RecursionError)
+_DATA, _SIGNATURE_TIME = "1.2.840.113549.1.7.1", "1.2.840.113549.1.9.16.2.14"
+_SIGNED_ATTRIBUTES = {CONTENT_TYPE, MESSAGE_DIGEST, SIGNING_CERTIFICATE_V2}
+_DIGEST_BYTES = 32
+_MAX_CERTIFICATES = 16
 
 
 @dataclass(frozen=True)
@@ -66,8 +75,8 @@ def read_document(raw: bytes) -> DocumentContents:
     field = _verify_update(page, update, objects)
     signature = _dictionary(objects, field.get("V"))
     _refuse_bad_date(signature.get("M"))
-    digest, der = _verify_coverage(raw, update, field["V"], signature)
-    signer = _verify_signature(der, digest)
+    covered, der = _verify_coverage(raw, update, field["V"], signature)
+    signer = verify_document_signature(der, covered)
     everything = [item for section in sections for item in section.objects.values()]
     files = _read_files(objects, _dictionary(objects, update.trailer["Root"]), everything)
     return DocumentContents(
@@ -145,7 +154,7 @@ def _refuse_bad_date(value: object) -> None:
 def _verify_coverage(
     raw: bytes, update: Section, reference: Reference, signature: Mapping[str, Any]
 ) -> tuple[bytes, bytes]:
-    """Return the hash of all bytes but the signature's own, and the signature: the only ones that it leaves out."""
+    """Return all bytes but the signature's own, and the signature: the only ones that it leaves out."""
     form = {"Type", "Filter", "SubFilter", "Contents", "ByteRange", "M"}
     if signature.keys() != form or signature["SubFilter"] != "ETSI.CAdES.detached" or signature["Type"] != "Sig":
         raise malformed("the signature is not of the form that PAdES wants")
@@ -159,7 +168,7 @@ def _verify_coverage(
     # As it was written, to the letter: nothing else may hide in the only place that the hash leaves out.
     if raw[first:second] != b"<" + der.hex().upper().encode() + b"0" * (2 * (len(contents) - len(der))) + b">":
         raise VerificationError("document_altered", "the signature leaves out more than itself")
-    return sha256(raw[:first] + raw[second:]), der
+    return raw[:first] + raw[second:], der
 
 
 def _are_numbers(ranges: object) -> bool:
@@ -176,120 +185,71 @@ def _der_length(data: bytes) -> int:
 
 
 @dataclass(frozen=True)
-class _Signer:
+class DocumentSigner:
+    """Who signed a document. ``timestamp``: a TimeStampToken over ``signature``; nobody signs that it is there."""
+
     key: PublicKey
     signature: bytes
     timestamp: bytes | None
 
 
-def _verify_signature(der: bytes, digest: bytes) -> _Signer:
-    """Return who signed ``digest``, once the CMS in ``der`` is a PAdES signature that holds. (RFC 5652, 5035.)"""
-    try:
-        signer, attributes, bound = _parse_signature(der)
-        certificate = x509.load_der_x509_certificate(signer.certificate)
-        if (certificate.issuer.public_bytes(), certificate.serial_number) != signer.named:
-            raise malformed("the signature names another signer than its certificate")
-        key = certificate.public_key()
-    except (*_UNREADABLE, UnsupportedAlgorithm, x509.InvalidVersion) as error:
-        raise malformed("the signature is no CMS structure such as PAdES wants") from error
-    if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise VerificationError("document_signature_invalid", "signed with another kind of key than P-256")
-    try:
-        key.verify(signer.signature, attributes, ec.ECDSA(SHA256()))
-    except InvalidSignature as error:
-        raise VerificationError("document_signature_invalid", "the document's signature does not hold") from error
-    if bound != digest:
-        raise VerificationError("document_altered", "the document was changed after it was signed")
-    return _Signer(key, signer.signature, signer.timestamp)
+def verify_document_signature(der: bytes, covered: bytes) -> DocumentSigner:
+    """Return who signed ``covered``, once the CMS in ``der`` is a PAdES signature as docs/formats.md has it.
 
-
-@dataclass(frozen=True)
-class _Parsed:
-    """``named``: issuer and serial number by which the signature calls its signer."""
-
-    certificate: bytes
-    named: tuple[bytes, int]
-    signature: bytes
-    timestamp: bytes | None
-
-
-def _parse_signature(der: bytes) -> tuple[_Parsed, bytes, bytes]:
-    """Return what the CMS says, the bytes that were signed, and the digest in them. Raises ValueError and its kind."""
-    if _der_end(der, 0, len(der)) != len(der):
-        raise malformed("the signature is not in DER")
-    content = cms.ContentInfo.load(der, strict=True)
-    signed = content["content"]
-    if content["content_type"].native != "signed_data":
-        raise malformed("the signature is none")
-    if signed["encap_content_info"]["content_type"].native != "data" or len(signed["signer_infos"]) != 1:
-        raise malformed("the signature has more than one signer, or carries content")
-    info = signed["signer_infos"][0]
-    algorithms = (info["digest_algorithm"]["algorithm"].native, info["signature_algorithm"]["algorithm"].native)
-    if algorithms != ("sha256", "sha256_ecdsa") or signed["encap_content_info"]["content"].native is not None:
-        raise malformed("the signature is not ECDSA with SHA-256 over the document")
-    if not isinstance(signed["crls"], core.Void):  # nobody signs them: anything could be in there
-        raise malformed("the signature carries lists of revoked certificates")
-    attributes = dict(_attributes(info["signed_attrs"]))
-    if attributes.keys() != _SIGNED_ATTRIBUTES or attributes["content_type"].native != "data":
-        raise malformed("the signature signs other attributes than PAdES wants")
-    if not isinstance(attributes["signing_certificate_v2"], tsp.SigningCertificateV2):
-        raise malformed("the signature does not name its certificate")
-    named = attributes["signing_certificate_v2"]["certs"]
-    certificates = [choice.dump() for choice in signed["certificates"]]
-    wanted = [raw for raw in certificates if sha256(raw) == named[0]["cert_hash"].native]
-    if len(named) != 1 or len(wanted) != 1 or named[0]["hash_algorithm"]["algorithm"].native != "sha256":
-        raise malformed("the signature does not name the one certificate it was made with")
-    name = info["sid"].chosen
-    if not isinstance(name, cms.IssuerAndSerialNumber):
-        raise malformed("the signer is not named by issuer and serial number")
-    named_as = (name["issuer"].dump(), name["serial_number"].native)
-    parsed = _Parsed(wanted[0], named_as, info["signature"].native, _timestamp(info["unsigned_attrs"]))
-    # Signed as the SET that they are, stored under the context tag that CMS wants.
-    return parsed, info["signed_attrs"].untag().dump(), attributes["message_digest"].native
-
-
-def _der_end(data: bytes, at: int, end: int, depth: int = 0) -> int:
-    """Return where the element at ``at`` ends, once it and all in it have lengths as DER writes them. (X.690, 10.1.)
-
-    asn1crypto also reads other spellings, and goes as deep as it is led.
+    Raises the codes of ``read_document``.
     """
-    if end - at < 2 or depth > _MAX_DER_DEPTH or data[at] & 0x1F == 0x1F:
-        raise malformed("the signature is not in DER")
-    length, start = data[at + 1], at + 2
-    if length > 0x80:
-        start += length - 0x80
-        length = int.from_bytes(data[at + 2 : start])
-        if length < 0x80 or data[at + 2] == 0:
-            raise malformed("the signature is not in DER")
-    elif length == 0x80:
-        raise malformed("the signature is not in DER")
-    stop = start + length
-    if stop > end:
-        raise malformed("the signature is not in DER")
-    if data[at] & 0x20:
-        while start < stop:
-            start = _der_end(data, start, stop, depth + 1)
-    return stop
+    try:
+        cms = parse_cms(der)
+        _refuse_unusual(cms)
+        timestamp = _timestamp(cms.unsigned)
+        certificate = _signer_certificate(cms)
+    except ObjectionError as error:
+        raise malformed(f"the signature is no CMS structure such as PAdES wants: {error}") from error
+    try:
+        key = parse_key(certificate.public_key_info)
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise VerificationError("document_signature_invalid", "signed with another kind of key than P-256")
+        invalid, altered = "document_signature_invalid", "document_altered"
+        verify_cms(cms, certificate, key, covered, code=invalid, other=altered)
+    except ObjectionError as error:
+        code = error.code if error.code.startswith("document_") else "document_signature_invalid"
+        raise VerificationError(code, f"the document's signature: {error}") from error
+    return DocumentSigner(key, cms.signature, timestamp)
 
 
-def _attributes(attributes: cms.CMSAttributes) -> Iterator[tuple[str, Any]]:
-    seen: set[str] = set()
-    for attribute in attributes:
-        name = attribute["type"].native
-        if name in seen or len(attribute["values"]) != 1:
-            raise malformed("the signature has an attribute twice")
-        seen.add(name)
-        yield name, attribute["values"][0]
+def _refuse_unusual(cms: UnverifiedCms) -> None:
+    if cms.content_type != _DATA or cms.content is not None:
+        raise malformed("it carries content")
+    if cms.revocations is not None:  # nobody signs them: anything could be in there
+        raise malformed("it carries lists of revoked certificates")
+    if cms.attributes.keys() != _SIGNED_ATTRIBUTES or any(len(values) != 1 for values in cms.attributes.values()):
+        raise malformed("it signs other attributes than PAdES wants")
+    digests = cms.attributes[MESSAGE_DIGEST]
+    if len(digests[0].content) != _DIGEST_BYTES:
+        raise malformed("it signs another digest than SHA-256")
 
 
-def _timestamp(attributes: cms.CMSAttributes) -> bytes | None:
-    if isinstance(attributes, core.Void):
+def _signer_certificate(cms: UnverifiedCms) -> Certificate:
+    """Return the one certificate, of those carried, whose hash the signature names. The others are not read."""
+    carried = [] if cms.certificates is None else Members(cms.certificates).rest()
+    if len(carried) > _MAX_CERTIFICATES:
+        raise malformed(f"it carries more than {_MAX_CERTIFICATES} certificates")
+    wanted = [each.raw for each in carried if names_certificate(cms, each.raw)]
+    if len(wanted) != 1:
+        raise malformed("it does not carry the one certificate that it names")
+    certificate = parse_certificate(wanted[0])
+    if not is_named_by(certificate, cms.identifier):
+        raise malformed("it calls its signer otherwise than the certificate does")
+    return certificate
+
+
+def _timestamp(unsigned: Der | None) -> bytes | None:
+    if unsigned is None:
         return None
-    found = dict(_attributes(attributes))
-    if found.keys() != {"signature_time_stamp_token"}:
-        raise malformed("the signature has unsigned attributes other than a time stamp")
-    token: bytes = found["signature_time_stamp_token"].dump()
-    return token
+    attributes = [read_attribute(each) for each in Members(unsigned).rest()]
+    if [name for name, _ in attributes] != [_SIGNATURE_TIME] or len(attributes[0][1]) != 1:
+        raise malformed("it has unsigned attributes other than one time stamp")
+    return attributes[0][1][0].raw
 
 
 def _read_files(

@@ -1,12 +1,12 @@
 """PDF syntax (ISO 32000-1, clause 7), as much as our own documents use, read strictly and in bounded time.
 
 A general reader repairs, guesses and follows what it finds; two of them can see two different files in the same bytes.
-This one accepts only what typst writes and pyHanko appends: numbered objects that lie side by side, a table of where
+This one accepts only what typst writes and signing.py appends: numbered objects that lie side by side, a table of where
 they are, and one update with a table of its own. Every byte belongs to exactly one of these.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -104,6 +104,43 @@ def parse_pdf(raw: bytes) -> list[Section]:
     return sections
 
 
+@dataclass(frozen=True)
+class LastSection:
+    """What an update needs to know of the newest section of a file. ``start``: where its table begins."""
+
+    raw: bytes
+    offsets: Mapping[int, int]
+    start: int
+    size: int
+    root: Reference
+    info: Reference
+    identity: bytes
+
+    def read(self, reference: object) -> PdfObject:
+        """Return the object that ``reference`` leads to, and its dictionary. Raises ParseError."""
+        if not isinstance(reference, Reference) or reference.number not in self.offsets:
+            raise malformed("a part of the document leads nowhere")
+        item = _Parser(self.raw).object(reference.number, self.offsets[reference.number])
+        if not isinstance(item.value, dict):
+            raise malformed("a part of the document leads to no dictionary")
+        return item
+
+
+def read_last_section(raw: bytes) -> LastSection:
+    """Return what the newest table of the file in ``raw`` says. The file is our own: what lies before is not read.
+
+    Raises ParseError ``document_malformed``.
+    """
+    end = _END.search(raw, max(0, len(raw) - 40))
+    if end is None or end.end() != len(raw):
+        raise malformed("not a PDF 1.7 such as the register writes")
+    table = _parse_table(raw, int(end[1]), end.start())
+    match table.trailer:
+        case {"Size": int(size), "Root": Reference() as root, "Info": Reference() as info, "ID": [bytes(identity), *_]}:
+            return LastSection(raw, table.offsets, table.start, size, root, info, identity)
+    raise malformed("a trailer says more or less than it should")
+
+
 def walk(value: Any) -> Iterator[dict[str, Any]]:
     """Yield every dictionary in ``value``. The parser has bounded how deep it goes."""
     if isinstance(value, dict):
@@ -187,13 +224,13 @@ class _Parser:
         for number, offset in sorted(table.offsets.items(), key=lambda item: item[1]):
             if offset != at:
                 raise malformed("the file has bytes that belong to no object")
-            objects[number] = self._object(number, at)
+            objects[number] = self.object(number, at)
             at = objects[number].end
         if at != table.start:
             raise malformed("the file has bytes that belong to no object")
         return objects
 
-    def _object(self, number: int, start: int) -> PdfObject:
+    def object(self, number: int, start: int) -> PdfObject:
         head = _OBJECT.match(self.raw, start)
         if head is None or int(head[1]) != number:
             raise malformed("an object is not where the table says")

@@ -9,14 +9,14 @@ from PIL import Image
 
 FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP"}
 MAX_PIXELS = 24_000_000  # 72 MB while it is decoded; a long screenshot of a telephone has 17 million
-_EDGE = 1100
+_EDGE = 1280  # a usual page as it was photographed; one of twice the density decodes to that, at no cost
 _UNREADABLE = (OSError, ValueError, SyntaxError, TypeError, IndexError, KeyError, OverflowError, EOFError)
 _BROKEN = (Image.DecompressionBombError, struct.error, zlib.error, MemoryError, AssertionError, NotImplementedError)
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A JPEG of at most 1100 pixels an edge. ``pixels``: how many the original has."""
+    """A JPEG of at most 1280 pixels an edge. ``pixels``: how many the original has."""
 
     jpeg: bytes
     width: int
@@ -40,8 +40,9 @@ def make_picture(raw: bytes, media_type: str, *, max_pixels: int = MAX_PIXELS) -
 def _reduce(image: Image.Image) -> Picture:
     pixels = image.width * image.height
     image.draft("RGB", (_EDGE, _EDGE))
-    small = image.convert("RGBA" if "A" in image.getbands() or "transparency" in image.info else "RGB")
-    small.thumbnail((_EDGE, _EDGE))
+    mode = "RGBA" if "A" in image.getbands() or "transparency" in image.info else "RGB"
+    small = image if image.mode == mode else image.convert(mode)
+    small.thumbnail((_EDGE, _EDGE), Image.Resampling.HAMMING)  # as sharp as the default to the eye, in half the time
     if small.mode == "RGBA":
         paper = Image.new("RGB", small.size, "white")
         paper.paste(small, mask=small.getchannel("A"))

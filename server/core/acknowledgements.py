@@ -72,7 +72,7 @@ def verify_acknowledgement(text: str, receipt: VerifiedReceipt, policy: TrustPol
     Raises ParseError, FieldError or VerificationError: the codes of a token, with ``token_receipt_mismatch``.
     """
     claims, _ = verify_issued(text, policy, typ=ACKNOWLEDGEMENT_TYPE)
-    if problems := _CLAIMS.validate(claims):
+    if problems := _CLAIMS.refusals(claims):
         raise FieldError.from_messages(problems)
     if claims["iss"] != policy.issuer:
         raise VerificationError("token_issuer_unknown", "issued under another name than the policy's")

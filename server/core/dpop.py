@@ -1,5 +1,7 @@
 """Proof that the caller holds the key a token is bound to (DPoP, RFC 9449)."""
 
+from dataclasses import dataclass
+
 from server.core.encoding import format_base64url, sha256
 from server.core.jws import parse_jws, parse_public_jwk, verify_jws
 from server.core.tokens import VerifiedToken
@@ -10,8 +12,16 @@ _CLAIMS = {"jti": str, "htm": str, "htu": str, "iat": int, "ath": str}
 _MAX_PROOF_CHARACTERS = 4_096
 
 
-def verify_dpop(proof: str, token: VerifiedToken, raw_token: str, *, method: str, url: str, now: int) -> str:
-    """Return the proof's ``jti``, which the caller must refuse to see twice within twice ``MAX_AGE_S`` seconds.
+@dataclass(frozen=True)
+class DpopProof:
+    """A proof that holds. ``signed_at``: seconds, by the holder's clock."""
+
+    jti: str
+    signed_at: int
+
+
+def verify_dpop(proof: str, token: VerifiedToken, raw_token: str, *, method: str, url: str, now: int) -> DpopProof:
+    """Return the proof, whose ``jti`` the caller must refuse to see twice within twice ``MAX_AGE_S`` seconds.
 
     Raises Unauthorised ``dpop_refused``: malformed, signed by another key, for another request, or not fresh.
     """
@@ -31,4 +41,4 @@ def verify_dpop(proof: str, token: VerifiedToken, raw_token: str, *, method: str
         raise Unauthorised("dpop_refused", "the DPoP proof is not fresh; check the computer's clock")
     if jws.header["jwk"] != token.holder_jwk:
         raise Unauthorised("dpop_refused", "the DPoP proof is signed by another key than the token's")
-    return str(claims["jti"])
+    return DpopProof(claims["jti"], claims["iat"])

@@ -21,6 +21,8 @@ from server.core.log_policies import LogPolicy, format_log_policy, parse_log_pol
 from server.core.notes import format_base64, parse_base64
 from server.errors import FieldError, ParseError, VerificationError
 
+_POLICY = PolicySchema()
+
 
 @dataclass(frozen=True)
 class TimeAuthority:
@@ -47,7 +49,7 @@ class TrustPolicy:
 def parse_trust_policy(raw: bytes) -> TrustPolicy:
     """Raises ParseError: the codes of JSON, ``field_invalid``, ``policy_malformed``, ``key_refused``."""
     value = parse_json(raw)
-    if problems := PolicySchema().validate(value):
+    if problems := _POLICY.refusals(value):
         raise FieldError.from_messages(problems)
     keys = {}
     for jwk in value["issuer_keys"]:

@@ -6,9 +6,9 @@ from typing import Any
 
 from schemas.receipts import RECEIPTS
 from schemas.vocabulary import MAX_RECEIPT_BYTES
-from server.core.encoding import JsonObject, sha256
+from server.core.encoding import JsonObject, parse_json, sha256
 from server.core.jws import parse_jws, parse_public_jwk, verify_jws
-from server.errors import FieldError, FreshnessError, ParseError, VerificationError
+from server.errors import FieldError, FreshnessError, LogInconsistent, ParseError, VerificationError
 
 RECEIPT_TYPE = "objection-receipt+jwt"
 CLOCK_SKEW_S = 300
@@ -71,6 +71,18 @@ def verify_receipt(raw: bytes) -> VerifiedReceipt:
     holder_jwk = jws.header["jwk"]
     payload = verify_jws(jws, parse_public_jwk(holder_jwk))
     return VerifiedReceipt(raw, sha256(raw), holder_jwk, _check_fields(payload))
+
+
+def reread_receipt(raw: bytes, recorded_sha256: bytes) -> VerifiedReceipt:
+    """Return the receipt in ``raw``, which was verified when it was recorded under ``recorded_sha256``.
+
+    The hash shows that these are the bytes of then; signature and fields are not checked a second time.
+    Raises LogInconsistent when they are others.
+    """
+    if sha256(raw) != recorded_sha256:
+        raise LogInconsistent("log_inconsistent", "a sealed receipt is not the one that its record names")
+    jws = parse_jws(raw.decode("ascii"), typ=RECEIPT_TYPE, members=frozenset({"jwk"}))
+    return VerifiedReceipt(raw, recorded_sha256, jws.header["jwk"], parse_json(jws.raw_payload))
 
 
 def verify_freshness(receipt: VerifiedReceipt, *, now: int, max_age_s: int) -> None:

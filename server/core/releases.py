@@ -81,7 +81,7 @@ def verify_release(text: str, policy: TrustPolicy) -> VerifiedRelease:
     ``release_inconsistent`` when id, dimensions, cells or interval contradict each other.
     """
     claims, _ = verify_issued(text, policy, typ=RELEASE_TYPE)
-    if problems := _CLAIMS.validate(claims):
+    if problems := _CLAIMS.refusals(claims):
         raise FieldError.from_messages(problems)
     if claims["iss"] != policy.issuer:
         raise VerificationError("token_issuer_unknown", "issued under another name than the policy's")

@@ -60,7 +60,7 @@ def verify_status_list(text: str, policy: TrustPolicy) -> StatusList:
     if len(text) > _MAX_CHARACTERS:
         raise ParseError("status_malformed", "the status list is too long")
     claims, _ = verify_issued(text, policy, typ=STATUS_LIST_TYPE)
-    if problems := _CLAIMS.validate(claims):
+    if problems := _CLAIMS.refusals(claims):
         raise FieldError.from_messages(problems)
     return StatusList(claims["sub"], claims["iat"], _inflate(parse_base64url(claims["status_list"]["lst"])))
 

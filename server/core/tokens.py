@@ -98,7 +98,7 @@ def verify_token(text: str, policy: TrustPolicy) -> VerifiedToken:
     if last:
         raise ParseError("jws_malformed", "a token without key binding ends in ~")
     claims, kid = verify_issued(signed, policy, typ=TOKEN_TYPE)
-    if problems := _CLAIMS.validate(claims):
+    if problems := _CLAIMS.refusals(claims):
         raise FieldError.from_messages(problems)
     if claims["iss"] != policy.issuer:
         raise VerificationError("token_issuer_unknown", "issued under another name than the policy's")

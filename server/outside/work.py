@@ -61,7 +61,7 @@ def _parse(text: str) -> JsonObject:
         raise ParseError("work_malformed", f"a work proof has at most {MAX_WORK_CHARACTERS} characters")
     try:
         proof = parse_json(text.encode())
-        if problems := _PROOF.validate(proof):
+        if problems := _PROOF.refusals(proof):
             raise FieldError.from_messages(problems)
     except (ParseError, UnicodeEncodeError) as error:
         raise ParseError("work_malformed", f"not a work proof: {error}") from error

@@ -20,6 +20,7 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 _LEADER_LOCK = 4207216
 _BUSY_TIMEOUT_MS = 10_000
 _WAIT_FOR_READERS_MS = 250
+_LEAST_FREE_BYTES = 16 << 20  # for rows of the largest group, and a write-ahead log that grows meanwhile
 _TURN_TIMEOUT_S = 20
 _LOCK_TIMEOUT_S = 15
 _IDLE_TRANSACTION_TIMEOUT_S = 60
@@ -40,6 +41,8 @@ class Database:
     def __init__(self, url: str, *, lock_file: Path) -> None:
         """Raises OperatorError ``storage_unusable`` where a file of SQLite's cannot lie."""
         self.engine = _connect(url)
+        database = self.engine.url.database if self.engine.dialect.name == "sqlite" else None
+        self._folder = None if database is None else Path(database).absolute().parent
         self._queue = _FileQueue(lock_file)
         self._leader_file = lock_file.with_name("worker.lock")
 
@@ -67,6 +70,15 @@ class Database:
             yield connection
 
     @contextmanager
+    def statements(self) -> Iterator[Connection]:
+        """A connection on which each statement is a transaction of its own. It waits for no turn: for PostgreSQL alone.
+
+        Raises Unavailable when there is none to be had.
+        """
+        with _translated(), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            yield connection
+
+    @contextmanager
     def starting(self) -> Iterator[None]:
         """Keep the other processes of this machine from starting up or writing meanwhile."""
         with self._queue.turn():
@@ -88,6 +100,17 @@ class Database:
         else:
             with _file_lock(self._leader_file) as led:
                 yield Leadership(None) if led else None
+
+    def refuse_without_room(self) -> None:
+        """Raises Unavailable ``storage_full`` when SQLite's disk has no room for a group of records.
+
+        How much a PostgreSQL has left, its own operators watch.
+        """
+        if self._folder is None:
+            return
+        disk = os.statvfs(self._folder)
+        if disk.f_bavail * disk.f_frsize < _LEAST_FREE_BYTES:
+            raise Unavailable("storage_full", "the register's database has no room; send the same receipt again later")
 
     def has_tables(self) -> bool:
         """Tell whether a register was ever here."""

@@ -60,6 +60,11 @@ def move_head(connection: Connection, *, old_size: int, size: int, checkpoint: s
         raise LogInconsistent("log_inconsistent", "the log's head moved under the writer")
 
 
+def write_nothing(connection: Connection) -> None:
+    """Ask the database for a change of no row. One that may only be read refuses (sqlalchemy's OperationalError)."""
+    connection.execute(update(log_head).where(log_head.c.id != _HEAD_ID).values(halted=None))
+
+
 def halt(connection: Connection, reason: str) -> None:
     """Keep every writer from signing; the first reason stays."""
     connection.execute(update(log_head).where(log_head.c.halted.is_(None)).values(halted=reason))

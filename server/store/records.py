@@ -3,19 +3,27 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, insert, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
 from server.store.rows import insert_rows, select_rows
 from server.store.tables import (
     blobs_to_erase,
-    dpop_proofs,
     erased_receipts,
     records,
     slot_digests,
     status_lists,
     statuses,
 )
+
+# What each holder's request asks. Built once: SQLAlchemy takes longer to build a statement than SQLite to answer it.
+_FIND_LATER = (
+    select(records).where(records.c.objection_sha256 == bindparam("objection_sha256")).order_by(records.c.log_index)
+)
+_READ_STATUS = select(statuses.c.value).where(statuses.c.status_index == bindparam("index"))
+_READ_STATUSES = select(statuses).where(
+    statuses.c.status_index >= bindparam("start"), statuses.c.status_index < bindparam("end")
+)
+_HAS_PERMUTATION = select(status_lists.c.number).where(status_lists.c.number == bindparam("list_number"))
 
 
 @dataclass(frozen=True)
@@ -71,8 +79,7 @@ def read_all_records(connection: Connection) -> Sequence[Record]:
 
 def find_later(connection: Connection, objection_sha256: bytes) -> list[Record]:
     """Return the supplements and the withdrawal of an objection, in the order of the log."""
-    query = select(records).where(records.c.objection_sha256 == objection_sha256).order_by(records.c.log_index)
-    return [Record(*row) for row in connection.execute(query)]
+    return [Record(*row) for row in connection.execute(_FIND_LATER, {"objection_sha256": objection_sha256})]
 
 
 def delete_objection(connection: Connection, objection_sha256: bytes, digests: Sequence[bytes]) -> None:
@@ -126,8 +133,7 @@ def find_guards(connection: Connection, guards: Sequence[bytes]) -> set[bytes]:
 
 def read_status(connection: Connection, status_index: int) -> int:
     """Return the value in the status list; 0 where nothing was noted."""
-    query = select(statuses.c.value).where(statuses.c.status_index == status_index)
-    return connection.execute(query).scalar_one_or_none() or 0
+    return connection.execute(_READ_STATUS, {"index": status_index}).scalar_one_or_none() or 0
 
 
 def write_status(connection: Connection, status_index: int, value: int) -> None:
@@ -138,8 +144,8 @@ def write_status(connection: Connection, status_index: int, value: int) -> None:
 
 def read_statuses(connection: Connection, *, start: int, end: int) -> dict[int, int]:
     """Return what was noted of the status indexes from ``start`` up to, not including, ``end``."""
-    query = select(statuses).where(statuses.c.status_index >= start, statuses.c.status_index < end)
-    return {row.status_index: row.value for row in connection.execute(query)}
+    rows = connection.execute(_READ_STATUSES, {"start": start, "end": end})
+    return {row.status_index: row.value for row in rows}
 
 
 def read_all_statuses(connection: Connection) -> dict[int, int]:
@@ -147,8 +153,7 @@ def read_all_statuses(connection: Connection) -> dict[int, int]:
 
 
 def has_permutation(connection: Connection, list_number: int) -> bool:
-    query = select(status_lists.c.number).where(status_lists.c.number == list_number)
-    return connection.execute(query).scalar_one_or_none() is not None
+    return connection.execute(_HAS_PERMUTATION, {"list_number": list_number}).scalar_one_or_none() is not None
 
 
 def read_permutation(connection: Connection, list_number: int) -> bytes | None:
@@ -158,14 +163,3 @@ def read_permutation(connection: Connection, list_number: int) -> bytes | None:
 
 def insert_permutation(connection: Connection, list_number: int, permutation: bytes) -> None:
     connection.execute(insert(status_lists).values(number=list_number, permutation=permutation))
-
-
-def spend_dpop_proof(connection: Connection, proof_id: bytes, *, now: int, expires_at: int) -> bool:
-    """Remember ``proof_id`` until ``expires_at``; return False when it was seen before."""
-    connection.execute(delete(dpop_proofs).where(dpop_proofs.c.expires_at < now))
-    try:
-        with connection.begin_nested():
-            connection.execute(insert(dpop_proofs).values(proof_id=proof_id, expires_at=expires_at))
-    except IntegrityError:
-        return False
-    return True

@@ -110,11 +110,13 @@ blobs_to_erase = Table(
     Column("blob", Text, primary_key=True),  # its share is gone already; its bytes are overwritten next
 )
 
+# On PostgreSQL alone: on SQLite they have a file of their own (spent.py).
 dpop_proofs = Table(
     "dpop_proofs",
     metadata,
     Column("proof_id", LargeBinary, primary_key=True),  # SHA-256 of holder key thumbprint and jti
     Column("expires_at", BigInteger, nullable=False, index=True),
+    info={"dialect": "postgresql"},
 )
 
 counting = Table(

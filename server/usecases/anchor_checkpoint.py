@@ -14,10 +14,10 @@ from sqlalchemy import Connection
 
 from server.core.log_policies import quorum_met, verify_witnesses
 from server.core.merkle import TileTree
+from server.core.timestamps import TrustedAuthority, verify_timestamp
 from server.core.witnessing import Cosigned, Stale
 from server.errors import ObjectionError, VerificationError
 from server.outside.time_authorities import request_timestamp
-from server.outside.timestamps import TrustedAuthority, verify_timestamp
 from server.outside.witnesses import Witness, add_checkpoint
 from server.store import anchors, log
 from server.store.anchors import AnchoredCheckpoint, TimeToken
@@ -84,6 +84,7 @@ class Anchoring:
         pause_s = _REMOTE_PAUSE_S if remote or self._witnesses else _LOCAL_PAUSE_S
         self._turns = {each.name: Turn(pause_s, last=last.get(each.name, 0)) for each in self._stampers}
         self._rounds = Turn(pause_s)
+        self._troubles: dict[str, str] = {}
         # Those that answer are asked in every round: with a pause of its own each would answer in another round than
         # the others, and no round would have its quorum.
         self._witness_turns = {each.name: Turn(0) for each in self._witnesses}
@@ -112,8 +113,9 @@ class Anchoring:
         note = head.checkpoint + self._cosignatures(head)
         # Without its quorum an anchored proof counts as recorded for every verifier: the stamp would be wasted.
         if not quorum_met(self._policy.log, [name for name, _ in verify_witnesses(note, self._policy.log)]):
-            _log.warning("the quorum of witnesses is missed at size %d: nothing is stamped", head.size)
+            self._say_once("quorum", "the quorum of witnesses is missed: nothing is stamped")
             return None
+        self._say_once("quorum", None)
         tokens = self._stamps(note, stampers)
         if not tokens:
             return None
@@ -157,10 +159,24 @@ class Anchoring:
                 try:
                     answers[name] = future.result()
                 except ObjectionError as error:
-                    _log.warning("%s: %s: %s", name, error.code, error)
+                    self._say_once(name, f"{error.code}: {error}")
         for name in asked:
             turns[name].done(self._clock(), failed=name not in answers)
+            if name in answers:
+                self._say_once(name, None)
         return answers
+
+    def _say_once(self, name: str, trouble: str | None) -> None:
+        """Log a witness's or an authority's trouble when it begins, changes or ends; not at every try."""
+        before = self._troubles.get(name)
+        if trouble == before:
+            return
+        if trouble is None:
+            del self._troubles[name]
+            _log.warning("%s: in order again", name)
+        else:
+            self._troubles[name] = trouble
+            _log.warning("%s: %s", name, trouble)
 
     def _ask_witness(self, witness: Witness, head: Head) -> str:
         """Return the witness's signature line for the head; halts the log when the witness has seen another log."""
@@ -201,8 +217,8 @@ class Anchoring:
     def _stamp_locally(self, data: bytes) -> TimeToken:
         authority = self._keyring.time_authority
         token = authority.timestamp(data, now=datetime.fromtimestamp(self._clock(), UTC))
-        stamped_at = verify_timestamp(token, data, trusted=TrustedAuthority(authority.certificate, authority.root))
-        return TimeToken(token, int(stamped_at.timestamp()))
+        trusted = TrustedAuthority.from_der(authority.certificates)
+        return TimeToken(token, verify_timestamp(token, data, trusted=trusted).at)
 
 
 def ask_witness(
@@ -229,7 +245,6 @@ def _halt(connection: Connection, reason: str) -> None:
 
 def _remote_stamp(url: str, trusted: TrustedAuthority) -> Callable[[bytes], TimeToken]:
     def stamp(data: bytes) -> TimeToken:
-        token, stamped_at = request_timestamp(url, data, trusted=trusted, timeout_s=_TIMEOUT_S)
-        return TimeToken(token, int(stamped_at.timestamp()))
+        return TimeToken(*request_timestamp(url, data, trusted=trusted, timeout_s=_TIMEOUT_S))
 
     return stamp

@@ -1,5 +1,7 @@
 """Whom the register asks to vouch for its log: witnesses and time authorities, named in one TOML file."""
 
+import base64
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,22 +9,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 from marshmallow import fields, validate
 
 from schemas.strict import Flag, StrictSchema, text
 from server.core.log_policies import NO_QUORUM, LogPolicy, parse_log_policy
 from server.core.notes import VerifierKey, format_verifier_key
 from server.core.policies import TimeAuthority
+from server.core.timestamps import TrustedAuthority
 from server.errors import FieldError, ObjectionError, OperatorError
-from server.outside.timestamps import TrustedAuthority
 from server.outside.witnesses import Witness
 
 LOCAL_AUTHORITY = "local"  # the register's own clock, in policies and bundles
 _MAX_FILE_BYTES = 1 << 16
 _MAX_AUTHORITIES = 7  # a policy names eight, and one of them is the local one
 _MAX_CERTIFICATES = 4
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -136,17 +137,23 @@ def _load_authority(given: Mapping[str, Any], folder: Path) -> RemoteAuthority:
     if url is not None:
         _checked_url(url)
     listed = TimeAuthority(given["name"], certificates, given["trusted"])
-    return RemoteAuthority(listed, TrustedAuthority.from_der(certificates), url)
+    try:
+        trusted = TrustedAuthority.from_der(certificates)
+    except ObjectionError as error:
+        raise _invalid(f"{given['name']}: {error}") from error
+    return RemoteAuthority(listed, trusted, url)
 
 
 def _read_certificates(path: Path) -> Sequence[bytes]:
     try:
-        found = x509.load_pem_x509_certificates(path.read_bytes())
+        found = [base64.b64decode(text, validate=False) for text in _PEM.findall(path.read_bytes())]
     except OSError as error:
         raise _invalid(f"{path}: {error.strerror}") from error
     except ValueError as error:
-        raise _invalid(f"{path}: no PEM certificates") from error
-    return [certificate.public_bytes(Encoding.DER) for certificate in found]
+        raise _invalid(f"{path}: a PEM certificate that is not base64") from error
+    if not found:
+        raise _invalid(f"{path}: no PEM certificates")
+    return found
 
 
 def _invalid(message: str) -> OperatorError:

@@ -1,7 +1,5 @@
 """Gather what a certificate tells about a record, from what the register itself can verify of it."""
 
-from cryptography.x509.oid import NameOID
-
 from schemas.vocabulary import UNKNOWN_MAIL
 from server.bundles.certificate import Anchor as StampedBy
 from server.bundles.certificate import CertificateFacts, LaterReceipt, Mail, Witness
@@ -9,8 +7,8 @@ from server.core.encoding import JsonObject
 from server.core.log_policies import verify_witnesses
 from server.core.notes import verify_checkpoint
 from server.core.proofs import parse_proof
-from server.outside.timestamps import TrustedAuthority, authority_name, is_qualified, verify_timestamp
 from server.usecases.find_anchor import Anchor
+from server.usecases.known_stamps import stamped_at
 from server.usecases.read_record import HeldRecord, LaterRecord
 from server.usecases.register import Register
 
@@ -47,22 +45,10 @@ def _stamps(register: Register, anchor: Anchor) -> list[StampedBy]:
         token = anchor.tokens.get(listed.name)
         if token is None:
             continue
-        authority = TrustedAuthority.from_der(listed.certificates)
-        at = verify_timestamp(token, anchor.checkpoint_note.encode(), trusted=authority)
-        stamps.append(
-            StampedBy(
-                _common_name(authority)[:_MAX_NAME],
-                int(at.timestamp()),
-                listed.trusted,
-                listed.trusted and is_qualified(authority.certificate, token),
-            )
-        )
+        stamp = stamped_at(token, anchor.checkpoint_note, listed.certificates)
+        qualified = listed.trusted and stamp.says_qualified
+        stamps.append(StampedBy(stamp.authority[:_MAX_NAME], stamp.at, listed.trusted, qualified))
     return stamps
-
-
-def _common_name(authority: TrustedAuthority) -> str:
-    names = authority.certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(names[0].value) if names else authority_name(authority)
 
 
 def _describe_later(number: int, later: LaterRecord) -> LaterReceipt:

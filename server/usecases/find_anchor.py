@@ -8,9 +8,9 @@ from sqlalchemy import Connection
 from server.core.log_policies import quorum_met, verify_witnesses
 from server.core.policies import TrustPolicy
 from server.errors import ObjectionError
-from server.outside.timestamps import TrustedAuthority, verify_timestamp
 from server.store import anchors
 from server.store.anchors import AnchoredCheckpoint
+from server.usecases.known_stamps import stamped_at
 
 _CANDIDATES = 8
 
@@ -61,8 +61,7 @@ def _fit(candidate: AnchoredCheckpoint, policy: TrustPolicy) -> Anchor | None:
         if stored is None:
             continue
         try:
-            trusted = TrustedAuthority.from_der(authority.certificates)
-            verify_timestamp(stored.token, candidate.note.encode(), trusted=trusted)
+            stamped_at(stored.token, candidate.note, authority.certificates)
         except ObjectionError:  # another certificate under that name by now; verifiers would call the proof broken
             continue
         tokens[authority.name] = stored.token

@@ -6,12 +6,15 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from server.core.jws import PrivateKey, format_public_jwk, thumbprint
 from server.core.notes import VerifierKey
@@ -37,7 +40,11 @@ class IssuerKey:
 
 @dataclass(frozen=True)
 class Keyring:
-    """All keys in use. ``issuer_keys`` by key id; ``key_encryption_keys`` by version, the newest wraps."""
+    """All keys in use. ``issuer_keys`` by key id; ``key_encryption_keys`` by version, the newest wraps.
+
+    ``rate_limit_secret`` keys the hashes of callers' networks, ``work_secret`` signs the challenges of work proofs.
+    Both are the same in every process and replica.
+    """
 
     issuer: str
     issuer_keys: Mapping[str, IssuerKey]
@@ -45,6 +52,8 @@ class Keyring:
     log_name: str
     log_key: Ed25519PrivateKey
     key_encryption_keys: Mapping[int, bytes]
+    rate_limit_secret: bytes
+    work_secret: bytes
     counting_key: bytes
     time_authority: LocalAuthority
     anchors: Anchors
@@ -53,23 +62,13 @@ class Keyring:
     def log_verifier(self) -> VerifierKey:
         return VerifierKey(self.log_name, self.log_key.public_key())
 
-    @property
-    def rate_limit_secret(self) -> bytes:
-        """What keys the hashes of callers' networks: the same in every process and replica, and nowhere but in them."""
-        return hmac.digest(self.key_encryption_keys[max(self.key_encryption_keys)], b"rate limits", "sha256")
-
-    @property
-    def work_secret(self) -> bytes:
-        """What signs the challenges of work proofs: the same in every process and replica."""
-        return hmac.digest(self.key_encryption_keys[max(self.key_encryption_keys)], b"work proofs", "sha256")
-
     def counting_mark(self, holder_jwk: Mapping[str, str], counted_for: str) -> bytes:
         """Return the 32 bytes by which a holder is counted once: they lead to no key without this register's own."""
         return hmac.digest(self.counting_key, f"{counted_for} {thumbprint(holder_jwk)}".encode(), "sha256")
 
-    @property
+    @cached_property
     def policy(self) -> TrustPolicy:
-        """Whom to trust in order to trust this register."""
+        """Whom to trust in order to trust this register. Made once: neither it nor the keys ever change."""
         keys = {kid: issuer.key.public_key() for kid, issuer in self.issuer_keys.items()}
         local = TimeAuthority(LOCAL_AUTHORITY, self.time_authority.certificates, trusted=False)
         authorities = (local, *(authority.listed for authority in self.anchors.authorities))
@@ -129,11 +128,18 @@ def _load_keys(folder: KeyFolder, *, issuer: str, log_name: str, anchors_file: P
         issuer_kid=issuer_kid,
         log_name=log_name,
         log_key=log_key,
-        key_encryption_keys=keks,
+        key_encryption_keys={version: derive_key(secret, "wrap server shares") for version, secret in keks.items()},
+        rate_limit_secret=derive_key(keks[max(keks)], "hash networks"),
+        work_secret=derive_key(keks[max(keks)], "sign work challenges"),
         counting_key=counting_key,
         time_authority=LocalAuthority.from_pem(_required(folder, "time-authority.pem")),
         anchors=load_anchors(anchors_file, log=VerifierKey(log_name, log_key.public_key())),
     )
+
+
+def derive_key(secret: bytes, purpose: str) -> bytes:
+    """Return the 32 bytes that serve ``purpose`` alone: no key is used by two algorithms. (RFC 5869.)"""
+    return HKDF(SHA256(), 32, salt=None, info=b"objection register: " + purpose.encode()).derive(secret)
 
 
 def _create_issuer(folder: KeyFolder, *, issuer: str, now: datetime) -> None:

@@ -20,6 +20,7 @@ from server.errors import Conflict, Gone, LogInconsistent, ObjectionError, TooLa
 from server.store import log, records, tallies
 from server.store.blobs import LocalBlobs
 from server.store.database import Database
+from server.store.log import Head
 from server.store.records import Record
 from server.usecases.find_anchor import Anchor
 from server.usecases.tally import Countable, count_recorded
@@ -176,11 +177,7 @@ class LogWriter:
 
     def _append_group(self, connection: Connection, receipts: Sequence[SealedReceipt]) -> list[Logged | ObjectionError]:
         """Log what is new of ``receipts`` in the caller's transaction; answer for each, in order."""
-        head = log.read_head(connection, lock=True)
-        if head is None:
-            raise LogInconsistent("log_inconsistent", "the log has no head")
-        if head.halted is not None:
-            raise LogInconsistent("log_halted", "this log signs nothing any more; its operator knows why")
+        head = writable_head(connection)
         known, new, conflicts = _sort_out(connection, receipts)
         if len(self._subtrees) > _MAX_SUBTREES:
             self._subtrees.clear()
@@ -278,6 +275,16 @@ class _StatusOrder:
         permutation = struct.pack(f">{STATUS_LIST_SIZE}H", *order)
         records.insert_permutation(connection, list_number, permutation)
         return permutation
+
+
+def writable_head(connection: Connection) -> Head:
+    """Return the log's head, locked. Raises LogInconsistent ``log_inconsistent``, ``log_halted``."""
+    head = log.read_head(connection, lock=True)
+    if head is None:
+        raise LogInconsistent("log_inconsistent", "the log has no head")
+    if head.halted is not None:
+        raise LogInconsistent("log_halted", "this log signs nothing any more; its operator knows why")
+    return head
 
 
 def find_logged(connection: Connection, receipt_sha256: bytes, *, anchor: Anchor | None = None) -> Logged | None:

@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from server.core.encoding import JsonObject, parse_json
 from server.core.envelopes import derive_data_key, open_sealed, unwrap_share
-from server.core.receipts import VerifiedReceipt, verify_receipt
+from server.core.receipts import VerifiedReceipt, reread_receipt
 from server.errors import Forbidden, Gone, NotFound, VerificationError
 from server.store import records
 from server.store.records import Record
@@ -26,13 +26,14 @@ class OpenedRecord:
 def open_record(register: Register, record: Record, holder_share: bytes) -> OpenedRecord:
     """Return receipt and evidence as they were received.
 
-    Raises VerificationError ``holder_share_wrong``, NotFound ``blob_missing``, OperatorError when the key is gone.
+    Raises VerificationError ``holder_share_wrong``, NotFound ``blob_missing``, OperatorError when the key is gone,
+    or what is sealed is not what the record names.
     """
     data_key = data_key_of(register, record, holder_share)
     if record.blob is None:
         raise NotFound("blob_missing", "nothing was kept of this receipt")
     raw_receipt, findings, *files = open_sealed(register.blobs.get(record.blob), data_key, record.receipt_sha256)
-    receipt = verify_receipt(raw_receipt)
+    receipt = reread_receipt(raw_receipt, record.receipt_sha256)
     names = [item.name for item in receipt.evidence]
     return OpenedRecord(receipt, parse_json(findings), dict(zip(names, files, strict=True)))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from server.core.dpop import MAX_AGE_S, verify_dpop
+from server.core.dpop import verify_dpop
 from server.core.jws import thumbprint
 from server.core.tokens import verify_token
 from server.errors import Forbidden, NotFound, ObjectionError, Unauthorised
@@ -101,12 +101,10 @@ def verify_holder(register: Register, receipt_sha256: bytes, request: HolderRequ
         token = verify_token(request.raw_token, register.keyring.policy)
     except ObjectionError as error:
         raise Unauthorised("token_refused", f"the token does not hold: {error}") from error
-    jti = verify_dpop(request.dpop_proof, token, request.raw_token, method=request.method, url=request.url, now=now)
-    # Looked at before the replay cache is written: a stranger must not fill it.
+    proof = verify_dpop(request.dpop_proof, token, request.raw_token, method=request.method, url=request.url, now=now)
+    # Looked at before the proof is remembered: a stranger must not fill that memory.
     if token.receipt_sha256 != receipt_sha256.hex():
         raise Forbidden("not_the_holder", "this token is of another record")
-    proof_id = holder_scoped(thumbprint(token.holder_jwk), jti)
-    with register.database.writing() as connection:
-        fresh = records.spend_dpop_proof(connection, proof_id, now=now, expires_at=now + 2 * MAX_AGE_S)
-    if not fresh:
-        raise Unauthorised("dpop_replayed", "this DPoP proof was used before; sign a new one")
+    proof_id = holder_scoped(thumbprint(token.holder_jwk), proof.jti)
+    if not register.spent_proofs.spend(proof_id, signed_at=proof.signed_at, now=now):
+        raise Unauthorised("dpop_replayed", "this DPoP proof was used before, or may have been; sign a new one")

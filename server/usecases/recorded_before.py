@@ -21,8 +21,9 @@ def refuse_stale(register: Register, receipt: VerifiedReceipt) -> None:
 
 
 def refuse_without_room(register: Register, receipt: VerifiedReceipt) -> None:
-    """Raises Unavailable ``storage_full`` when there is no room for the evidence of ``receipt``, and it is new here."""
+    """Raises Unavailable ``storage_full`` when there is no room for ``receipt`` with its evidence, and it is new."""
     try:
+        register.database.refuse_without_room()
         register.blobs.refuse_without_room(sum(item.size for item in receipt.evidence))
     except Unavailable:
         if not recorded_before(register, receipt):

@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from server.bundles.document_cache import DocumentCache
 from server.core.counts import declaration
+from server.core.dpop import MAX_AGE_S
 from server.core.merkle import EMPTY_ROOT, TileTree
 from server.core.notes import Checkpoint, format_checkpoint, sign_note, verify_checkpoint
 from server.core.statuslists import STATUS_LIST_SIZE
@@ -22,6 +23,7 @@ from server.store.blobs import LocalBlobs
 from server.store.database import Database
 from server.store.keys import KeyFolder
 from server.store.log import Head
+from server.store.spent import SpentProofs, open_spent_proofs
 from server.store.tallies import hour_of
 from server.usecases.keyring import Keyring, create_keys, load_keys
 from server.usecases.log_writer import LogWriter
@@ -44,6 +46,7 @@ class Register:
     public_url: str
     database: Database
     blobs: LocalBlobs
+    spent_proofs: SpentProofs
     keyring: Keyring
     log_writer: LogWriter
     receipt_max_age_s: int
@@ -60,6 +63,7 @@ class Register:
 
     def close(self) -> None:
         self.log_writer.close()
+        self.spent_proofs.close()
         self.database.close()
         self.blobs.close()
 
@@ -152,6 +156,7 @@ def _prepare(
 def start_register(
     storage: Storage,
     *,
+    spent_proofs: Path,
     public_url: str,
     receipt_max_age_s: int,
     work: int,
@@ -159,13 +164,18 @@ def start_register(
     clock: Clock,
     check_mails: CheckMails,
 ) -> Register:
-    """Start the log writer of this process. The caller must close the register."""
+    """Start the log writer of this process. The caller must close the register.
+
+    ``spent_proofs``: the file that remembers proofs of possession, where the database is SQLite. Raises Unavailable.
+    """
     keyring = storage.keyring
+    spent = open_spent_proofs(storage.database, spent_proofs, life_s=2 * MAX_AGE_S, now=clock())
     writer = LogWriter(storage.database, storage.blobs, name=keyring.log_name, key=keyring.log_key, clock=clock)
     return Register(
         public_url=public_url,
         database=storage.database,
         blobs=storage.blobs,
+        spent_proofs=spent,
         keyring=keyring,
         log_writer=writer,
         receipt_max_age_s=receipt_max_age_s,

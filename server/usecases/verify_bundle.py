@@ -18,15 +18,9 @@ from server.core.presentations import Challenge, split_presentation, verify_bind
 from server.core.proofs import format_entry, parse_proof, verify_proof
 from server.core.receipts import CLOCK_SKEW_S, VerifiedReceipt, verify_evidence, verify_receipt
 from server.core.statuslists import ERASED, STANDS, WITHDRAWN, StatusList, verify_status_list
+from server.core.timestamps import Timestamp, TrustedAuthority, embedded_authority, verify_timestamp
 from server.core.tokens import VerifiedToken, verify_token, verify_token_of_receipt
 from server.errors import ObjectionError, ParseError, VerificationError
-from server.outside.timestamps import (
-    TrustedAuthority,
-    authority_name,
-    embedded_authority,
-    is_qualified,
-    verify_timestamp,
-)
 from server.usecases.recognise import PDF_MAGIC, ZIP_MAGIC, is_proof, refuse_other, unrecognised
 from server.usecases.verification_report import TITLES, Report
 from server.usecases.verify_later import Later, Place, verify_later
@@ -98,11 +92,9 @@ def _verify_container(raw: bytes, given: _Given) -> Report:
     with report.check("container-time") as saying:
         token = _file(files, TIMESTAMP)
         authority = embedded_authority(token)
-        at = verify_timestamp(token, _file(files, ASIC_MANIFEST), trusted=authority)
-        name = authority_name(authority)[:_MAX_NAME]
-        saying.reason = (
-            f"{format_time(int(at.timestamp()))} by an authority that calls itself {name}; proves nothing alone"
-        )
+        stamp = verify_timestamp(token, _file(files, ASIC_MANIFEST), trusted=authority)
+        name = stamp.authority[:_MAX_NAME]
+        saying.reason = f"{format_time(stamp.at)} by an authority that calls itself {name}; proves nothing alone"
     policy = _choose_policy(report, files, given.pinned)
     _verify_proof(report, files, listed, policy, given)
     return report
@@ -397,11 +389,11 @@ def _verify_anchors(
                 words.append(f"{name} stamped it, whom the policy does not know")
                 continue
             trusted = TrustedAuthority.from_der(known[name].certificates)
-            at = int(verify_timestamp(stamp, note.encode(), trusted=trusted).timestamp())
-            if known[name].trusted and at + CLOCK_SKEW_S < token.claims["received_at"]:
+            seen_by = verify_timestamp(stamp, note.encode(), trusted=trusted)
+            if known[name].trusted and seen_by.at + CLOCK_SKEW_S < token.claims["received_at"]:
                 raise VerificationError("timestamp_invalid", "stamped before it was received")
-            facts.append({"authority": name, "at": at, "trusted": known[name].trusted})
-            words.append(f"{format_time(at)} by {_describe(known[name], trusted, stamp)}")
+            facts.append({"authority": name, "at": seen_by.at, "trusted": known[name].trusted})
+            words.append(f"{format_time(seen_by.at)} by {_describe(known[name], seen_by)}")
         report.facts["anchors"] = facts
         times = [fact["at"] for fact in facts if fact["trusted"]]
         if not seen:
@@ -418,13 +410,13 @@ def _verify_anchors(
     return report.facts.get("anchored_at")
 
 
-def _describe(listed: TimeAuthority, authority: TrustedAuthority, stamp: bytes) -> str:
+def _describe(listed: TimeAuthority, stamp: Timestamp) -> str:
     if listed.name == _LOCAL and not listed.trusted:
         return f"{listed.name}, the register's own clock, UNTRUSTED: proves nothing alone"
-    named = f"{listed.name} ({authority_name(authority)[:_MAX_NAME]})"
+    named = f"{listed.name} ({stamp.authority[:_MAX_NAME]})"
     if not listed.trusted:
         return f"{named}, which the policy does not count as independent"
-    return f"{named}, which says that it is qualified" if is_qualified(authority.certificate, stamp) else named
+    return f"{named}, which says that it is qualified" if stamp.says_qualified else named
 
 
 def _verify_status(

@@ -9,9 +9,9 @@ from server.bundles.linked_data import PROFILE_PATH, format_profile
 from server.core.encoding import JsonObject, format_json
 from server.core.policies import format_trust_policy, jwks
 from server.core.tokens import TYPE_PATH
-from server.errors import NotFound, Unavailable
-from server.store import log
+from server.errors import NotFound
 from server.usecases.ask_for_work import ask_for_work
+from server.usecases.check_ready import check_ready
 from server.usecases.publish_status import publish_status
 from server.usecases.register import Register
 
@@ -62,12 +62,7 @@ def create_blueprint(register: Register) -> Blueprint:
 
     @blueprint.get("/readyz")
     def ready() -> Response:
-        """Ready to record: the database answers, the log's head is there, the writer of this process runs."""
-        with register.database.reading() as connection:
-            head = log.read_head(connection)
-        if head is None or head.halted is not None or not register.log_writer.alive():
-            raise Unavailable("log_unavailable", "the log cannot be written")
-        return _json({"status": "ready", "log_size": head.size}, max_age_s=0)
+        return _json({"status": "ready", "log_size": check_ready(register).size}, max_age_s=0)
 
     @blueprint.get("/openapi.json")
     def openapi() -> Response:

@@ -19,8 +19,8 @@ from server.bundles import asice
 from server.bundles.asice import ASIC_MANIFEST, TIMESTAMP, unpack_container, verify_container
 from server.bundles.contents import BundledFile
 from server.core.encoding import format_json, parse_json
+from server.core.timestamps import TrustedAuthority, verify_timestamp
 from server.errors import ObjectionError, ParseError, VerificationError
-from server.outside.timestamps import TrustedAuthority, verify_timestamp
 from tests.fixtures.records import SIGNED_AT, Record, make_record
 from tests.fixtures.zips import Member, deflate, members_of, rewrite, write_zip
 
@@ -62,6 +62,29 @@ def test_the_same_record_gives_the_same_bytes(record: Record) -> None:
     assert record.bundle(stamp=lambda _: b"stamp") == record.bundle(stamp=lambda _: b"stamp")
 
 
+def test_the_verifiers_page_is_packed_once_and_nothing_that_a_holder_sent_is_kept(record: Record) -> None:
+    asice._deflate_again.cache_clear()
+    files = record.files()
+    notice = files["evidence/notice.txt"]
+
+    def packed(page: bytes) -> bytes:
+        with_page = files | {"verify.html": BundledFile(page, "text/html; charset=utf-8", "verifier")}
+        return asice.write_container(with_page, recorded_at=SIGNED_AT, timestamp=lambda _: b"stamp")
+
+    first, again, other = packed(b"<p>one</p>"), packed(b"<p>one</p>"), packed(b"<p>two</p>")
+    assert first == again
+    assert asice._deflate_again.cache_info()[:2] == (1, 2)  # taken once, made for two pages
+    assert read_container(other)["verify.html"].data == b"<p>two</p>"
+    assert read_container(other)["evidence/notice.txt"] == notice
+
+
+def test_pictures_are_stored_as_they_are_and_texts_deflated(bundle: bytes) -> None:
+    with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
+        methods = {entry.filename: entry.compress_type for entry in archive.infolist()}
+    assert methods["evidence/screenshot.jpg"] == zipfile.ZIP_STORED
+    assert methods["evidence/notice.txt"] == methods["policy.json"] == zipfile.ZIP_DEFLATED
+
+
 def test_the_form_is_that_of_asic_e(record: Record, bundle: bytes) -> None:
     assert bundle[30:38] == b"mimetype"
     assert bundle[38:].startswith(b"application/vnd.etsi.asic-e+zip")
@@ -87,11 +110,21 @@ def test_the_form_is_that_of_asic_e(record: Record, bundle: bytes) -> None:
     assert listed["manifest.json"].attrib["MimeType"] == "application/json"
 
 
+def test_the_bytes_are_those_that_zipfile_writes(bundle: bytes) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(bundle)) as archive, zipfile.ZipFile(buffer, "w") as again:
+        for there in archive.infolist():
+            entry = zipfile.ZipInfo(there.filename, there.date_time)
+            entry.compress_type, entry.create_system, entry.external_attr = there.compress_type, 3, 0o644 << 16
+            again.writestr(entry, archive.read(there))
+    assert buffer.getvalue() == bundle
+
+
 def test_the_time_stamp_is_over_the_asic_manifest(record: Record, bundle: bytes) -> None:
     clock, files = record.register.clock, unpack_container(bundle)
-    trusted = TrustedAuthority(clock.certificate, clock.root)
-    time = verify_timestamp(files[TIMESTAMP], files[ASIC_MANIFEST], trusted=trusted)
-    assert time.timestamp() == SIGNED_AT + 60
+    trusted = TrustedAuthority.from_der(clock.certificates)
+    stamp = verify_timestamp(files[TIMESTAMP], files[ASIC_MANIFEST], trusted=trusted)
+    assert stamp.at == SIGNED_AT + 60
 
 
 def test_a_record_without_evidence_has_a_bundle() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from server.core.dpop import MAX_AGE_S, verify_dpop
+from server.core.dpop import MAX_AGE_S, DpopProof, verify_dpop
 from server.core.encoding import parse_base64url, parse_json
 from server.core.jws import sign_jws
 from server.core.tokens import VerifiedToken
@@ -20,7 +20,7 @@ HOLDER, STRANGER = Holder(), Holder()
 VERIFIED = VerifiedToken({"cnf": {"jwk": HOLDER.jwk}}, {}, "kid")
 
 
-def _check(proof: str, *, method: str = METHOD, url: str = URL, token: str = TOKEN, now: int = NOW) -> str:
+def _check(proof: str, *, method: str = METHOD, url: str = URL, token: str = TOKEN, now: int = NOW) -> DpopProof:
     return verify_dpop(proof, VERIFIED, token, method=method, url=url, now=now)
 
 
@@ -42,7 +42,7 @@ def _claims() -> dict[str, Any]:
 
 
 def test_proof_gives_its_jti() -> None:
-    assert _check(_proof(jti="the-jti")) == "the-jti"
+    assert _check(_proof(jti="the-jti")) == DpopProof("the-jti", NOW)
 
 
 @pytest.mark.parametrize("age", [0, MAX_AGE_S, -MAX_AGE_S])

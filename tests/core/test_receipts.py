@@ -4,14 +4,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.core.receipts import VerifiedReceipt, verify_evidence, verify_receipt
-from server.errors import ObjectionError, ParseError, VerificationError
+from server.core.receipts import VerifiedReceipt, reread_receipt, verify_evidence, verify_receipt
+from server.errors import LogInconsistent, ObjectionError, ParseError, VerificationError
 from tests.fixtures.holders import NOTICE, SCREENSHOT, Holder
 
 FILES = {"notice.txt": NOTICE, "screenshot.jpg": SCREENSHOT}
 SUBMISSION = Holder().objection(FILES)
 RECEIPT = verify_receipt(SUBMISSION.receipt.encode())
 RAW = SUBMISSION.receipt.encode()
+
+
+def test_what_was_recorded_is_read_again_by_its_hash_alone() -> None:
+    assert reread_receipt(RAW, RECEIPT.sha256) == RECEIPT
+    altered = RAW[:-1] + (b"A" if RAW[-1:] != b"A" else b"Q")
+    for raw, recorded in ((altered, RECEIPT.sha256), (RAW, bytes(32))):
+        with pytest.raises(LogInconsistent):
+            reread_receipt(raw, recorded)
 
 
 def test_hash_is_over_the_bytes_as_received() -> None:

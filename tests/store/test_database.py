@@ -18,7 +18,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from psycopg import sql
-from sqlalchemy import Table, insert, inspect, text
+from sqlalchemy import MetaData, Table, insert, inspect, text
 from sqlalchemy.exc import IntegrityError
 
 import server.store.database
@@ -41,12 +41,21 @@ def database(tmp_path: Path, storage_settings: dict[str, str]) -> Any:
     database.close()
 
 
+def metadata_of(database: Database) -> MetaData:
+    """Return the tables that this kind of database has."""
+    found = MetaData()
+    for table in metadata.sorted_tables:
+        if table.info.get("dialect", database.engine.dialect.name) == database.engine.dialect.name:
+            table.to_metadata(found)
+    return found
+
+
 def test_the_migrations_make_the_tables(database: Database) -> None:
     with database.reading() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
-        assert compare_metadata(context, metadata) == []
+        assert compare_metadata(context, metadata_of(database)) == []
         tables = set(inspect(connection).get_table_names())
-    assert tables == {*metadata.tables, "alembic_version"}
+    assert tables == {*metadata_of(database).tables, "alembic_version"}
 
 
 def test_migrating_again_changes_nothing(database: Database) -> None:
@@ -218,29 +227,6 @@ def test_entries_come_in_order_and_never_twice(database: Database) -> None:
         log.insert_entries(connection, 2, [b"x"])
     with database.reading() as connection:
         assert list(log.read_entries(connection, batch_rows=2)) == [(0, b"a"), (1, b"b"), (2, b"c")]
-
-
-def test_a_proof_of_possession_is_spent_once_until_it_expires(database: Database) -> None:
-    def spend(proof_id: bytes, now: int) -> bool:
-        with database.writing() as connection:
-            return records.spend_dpop_proof(connection, proof_id, now=now, expires_at=now + 600)
-
-    assert spend(b"1", 1000)
-    assert not spend(b"1", 1000)
-    assert spend(b"2", 1000)
-    assert not spend(b"1", 1600)
-    assert spend(b"1", 1601)
-    with database.reading() as connection:
-        assert connection.execute(text("SELECT count(*) FROM dpop_proofs")).scalar_one() == 1
-
-
-def test_one_proof_of_possession_at_once_in_many_threads(database: Database) -> None:
-    def spend(_: int) -> bool:
-        with database.writing() as connection:
-            return records.spend_dpop_proof(connection, b"1", now=0, expires_at=9)
-
-    with ThreadPoolExecutor(8) as pool:
-        assert sum(pool.map(spend, range(16))) == 1
 
 
 def test_sqlite_is_durable_and_overwrites_what_is_deleted(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from sqlalchemy import text
 from server.core.log_policies import quorum_met, verify_witnesses
 from server.core.notes import VerifierKey, verify_checkpoint
 from server.core.proofs import format_entry, parse_proof, verify_proof
+from server.core.timestamps import TrustedAuthority, verify_timestamp
 from server.errors import LogInconsistent, OperatorError
-from server.outside.timestamps import TrustedAuthority, create_local_authority, verify_timestamp
+from server.outside.timestamps import create_local_authority
 from server.store import anchors
 from server.store.anchors import AnchoredCheckpoint
 from server.usecases.check_log import check_log
@@ -58,8 +59,8 @@ def expect_consistent(register: Register) -> None:
         assert anchored.tokens
         for name, token in anchored.tokens.items():
             trusted = TrustedAuthority.from_der(by_name[name].certificates)
-            at = verify_timestamp(token.token, anchored.note.encode(), trusted=trusted)
-            assert int(at.timestamp()) == token.stamped_at
+            stamp = verify_timestamp(token.token, anchored.note.encode(), trusted=trusted)
+            assert stamp.at == token.stamped_at
     found = check_log(Storage(register.database, register.blobs, register.keyring), progress=lambda _d, _t: None)
     assert found.problems == []
 

@@ -79,7 +79,8 @@ def test_one_file_may_hold_the_chain(folder: Path) -> None:
     chain = (folder / "tsa-certificate.pem").read_bytes() + (folder / "tsa-root.pem").read_bytes()
     (folder / "chain.pem").write_bytes(chain)
     (authority,) = load(folder, AUTHORITY.replace('"tsa-certificate.pem", "tsa-root.pem"', '"chain.pem"')).authorities
-    assert authority.trusted.root.subject == authority.trusted.root.issuer
+    root = authority.trusted.chain.certificates[-1]
+    assert root.subject == root.issuer
 
 
 BAD = {

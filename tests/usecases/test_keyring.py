@@ -1,8 +1,10 @@
 """Keys over time: newer ones are used, older ones still serve what they made."""
 
+import hmac
 import json
 import secrets
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -115,6 +117,25 @@ def test_two_registers_share_no_key(tmp_path: Path) -> None:
     assert one.key_encryption_keys != other.key_encryption_keys
     assert one.rate_limit_secret != other.rate_limit_secret
     assert one.log_key.private_bytes_raw() != other.log_key.private_bytes_raw()
+
+
+def test_each_purpose_has_a_key_of_its_own_and_none_is_the_file(tmp_path: Path) -> None:
+    keyring = load(fresh(tmp_path))
+    secret = (tmp_path / "kek-1.key").read_bytes()
+    derived = [*keyring.key_encryption_keys.values(), keyring.rate_limit_secret, keyring.work_secret]
+    assert len({secret, *derived}) == 4
+    info = b"objection register: wrap server shares"  # HKDF (RFC 5869) by hand: extract with no salt, one block
+    extracted = hmac.digest(bytes(32), secret, "sha256")
+    assert keyring.key_encryption_keys[1] == hmac.digest(extracted, info + b"\x01", "sha256")
+    assert load(KeyFolder(tmp_path)).work_secret == keyring.work_secret
+
+
+def test_the_policy_is_made_once_and_anew_for_other_keys(tmp_path: Path) -> None:
+    keyring = load(fresh(tmp_path))
+    assert keyring.policy is keyring.policy
+    other = load(fresh(tmp_path / "other"))
+    changed = replace(keyring, issuer_keys=other.issuer_keys)
+    assert changed.policy.issuer_keys.keys() == other.issuer_keys.keys() != keyring.policy.issuer_keys.keys()
 
 
 def test_the_issuers_certificate_names_it_and_is_signed_by_its_root(tmp_path: Path) -> None:

@@ -251,7 +251,7 @@ def test_no_address_and_no_holder_key_is_stored(app: Flask, storage_settings: di
     holder = Holder()
     answer_of(post(app, holder.objection()), 201)
     with register_of(app).database.reading() as connection:
-        tables = ("records", "log_entries", "log_tiles", "log_head", "slot_digests", "dpop_proofs")
+        tables = ("records", "log_entries", "log_tiles", "log_head", "slot_digests")
         stored = repr([list(connection.execute(text(f"SELECT * FROM {table}"))) for table in tables])
     assert holder.jwk["x"] not in stored
     assert "127.0.0" not in stored

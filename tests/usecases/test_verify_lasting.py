@@ -181,6 +181,8 @@ def _flipped(name: str, data: bytes) -> bytes:
         at = data.index(b"\n", data.index(b"index ")) + 1
     elif name.endswith(".sd-jwt"):
         at = data.rindex(b".") + 1  # before the disclosures
+    elif name.endswith(".tst"):
+        at = len(data) - 1  # in the signature: its middle holds certificates, which nobody signs
     else:
         at = len(data) // 2
     changed = b"A" if data[at : at + 1] != b"A" else b"B"
@@ -672,9 +674,11 @@ def test_authorities_hold_here_as_they_do_on_the_page(name: str, lasting: Lastin
     assert ("says that it is qualified" in check(report, "anchor").reason) is (name in Authorities.QUALIFIED)
 
 
-def test_a_container_stamped_by_a_name_that_is_no_text_is_refused(lasting: Lasting, policy: TrustPolicy) -> None:
+def test_a_container_may_be_stamped_by_a_name_that_is_no_text(lasting: Lasting, policy: TrustPolicy) -> None:
     raw = Authorities().container_stamped("a name that is no text", lasting.record)
-    assert roots(verify_file(raw, policy=policy))["container-time"] == "timestamp_malformed"
+    report = verify_file(raw, policy=policy)
+    assert roots(report) == {}
+    assert "calls itself ?;" in check(report, "container-time").reason
 
 
 @pytest.mark.parametrize(("bundled_as", "given_as"), [(STANDS, WITHDRAWN), (WITHDRAWN, STANDS), (ERASED, WITHDRAWN)])

@@ -237,6 +237,11 @@ def test_a_proof_of_possession_serves_once(mine: Recorded) -> None:
     refused(replace(mine, share=new_share()).get(proof=proof), 401, "dpop_replayed")
 
 
+def test_a_holder_waits_for_no_writer(mine: Recorded) -> None:
+    with register_of(mine.app).database.writing():  # the log's turn; who waits for it gives up after 20 s
+        assert mine.get().status_code == 200
+
+
 def test_another_jti_spelling_is_another_proof_but_one_jti_is_not(mine: Recorded) -> None:
     """A new signature over the same jti is still the same proof."""
     jti = new_share()

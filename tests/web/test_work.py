@@ -154,7 +154,7 @@ def test_a_lazy_receipt_stays_what_it_is(app: Flask) -> None:
 
 def test_another_registers_challenge_is_worth_nothing(app: Flask, tmp_path: Path) -> None:
     objection = Holder().objection()
-    other = replace(register_of(app).keyring, key_encryption_keys={1: bytes(32)})
+    other = replace(register_of(app).keyring, work_secret=bytes(32))
     challenge = create_challenge(
         bytes.fromhex(objection.sha256), secret=other.work_secret, cost=1, now=int(time.time())
     )

@@ -1,10 +1,13 @@
-/** X.509 certificates, as far as a pinned chain needs them (RFC 5280). */
+/**
+ * X.509 certificates, as far as a pinned chain and the signer of a PDF need them (RFC 5280). docs/formats.md says which
+ * are accepted; `server/core/certificates.py` is the twin of this module. Revocation is not checked.
+ */
 import {
   BIT_STRING,
+  BOOLEAN,
   context,
   type Der,
   INTEGER,
-  isBoolean,
   members,
   OCTET_STRING,
   OID,
@@ -16,12 +19,15 @@ import {
   parseTime,
   readableString,
   SEQUENCE,
+  SET,
 } from './der';
-import { type Bytes, concat, sameBytes } from './encoding';
+import { type Bytes, sameBytes } from './encoding';
 import { ObjectionError } from './errors';
-import { importKey, parseSignatureAlgorithm, verifySignature } from './signatures';
+import { type PublicKey, parseKey, parseSignatureAlgorithm, verifySignature } from './signatures';
 
-/** A certificate that was read; who signed it, and whether that matters, is not decided here. */
+export type Extensions = Map<string, { critical: boolean; value: Bytes }>;
+
+/** A certificate that was read; nobody has checked who signed it. `raw`, `issuer`, `serial`: DER. */
 export interface Certificate {
   raw: Bytes;
   signed: Bytes;
@@ -36,18 +42,31 @@ export interface Certificate {
   notBeforeS: number;
   notAfterS: number;
   publicKeyInfo: Bytes;
-  extensions: Map<string, { critical: boolean; value: Bytes }>;
+  extensions: Extensions;
+}
+
+/** Certificates as a policy lists them: the signer's own first, each followed by its issuer, the trust anchor last. */
+export interface Chain {
+  own: Certificate;
+  certificates: Certificate[];
+  /** Theirs, in the same order. */
+  keys: PublicKey[];
 }
 
 const COMMON_NAME = '2.5.4.3';
-const UNIQUE_IDENTIFIER = '2.5.4.45';
 const BASIC_CONSTRAINTS = '2.5.29.19';
 const KEY_USAGE = '2.5.29.15';
 const EXTENDED_KEY_USAGE = '2.5.29.37';
 const QC_STATEMENTS = '1.3.6.1.5.5.7.1.3';
 const TIME_STAMPING = '1.3.6.1.5.5.7.3.8';
-/** Extensions whose meaning is weighed here, or cannot make a pinned chain any weaker. */
-const UNDERSTOOD = new Set([BASIC_CONSTRAINTS, KEY_USAGE, EXTENDED_KEY_USAGE, QC_STATEMENTS, '2.5.29.32', '2.5.29.17']);
+/**
+ * Extensions that are weighed here, or that cannot make a chain weaker whose every certificate is pinned: other names,
+ * policies and their constraints, addresses of revocation lists.
+ */
+const UNDERSTOOD = new Set([
+  ...[BASIC_CONSTRAINTS, KEY_USAGE, EXTENDED_KEY_USAGE, QC_STATEMENTS],
+  ...['2.5.29.17', '2.5.29.32', '2.5.29.36', '2.5.29.54', '2.5.29.31'],
+]);
 const MAX_BYTES = 16_384;
 const KEY_CERT_SIGN = 0x04;
 const DIGITAL_SIGNATURE = 0x80;
@@ -56,7 +75,7 @@ const QC_COMPLIANCE = '0.4.0.1862.1.1';
 const QC_TYPE = '0.4.0.1862.1.6';
 const QC_ESEAL = '0.4.0.1862.1.6.2';
 
-/** Throws `certificate_malformed`. */
+/** Returns what the DER in `raw` says. Throws `certificate_malformed`. */
 export function parseCertificate(raw: Bytes): Certificate {
   if (raw.length > MAX_BYTES) throw new ObjectionError('certificate_malformed', 'the certificate is too large');
   try {
@@ -76,10 +95,9 @@ function read(raw: Bytes): Certificate {
   const body = members(signed);
   const version = body.takeIf(context(0));
   if (version && parseSmallInteger(members(version).take(INTEGER)) !== 2) throw malformed('not of version 3');
-  const serial = body.take(INTEGER).content;
+  const serial = body.take(INTEGER);
   if (!sameBytes(body.take(SEQUENCE).raw, algorithm.raw)) throw malformed('it names two signature algorithms');
   const issuer = body.take(SEQUENCE);
-  commonName(issuer); // so that what cannot be read is refused
   const validity = members(body.take(SEQUENCE));
   const [notBeforeS, notAfterS] = [parseTime(validity.take()), parseTime(validity.take())];
   validity.end();
@@ -94,71 +112,113 @@ function read(raw: Bytes): Certificate {
     signed: signed.raw,
     signature,
     algorithm,
-    serial,
+    serial: serial.raw,
     issuer: issuer.raw,
     subject: subject.raw,
     name: commonName(subject),
     notBeforeS,
     notAfterS,
     publicKeyInfo: publicKeyInfo.raw,
-    extensions: extensions ? readExtensions(extensions) : new Map(),
+    extensions: extensions ? parseExtensions(extensions) : new Map(),
   };
 }
 
-function readExtensions(explicit: Der): Certificate['extensions'] {
+/** Returns the extensions under the explicit tag by id. Throws `der_malformed`, `certificate_malformed`. */
+function parseExtensions(explicit: Der): Extensions {
   const outer = members(explicit);
-  const found: Certificate['extensions'] = new Map();
-  for (const item of members(outer.take(SEQUENCE)).rest()) {
+  const extensions = readExtensions(outer.take(SEQUENCE));
+  outer.end();
+  return extensions;
+}
+
+/** Returns the extensions of a SEQUENCE by id, under whatever tag it stands. */
+export function readExtensions(listed: Der): Extensions {
+  const found: Extensions = new Map();
+  for (const item of members(listed).rest()) {
     const fields = members(item, SEQUENCE);
     const id = parseOid(fields.take(OID));
-    let value = fields.take();
-    const critical = isBoolean(value) && parseBoolean(value);
-    if (isBoolean(value)) value = fields.take();
+    const flag = fields.takeIf(BOOLEAN);
+    const value = fields.take(OCTET_STRING).content;
     fields.end();
     if (found.has(id)) throw malformed('an extension stands there twice');
-    if (value.tag !== OCTET_STRING) throw malformed('an extension has no value');
-    found.set(id, { critical, value: value.content });
+    found.set(id, { critical: flag !== undefined && parseBoolean(flag), value });
   }
-  outer.end();
   return found;
 }
 
-/** Returns a name's last common name, or its last readable part. Bits for text, as no other reader takes, are refused. */
+/** Returns a name's last common name, or its last readable part, or a question mark. */
 function commonName(whole: Der): string {
-  let [name, any] = ['', ''];
+  let [name, other] = ['', ''];
   for (const set of members(whole).rest()) {
-    for (const pair of members(set).rest()) {
+    for (const pair of members(set, SET).rest()) {
       const fields = members(pair, SEQUENCE);
       const id = parseOid(fields.take(OID));
-      const value = fields.take();
-      if (value.tag === BIT_STRING && id !== UNIQUE_IDENTIFIER) throw malformed('a name is written in bits');
-      const text = readableString(value) ?? '';
+      const text = readableString(fields.take()) ?? '';
       if (id === COMMON_NAME) name = text;
-      any = text;
+      other = text;
     }
   }
-  return name || any || '?';
+  return name || other || '?';
 }
 
 /**
- * Throws `certificate_invalid` unless `chain`, the signer's own certificate first and its root last, holds together at
- * `atS`: each signed by the next, in its time, authorities that may sign certificates, nothing critical left unread.
- * Revocation is not checked. That the last one is trusted is the caller's decision; its own signature shows nothing.
+ * Reads a chain (DER). The last certificate is trusted because it is listed: nobody looks at its own signature. Throws a
+ * code for a certificate that cannot be read, is alone, is out of order, or has a key or a signature of a kind that is
+ * not accepted; the message names the certificate.
  */
-export async function verifyChain(chain: Certificate[], atS: number): Promise<void> {
-  for (const [i, certificate] of chain.entries()) {
-    if (atS < certificate.notBeforeS || atS > certificate.notAfterS)
-      throw invalid(`${certificate.name} was not in force`);
-    for (const [id, { critical }] of certificate.extensions) {
-      if (critical && !UNDERSTOOD.has(id)) throw invalid(`${certificate.name} has a critical extension: ${id}`);
+export async function parseChain(rawCertificates: Bytes[]): Promise<Chain> {
+  if (rawCertificates.length < 2) throw invalid("no certificate stands above the authority's own");
+  const certificates: Certificate[] = [];
+  const keys: PublicKey[] = [];
+  for (const [i, raw] of rawCertificates.entries()) {
+    const before = certificates.at(-1);
+    let named = `certificate ${i + 1}`;
+    try {
+      const certificate = parseCertificate(raw);
+      certificates.push(certificate);
+      named += ` (${certificate.name})`;
+      keys.push(await parseKey(certificate.publicKeyInfo));
+      if (i + 1 < rawCertificates.length) parseSignatureAlgorithm(certificate.algorithm);
+    } catch (error) {
+      if (!(error instanceof ObjectionError)) throw error;
+      throw new ObjectionError(error.code, `${named}: ${error.message}`, { cause: error });
+    }
+    const [certificate] = certificates.slice(-1);
+    if (before && certificate && !sameBytes(before.issuer, certificate.subject)) {
+      throw invalid(`certificate ${i} (${before.name}) is not followed by its issuer`);
+    }
+  }
+  const [own] = certificates;
+  if (!own) throw invalid('no certificate');
+  return { own, certificates, keys };
+}
+
+/**
+ * Throws unless `chain` holds at `atS`: each certificate is in its time and signed by the next, those above may sign
+ * certificates, and no critical extension is left unread.
+ */
+export async function verifyChain({ certificates, keys }: Chain, atS: number): Promise<void> {
+  for (const [i, certificate] of certificates.entries()) {
+    const { name, notBeforeS, notAfterS, extensions } = certificate;
+    if (atS < notBeforeS || atS > notAfterS) throw invalid(`${name} was not in force`);
+    for (const [id, { critical }] of extensions) {
+      if (critical && !UNDERSTOOD.has(id)) {
+        throw invalid(`${name} has a critical extension that is not understood: ${id}`);
+      }
     }
     if (i > 0) requireAuthority(certificate, i - 1);
-    const issuer = chain[i + 1];
-    if (!issuer) return;
-    if (!sameBytes(certificate.issuer, issuer.subject)) throw invalid(`${certificate.name} was issued by another one`);
-    const algorithm = parseSignatureAlgorithm(certificate.algorithm);
-    const key = await importKey(issuer.publicKeyInfo, algorithm);
-    await verifySignature(key, algorithm, certificate.signature, certificate.signed, 'certificate_invalid');
+    const issuer = keys[i + 1];
+    if (issuer) await verifyIssuedBy(issuer, certificate);
+  }
+}
+
+async function verifyIssuedBy(issuer: PublicKey, certificate: Certificate): Promise<void> {
+  const algorithm = parseSignatureAlgorithm(certificate.algorithm);
+  try {
+    await verifySignature(issuer, algorithm, certificate.signature, certificate.signed, 'certificate_invalid');
+  } catch (error) {
+    if (!(error instanceof ObjectionError)) throw error;
+    throw invalid(`${certificate.name} was not signed by the certificate behind it: ${error.message}`);
   }
 }
 
@@ -166,8 +226,9 @@ function requireAuthority(certificate: Certificate, below: number): void {
   const constraints = certificate.extensions.get(BASIC_CONSTRAINTS);
   if (!constraints) throw invalid(`${certificate.name} is not an authority`);
   const fields = members(parseDer(constraints.value, SEQUENCE));
-  const [flag, pathLength] = fields.rest();
-  if (!flag || !isBoolean(flag) || !parseBoolean(flag)) throw invalid(`${certificate.name} is not an authority`);
+  const [flag, pathLength] = [fields.takeIf(BOOLEAN), fields.takeIf(INTEGER)];
+  fields.end();
+  if (!flag || !parseBoolean(flag)) throw invalid(`${certificate.name} is not an authority`);
   if (pathLength && parseSmallInteger(pathLength) < below) throw invalid(`${certificate.name} allows no such chain`);
   if (!allowsUse(certificate, KEY_CERT_SIGN)) throw invalid(`${certificate.name} may not sign certificates`);
 }
@@ -206,7 +267,7 @@ function readStatement(statement: Der): [string, string[]] {
   const id = parseOid(fields.take(OID));
   const [info, ...more] = fields.rest();
   if (more.length > 0) throw malformed('a statement says more than one thing');
-  const types = info && id === QC_TYPE ? members(parseDer(info.raw, SEQUENCE)).rest().map(parseOid) : [];
+  const types = info && id === QC_TYPE ? members(info, SEQUENCE).rest().map(parseOid) : [];
   return [id, types];
 }
 
@@ -217,21 +278,12 @@ function allowsUse(certificate: Certificate, bits: number): boolean {
   return ((content[1] ?? 0) & bits) !== 0;
 }
 
-/** The uncompressed point of an EC key, as a policy names issuer keys; undefined for another kind of key. */
-export function ecPoint(certificate: Certificate): Bytes | undefined {
-  const fields = members(parseDer(certificate.publicKeyInfo, SEQUENCE));
-  const algorithm = members(fields.take(SEQUENCE));
-  if (parseOid(algorithm.take(OID)) !== '1.2.840.10045.2.1') return undefined;
-  return parseBitString(fields.take(BIT_STRING));
-}
-
-/** Whether an IssuerAndSerialNumber names this certificate. */
+/** Whether an IssuerAndSerialNumber names this certificate. Throws `der_malformed`. */
 export function isNamedBy(certificate: Certificate, identifier: Der): boolean {
   const fields = members(identifier, SEQUENCE);
-  const issuer = fields.take(SEQUENCE);
-  const serial = fields.take(INTEGER);
+  const [issuer, serial] = [fields.take(SEQUENCE), fields.take(INTEGER)];
   fields.end();
-  return sameBytes(concat(issuer.raw, serial.content), concat(certificate.issuer, certificate.serial));
+  return sameBytes(issuer.raw, certificate.issuer) && sameBytes(serial.raw, certificate.serial);
 }
 
 function malformed(message: string): ObjectionError {

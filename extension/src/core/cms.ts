@@ -1,8 +1,15 @@
-/** CMS SignedData with one signer (RFC 5652), as RFC 3161 and PAdES use it. */
-import { type Certificate, isNamedBy, parseCertificate } from './certificates';
+/**
+ * CMS SignedData with one signer (RFC 5652), as RFC 3161 and PAdES use it.
+ *
+ * Nothing that no signature covers decides: versions, digest and signature algorithms beside the signature, certificates
+ * and revocation lists are skipped unread. The hash is the one whose length the signed digest has; the scheme is the
+ * pinned key's. `server/core/cms.py` is the twin of this module.
+ */
+import type { Certificate } from './certificates';
 import {
   context,
   type Der,
+  expectTag,
   INTEGER,
   members,
   OCTET_STRING,
@@ -11,49 +18,35 @@ import {
   parseOid,
   SEQUENCE,
   SET,
-  setMembers,
 } from './der';
 import { type Bytes, concat, sameBytes } from './encoding';
 import { ObjectionError } from './errors';
-import {
-  type Hash,
-  importKey,
-  parseHash,
-  parseSignatureAlgorithm,
-  type SignatureAlgorithm,
-  verifySignature,
-} from './signatures';
+import { type Hash, hashOfSize, type PublicKey, parseHash, schemeOf, verifySignature } from './signatures';
 
 const SIGNED_DATA = '1.2.840.113549.1.7.2';
-const CONTENT_TYPE = '1.2.840.113549.1.9.3';
-const MESSAGE_DIGEST = '1.2.840.113549.1.9.4';
+export const CONTENT_TYPE = '1.2.840.113549.1.9.3';
+export const MESSAGE_DIGEST = '1.2.840.113549.1.9.4';
 const SIGNING_CERTIFICATE = '1.2.840.113549.1.9.16.2.12';
-const SIGNING_CERTIFICATE_V2 = '1.2.840.113549.1.9.16.2.47';
-const MAX_CERTIFICATES = 16;
+export const SIGNING_CERTIFICATE_V2 = '1.2.840.113549.1.9.16.2.47';
 
-/** What was read; nothing is checked. `content` is undefined when it is kept elsewhere, as in a PDF. */
+/**
+ * What was read; nothing is checked. `content`: undefined when it is kept elsewhere, as in a PDF. `certificates`,
+ * `revocations`, `unsigned`: under their tags, unread. `identifier`: who the signer says they are, unread, and not signed.
+ */
 export interface UnverifiedCms {
   contentType: string;
   content: Bytes | undefined;
-  /** DER; nobody has read them yet. */
-  certificates: Bytes[];
-  /** Whether it carries lists of revoked certificates, which nobody signs. */
-  hasRevocations: boolean;
-  signer: Signer;
-}
-
-interface Signer {
+  certificates: Der | undefined;
+  revocations: Der | undefined;
   identifier: Der;
-  hash: Hash;
-  algorithm: SignatureAlgorithm;
-  signature: Bytes;
   /** The attributes as they were signed: under the tag of a SET. */
   signedAttributes: Bytes;
   attributes: Map<string, Der[]>;
-  unsigned: Map<string, Der[]>;
+  signature: Bytes;
+  unsigned: Der | undefined;
 }
 
-/** Reads a ContentInfo. Throws `der_malformed`, `algorithm_refused`. */
+/** Reads a ContentInfo. Throws `der_malformed`. */
 export function parseCms(raw: Bytes): UnverifiedCms {
   const info = members(parseDer(raw, SEQUENCE));
   if (parseOid(info.take(OID)) !== SIGNED_DATA) throw malformed('not signed data');
@@ -67,127 +60,110 @@ export function parseCms(raw: Bytes): UnverifiedCms {
   const contentType = parseOid(encapsulated.take(OID));
   const wrapped = encapsulated.takeIf(context(0));
   encapsulated.end();
-  const certificates = fields.takeIf(context(0));
-  const revocations = fields.takeIf(context(1));
-  const signers = members(fields.take(SET)).rest();
+  const [certificates, revocations] = [fields.takeIf(context(0)), fields.takeIf(context(1))];
+  const [first, ...more] = members(fields.take(SET)).rest();
   fields.end();
-  const [signer, ...more] = signers;
-  if (!signer || more.length > 0) throw malformed('there must be exactly one signer');
+  if (!first || more.length > 0) throw malformed('there must be exactly one signer');
+  const signer = members(first, SEQUENCE);
+  signer.take(INTEGER);
+  const identifier = signer.take();
+  signer.take(SEQUENCE);
+  const signed = signer.take(context(0));
+  signer.take(SEQUENCE);
+  const signature = signer.take(OCTET_STRING).content;
+  const unsigned = signer.takeIf(context(1));
+  signer.end();
   return {
     contentType,
-    content: wrapped ? members(wrapped).take(OCTET_STRING).content : undefined,
-    certificates: certificates ? readCertificates(certificates) : [],
-    hasRevocations: revocations !== undefined,
-    signer: readSigner(signer),
-  };
-}
-
-function readCertificates(set: Der): Bytes[] {
-  const items = setMembers(set).rest();
-  if (items.length > MAX_CERTIFICATES) throw malformed('too many certificates');
-  return items.map(({ raw }) => raw);
-}
-
-function readSigner(signer: Der): Signer {
-  const fields = members(signer, SEQUENCE);
-  fields.take(INTEGER);
-  const identifier = fields.take();
-  const hash = parseHash(fields.take(SEQUENCE));
-  const attributes = fields.take(context(0));
-  const algorithm = parseSignatureAlgorithm(fields.take(SEQUENCE), hash);
-  const signature = fields.take(OCTET_STRING).content;
-  const unsigned = fields.takeIf(context(1));
-  fields.end();
-  return {
+    content: wrapped && readContent(wrapped),
+    certificates,
+    revocations,
     identifier,
-    hash,
-    algorithm,
+    signedAttributes: concat(Uint8Array.of(SET), signed.raw.slice(1)),
+    attributes: readAttributes(signed),
     signature,
-    signedAttributes: concat(Uint8Array.of(SET), attributes.raw.slice(1)),
-    attributes: readAttributes(attributes),
-    unsigned: unsigned ? readAttributes(unsigned) : new Map(),
+    unsigned,
   };
+}
+
+function readContent(explicit: Der): Bytes {
+  const fields = members(explicit);
+  const { content } = fields.take(OCTET_STRING);
+  fields.end();
+  return content;
 }
 
 function readAttributes(set: Der): Map<string, Der[]> {
   const found = new Map<string, Der[]>();
-  for (const item of setMembers(set).rest()) {
-    const fields = members(item, SEQUENCE);
-    const id = parseOid(fields.take(OID));
-    const values = members(fields.take(SET)).rest();
-    fields.end();
+  for (const item of members(set).rest()) {
+    const [id, values] = readAttribute(item);
     if (found.has(id)) throw malformed('an attribute stands there twice');
     found.set(id, values);
   }
   return found;
 }
 
-/**
- * Returns the one certificate, of those the message carries, whose hash the signature names, and which issuer and serial
- * number name, too. The others are not read. Throws `der_malformed`, `certificate_malformed`.
- */
-export async function signerCertificate({ certificates, signer }: UnverifiedCms): Promise<Certificate> {
-  const wanted: Bytes[] = [];
-  for (const raw of certificates) if (await namesCertificate(signer, raw)) wanted.push(raw);
-  const [raw, ...more] = wanted;
-  if (!raw || more.length > 0) throw malformed('it does not carry the one certificate that its signature names');
-  const certificate = parseCertificate(raw);
-  if (!isNamed(certificate, signer)) throw malformed('the signature names another signer than its certificate');
-  return certificate;
-}
-
-/** Whether the message names `certificate` by issuer and serial number. */
-export function isNamed(certificate: Certificate, { identifier }: UnverifiedCms['signer']): boolean {
-  return identifier.tag === SEQUENCE && isNamedBy(certificate, identifier);
+/** Returns an attribute's id and its values. Throws `der_malformed`. */
+export function readAttribute(attribute: Der): [string, Der[]] {
+  const fields = members(attribute, SEQUENCE);
+  const id = parseOid(fields.take(OID));
+  const values = members(fields.take(SET)).rest();
+  fields.end();
+  return [id, values];
 }
 
 /**
- * Throws `code`, or `otherBytes` when all else holds, unless `certificate` signed `content`, and the signature names that very certificate (RFC 5035).
- * Whether the certificate is trusted is the caller's question.
+ * Throws `code` unless `certificate`, whose key is `key`, signed `content`, and the signature names that very certificate
+ * (RFC 5035); `otherBytes` when all else holds. Whether the certificate is trusted is the caller's question.
  */
 export async function verifyCms(
   cms: UnverifiedCms,
-  certificate: Certificate,
+  { certificate, key }: { certificate: Certificate; key: PublicKey },
   content: Bytes,
   { code, otherBytes = code }: { code: string; otherBytes?: string },
 ): Promise<void> {
-  const { signer } = cms;
-  const invalid = (message: string) => new ObjectionError(code, message);
-  if (signer.identifier.tag === SEQUENCE && !isNamedBy(certificate, signer.identifier)) {
-    throw invalid('signed by another one');
+  const type = single(cms, CONTENT_TYPE);
+  if (!type || parseOid(type) !== cms.contentType) throw new ObjectionError(code, 'signed as content of another type');
+  if (!(await namesCertificate(cms, certificate.raw))) {
+    throw new ObjectionError(code, `the signature names another certificate than ${certificate.name}`);
   }
-  if (signer.algorithm.hash !== signer.hash) throw invalid('two hashes for one signature');
-  const type = single(signer.attributes, CONTENT_TYPE);
-  if (!type || parseOid(type) !== cms.contentType) throw invalid('signed as content of another type');
-  if (!(await namesCertificate(signer, certificate.raw))) throw invalid('the signature does not name its certificate');
-  const key = await importKey(certificate.publicKeyInfo, signer.algorithm);
-  await verifySignature(key, signer.algorithm, signer.signature, signer.signedAttributes, code);
-  const digest = single(signer.attributes, MESSAGE_DIGEST);
-  const expected = new Uint8Array(await crypto.subtle.digest(signer.hash, content));
-  if (digest?.tag !== OCTET_STRING || !sameBytes(digest.content, expected))
+  const digest = single(cms, MESSAGE_DIGEST);
+  if (!digest) throw new ObjectionError(code, 'no digest is signed');
+  const hash = hashOfSize(expectTag(digest, OCTET_STRING).content.length);
+  await verifySignature(key, { scheme: schemeOf(key), hash }, cms.signature, cms.signedAttributes, code);
+  if (!sameBytes(digest.content, await digestOf(hash, content))) {
     throw new ObjectionError(otherBytes, 'signed over other bytes');
-}
-
-async function namesCertificate({ attributes }: Signer, certificate: Bytes): Promise<boolean> {
-  const second = single(attributes, SIGNING_CERTIFICATE_V2);
-  if (second) {
-    const fields = members(members(members(second, SEQUENCE).take(SEQUENCE)).take(SEQUENCE));
-    const algorithm = fields.takeIf(SEQUENCE);
-    const hash = algorithm ? parseHash(algorithm) : 'SHA-256';
-    return matches(fields.take(OCTET_STRING), hash, certificate);
   }
-  // RFC 3161 as of 2001, by authorities that still name themselves so; the certificate is pinned besides.
-  const first = single(attributes, SIGNING_CERTIFICATE);
+}
+
+/**
+ * Whether the signed attributes name `certificate` (DER) by its hash, as the first they name. Throws `der_malformed`,
+ * `algorithm_refused`.
+ */
+export async function namesCertificate(cms: UnverifiedCms, certificate: Bytes): Promise<boolean> {
+  const second = single(cms, SIGNING_CERTIFICATE_V2);
+  if (second) {
+    const fields = firstCertificateId(second);
+    const algorithm = fields.takeIf(SEQUENCE);
+    const expected = await digestOf(algorithm ? parseHash(algorithm) : 'SHA-256', certificate);
+    return sameBytes(fields.take(OCTET_STRING).content, expected);
+  }
+  // RFC 3161 as of 2001, by authorities that still name themselves so. The certificate is pinned besides.
+  const first = single(cms, SIGNING_CERTIFICATE);
   if (!first) return false;
-  const fields = members(members(members(first, SEQUENCE).take(SEQUENCE)).take(SEQUENCE));
-  return matches(fields.take(OCTET_STRING), 'SHA-1', certificate);
+  const expected = await digestOf('SHA-1', certificate);
+  return sameBytes(firstCertificateId(first).take(OCTET_STRING).content, expected);
 }
 
-async function matches(digest: Der, hash: Hash | 'SHA-1', raw: Bytes): Promise<boolean> {
-  return sameBytes(digest.content, new Uint8Array(await crypto.subtle.digest(hash, raw)));
+function firstCertificateId(value: Der) {
+  return members(members(members(value, SEQUENCE).take(SEQUENCE)).take(SEQUENCE));
 }
 
-function single(attributes: Map<string, Der[]>, id: string): Der | undefined {
+async function digestOf(hash: Hash | 'SHA-1', data: Bytes): Promise<Bytes> {
+  return new Uint8Array(await crypto.subtle.digest(hash, data));
+}
+
+function single({ attributes }: UnverifiedCms, id: string): Der | undefined {
   const values = attributes.get(id);
   return values?.length === 1 ? values[0] : undefined;
 }

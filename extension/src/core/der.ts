@@ -1,6 +1,7 @@
 /**
- * ASN.1 in DER (X.690), strictly: one value has one encoding. Reads what time tokens, certificates and CMS signatures
- * are made of, one level at a time: the caller says what must come next, so that hostile depth leads nowhere.
+ * ASN.1 in DER (X.690), strictly: one value has one encoding. This module reads the structures of time tokens,
+ * certificates and CMS signatures one level at a time. The caller says what must come next, so hostile nesting leads
+ * nowhere. `server/core/der.py` is its twin: both refuse the same.
  */
 import type { Bytes } from './encoding';
 import { ObjectionError } from './errors';
@@ -12,6 +13,7 @@ export interface Der {
   raw: Bytes;
 }
 
+export const BOOLEAN = 0x01;
 export const INTEGER = 0x02;
 export const BIT_STRING = 0x03;
 export const OCTET_STRING = 0x04;
@@ -21,7 +23,6 @@ export const UTC_TIME = 0x17;
 export const GENERALIZED_TIME = 0x18;
 export const SEQUENCE = 0x30;
 export const SET = 0x31;
-const BOOLEAN = 0x01;
 const MAX_ITEMS = 1000;
 const PRINTED = new Set([0x0c, 0x13, 0x14, 0x16]); // UTF8String, PrintableString, TeletexString, IA5String
 
@@ -38,24 +39,16 @@ export function parseDer(raw: Bytes, tag?: number): Der {
   return value;
 }
 
-/** Reads the value at the start of `raw`; what follows is the caller's. */
-export function parseDerPrefix(raw: Bytes, tag: number): Der {
-  return expectTag(valueAt(raw, 0), tag);
-}
-
-/** Walks the members of a SEQUENCE, SET or explicit tag; each is taken in its turn. */
+/** The members of a constructed value, at most 1000; each is taken in its turn. Nobody has read what they hold. */
 export class Members {
   private readonly items: Der[] = [];
   private next = 0;
 
-  /** `sorted`: whether it is a SET OF under another tag, and so in order; one under its own tag always is. */
-  constructor(parent: Der, { sorted = parent.tag === SET } = {}) {
+  constructor(parent: Der) {
     if (!(parent.tag & 0x20)) throw malformed('a constructed value is missing');
     let at = 0;
     while (at < parent.content.length) {
       const item = valueAt(parent.content, at);
-      const before = this.items.at(-1);
-      if (sorted && before && isAfter(before.raw, item.raw)) throw malformed('a set is not in order');
       this.items.push(item);
       if (this.items.length > MAX_ITEMS) throw malformed('too many members');
       at += item.raw.length;
@@ -68,9 +61,9 @@ export class Members {
     return tag === undefined ? item : expectTag(item, tag);
   }
 
-  takeIf(...tags: number[]): Der | undefined {
+  takeIf(tag: number): Der | undefined {
     const item = this.items[this.next];
-    if (!item || !tags.includes(item.tag)) return undefined;
+    if (item?.tag !== tag) return undefined;
     this.next++;
     return item;
   }
@@ -84,11 +77,6 @@ export class Members {
   end(): void {
     if (this.next < this.items.length) throw malformed('a member too many');
   }
-}
-
-/** The members of an implicitly tagged SET OF, which DER wants in order. */
-export function setMembers(parent: Der): Members {
-  return new Members(parent, { sorted: true });
 }
 
 export function members(parent: Der, tag?: number): Members {
@@ -140,10 +128,6 @@ export function parseBoolean(value: Der): boolean {
   return byte === 0xff;
 }
 
-export function isBoolean(value: Der): boolean {
-  return value.tag === BOOLEAN;
-}
-
 /** Returns the bytes of a BIT STRING that has whole bytes. */
 export function parseBitString(value: Der): Bytes {
   const { content } = expectTag(value, BIT_STRING);
@@ -156,7 +140,7 @@ export function parseTime(value: Der): number {
   const text = ascii(value.content);
   const long = value.tag === GENERALIZED_TIME;
   if (!long && value.tag !== UTC_TIME) throw malformed('a time is missing');
-  const found = (long ? /^(\d{4})(\d{8})(\d\d)(?:\.\d{0,8}[1-9])?Z$/ : /^(\d{2})(\d{8})(\d\d)Z$/).exec(text);
+  const found = (long ? /^(\d{4})(\d{8})(\d\d)(?:\.\d{1,9})?Z$/ : /^(\d{2})(\d{8})(\d\d)Z$/).exec(text);
   if (!found) throw malformed('not a time in UTC');
   const [, digits = '', rest = '', seconds = ''] = found;
   // RFC 5280: two digits mean 1950 to 2049.
@@ -169,15 +153,10 @@ export function parseTime(value: Der): number {
   return at / 1000;
 }
 
-/** Returns a string of any of the common types, for people to read; never compare with it. */
+/** Returns a string of one of the common types, for people to read. Never compare with it. */
 export function readableString(value: Der): string | undefined {
   if (!PRINTED.has(value.tag)) return undefined;
-  return new TextDecoder('utf-8').decode(value.content);
-}
-
-function isAfter(one: Bytes, other: Bytes): boolean {
-  const at = one.findIndex((byte, i) => byte !== other[i]);
-  return at >= 0 && (one[at] ?? 0) > (other[at] ?? 0);
+  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(value.content).replace(/\p{Cc}/gu, '\ufffd');
 }
 
 function valueAt(raw: Bytes, at: number): Der {
@@ -198,7 +177,7 @@ function valueAt(raw: Bytes, at: number): Der {
   return { tag, content: raw.subarray(start, start + length), raw: raw.subarray(at, start + length) };
 }
 
-function expectTag(value: Der, tag: number): Der {
+export function expectTag(value: Der, tag: number): Der {
   if (value.tag !== tag) throw malformed(`expected tag ${tag.toString(16)}, found ${value.tag.toString(16)}`);
   return value;
 }

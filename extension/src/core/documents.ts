@@ -2,8 +2,18 @@
  * The signed certificate, read as a sceptic reads it: one signature, over every byte, and the files that it carries.
  * A port of server/bundles/documents.py; trusts nobody: whose key signed is for the caller to compare.
  */
-import { type Certificate, ecPoint } from './certificates';
-import { parseCms, signerCertificate, type UnverifiedCms, verifyCms } from './cms';
+import { type Certificate, isNamedBy, parseCertificate } from './certificates';
+import {
+  CONTENT_TYPE,
+  MESSAGE_DIGEST,
+  namesCertificate,
+  parseCms,
+  readAttribute,
+  SIGNING_CERTIFICATE_V2,
+  type UnverifiedCms,
+  verifyCms,
+} from './cms';
+import { type Der, members } from './der';
 import { type Bytes, concat, formatHex } from './encoding';
 import { ObjectionError } from './errors';
 import { inflate } from './inflate';
@@ -21,6 +31,7 @@ import {
   type Section,
   sameValue,
 } from './pdf';
+import { parseKey } from './signatures';
 
 /** What may unpack is bounded as a whole: evidence, and what the register adds to it. */
 const MAX_UNPACKED_BYTES = 12_582_912;
@@ -33,13 +44,9 @@ const SIGNATURE = ['Type', 'Filter', 'SubFilter', 'Contents', 'ByteRange', 'M'];
 const ACTIVE = ['JS', 'JavaScript', 'AA', 'OpenAction', 'XFA', 'RichMedia', 'Encrypt', 'OCProperties', 'Collection'];
 const ACTIONS = ['Launch', 'SubmitForm', 'ImportData'];
 const [DATA, SIGNATURE_TIME] = ['1.2.840.113549.1.7.1', '1.2.840.113549.1.9.16.2.14'];
-const [CONTENT_TYPE, MESSAGE_DIGEST, SIGNING_CERTIFICATE_V2] = [
-  '1.2.840.113549.1.9.3',
-  '1.2.840.113549.1.9.4',
-  '1.2.840.113549.1.9.16.2.47',
-];
 const SIGNED_ATTRIBUTES = [CONTENT_TYPE, MESSAGE_DIGEST, SIGNING_CERTIFICATE_V2];
-const P256_POINT_SIZE = 65;
+const DIGEST_BYTES = 32;
+const MAX_CERTIFICATES = 16;
 
 /**
  * What a signed document holds. `files`: what is attached, by name, the manifest among them; compare them with it.
@@ -70,7 +77,7 @@ export async function readDocument(raw: Bytes): Promise<SignedDocument> {
   const signature = dictionaryAt(objects, place);
   refuseBadDate(signature.get('M'));
   const { covered, der } = verifyCoverage(raw, update, place, signature);
-  const signer = await verifySigner(der, covered);
+  const signer = await verifyDocumentSignature(der, covered);
   const everything = [...page.objects.values(), ...update.objects.values()];
   const files = await readFiles(objects, dictionaryAt(objects, update.trailer.get('Root')), everything);
   return { files, ...signer };
@@ -183,57 +190,70 @@ function derLength(data: Bytes): number {
   return length;
 }
 
-/** Returns who signed `covered`, once the CMS in `der` is a PAdES baseline signature that holds (RFC 5652, RFC 5035). */
-async function verifySigner(der: Bytes, covered: Bytes): Promise<Omit<SignedDocument, 'files'>> {
-  let parsed: { cms: UnverifiedCms; certificate: Certificate; point: Bytes | undefined; timestamp: Bytes | undefined };
-  try {
-    const cms = parseCms(der);
-    refuseUnusual(cms);
-    const certificate = await signerCertificate(cms);
-    parsed = { cms, certificate, point: ecPoint(certificate), timestamp: timestampOf(cms) };
-  } catch (error) {
-    if (!(error instanceof ObjectionError)) throw error;
-    throw malformed('the signature is no CMS structure such as PAdES wants');
-  }
-  const { cms, certificate, point, timestamp } = parsed;
-  if (point?.length !== P256_POINT_SIZE) throw unsigned('signed with another kind of key than P-256');
-  await verifyBoth(cms, certificate, covered);
-  return { signerPoint: point, signature: cms.signer.signature, timestamp };
+/** Who signed a document. `timestamp`: a token over `signature`; nobody signs that it is there. */
+type DocumentSigner = Omit<SignedDocument, 'files'>;
+
+/**
+ * Returns who signed `covered`, once the CMS in `der` is a PAdES signature as docs/formats.md has it. Throws the codes of
+ * `readDocument`.
+ */
+export async function verifyDocumentSignature(der: Bytes, covered: Bytes): Promise<DocumentSigner> {
+  const { cms, timestamp, certificate } = await translate('document_malformed', async () => {
+    const read = parseCms(der);
+    refuseUnusual(read);
+    return { cms: read, timestamp: timestampOf(read.unsigned), certificate: await signerCertificate(read) };
+  });
+  return translate('document_signature_invalid', async () => {
+    const key = await parseKey(certificate.publicKeyInfo);
+    if (key.kind !== 'EC' || key.curve !== 'P-256') throw unsigned('signed with another kind of key than P-256');
+    const codes = { code: 'document_signature_invalid', otherBytes: 'document_altered' };
+    await verifyCms(cms, { certificate, key }, covered, codes);
+    return { signerPoint: key.point, signature: cms.signature, timestamp };
+  });
 }
 
-/** Tells apart a signature that does not hold from one that holds for other bytes. */
-async function verifyBoth(cms: UnverifiedCms, certificate: Certificate, covered: Bytes): Promise<void> {
+async function translate<T>(code: string, work: () => Promise<T>): Promise<T> {
   try {
-    await verifyCms(cms, certificate, covered, {
-      code: 'document_signature_invalid',
-      otherBytes: 'document_altered',
-    });
+    return await work();
   } catch (error) {
-    if (!(error instanceof ObjectionError)) throw error;
-    const { code } = error;
-    throw code.startsWith('document_') ? error : unsigned(error.message);
+    if (!(error instanceof ObjectionError) || error.code.startsWith('document_')) throw error;
+    throw new ObjectionError(code, `the document's signature: ${error.message}`, { cause: error });
   }
 }
 
-function refuseUnusual({ contentType, content, hasRevocations, signer }: UnverifiedCms): void {
-  const { hash, algorithm, attributes } = signer;
+function refuseUnusual({ contentType, content, revocations, attributes }: UnverifiedCms): void {
   if (contentType !== DATA || content) throw malformed('the signature carries content');
   // Nobody signs them: anything could be in there.
-  if (hasRevocations) throw malformed('the signature carries lists of revoked certificates');
-  if (hash !== 'SHA-256' || algorithm.hash !== hash || algorithm.name !== 'ECDSA') {
-    throw malformed('the signature is not ECDSA with SHA-256 over the document');
-  }
+  if (revocations) throw malformed('the signature carries lists of revoked certificates');
   const single = [...attributes.values()].every((values) => values.length === 1);
   if (!single || !hasKeys(attributes, SIGNED_ATTRIBUTES)) {
     throw malformed('the signature signs other attributes than PAdES wants');
   }
+  const [digest] = attributes.get(MESSAGE_DIGEST) ?? [];
+  if (digest?.content.length !== DIGEST_BYTES) throw malformed('the signature signs another digest than SHA-256');
 }
 
-function timestampOf({ signer }: UnverifiedCms): Bytes | undefined {
-  if (signer.unsigned.size === 0) return undefined;
-  const [token, ...more] = signer.unsigned.get(SIGNATURE_TIME) ?? [];
-  if (!token || more.length > 0 || signer.unsigned.size > 1) {
-    throw malformed('the signature has unsigned attributes other than a time stamp');
+/** Returns the one certificate, of those carried, whose hash the signature names. The others are not read. */
+async function signerCertificate(cms: UnverifiedCms): Promise<Certificate> {
+  const carried = cms.certificates ? members(cms.certificates).rest() : [];
+  if (carried.length > MAX_CERTIFICATES) throw malformed(`it carries more than ${MAX_CERTIFICATES} certificates`);
+  const wanted: Bytes[] = [];
+  for (const { raw } of carried) if (await namesCertificate(cms, raw)) wanted.push(raw);
+  const [raw, ...more] = wanted;
+  if (!raw || more.length > 0) throw malformed('it does not carry the one certificate that it names');
+  const certificate = parseCertificate(raw);
+  if (!isNamedBy(certificate, cms.identifier)) {
+    throw malformed('it calls its signer otherwise than the certificate does');
+  }
+  return certificate;
+}
+
+function timestampOf(unsignedAttributes: Der | undefined): Bytes | undefined {
+  if (!unsignedAttributes) return undefined;
+  const [first, ...more] = members(unsignedAttributes).rest().map(readAttribute);
+  const [id, [token, ...others]] = first ?? ['', []];
+  if (!token || id !== SIGNATURE_TIME || more.length + others.length > 0) {
+    throw malformed('the signature has unsigned attributes other than one time stamp');
   }
   return token.raw;
 }

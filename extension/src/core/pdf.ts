@@ -3,7 +3,7 @@
  * server/bundles/pdf.py.
  *
  * A general reader repairs, guesses and follows what it finds; two of them can see two different files in the same bytes.
- * This one accepts only what typst writes and pyHanko appends: numbered objects that lie side by side, a table of where
+ * This one accepts only what typst writes and the register appends: numbered objects that lie side by side, a table of where
  * they are, and one update with a table of its own. Every byte belongs to exactly one of these.
  */
 import type { Bytes } from './encoding';

@@ -1,13 +1,15 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { verifyAcknowledgement } from '../../src/core/acknowledgements';
-import type { Json } from '../../src/core/encoding';
+import { verifyDocumentSignature } from '../../src/core/documents';
+import { type Json, parseBase64 } from '../../src/core/encoding';
 import { ObjectionError } from '../../src/core/errors';
 import { quorumMet, verifyWitnesses } from '../../src/core/log-policies';
 import { parseTrustPolicy } from '../../src/core/policies';
 import { parseProof, verifyProof } from '../../src/core/proofs';
 import { verifyReceipt } from '../../src/core/receipts';
 import { statusAt, verifyStatusList } from '../../src/core/statuslists';
+import { verifyTimestamp } from '../../src/core/timestamps';
 import { verifyToken } from '../../src/core/tokens';
 import { verifyPresentation } from '../support/presenting';
 
@@ -20,6 +22,8 @@ interface Vector {
   expect: string;
   [input: string]: unknown;
 }
+
+const bytes = (text: unknown) => parseBase64(String(text), 'test');
 
 const checks: Record<string, (vector: Vector) => Promise<unknown>> = {
   receipts: async ({ receipt }) => verifyReceipt(String(receipt)),
@@ -36,6 +40,11 @@ const checks: Record<string, (vector: Vector) => Promise<unknown>> = {
       await verifyReceipt(String(about)),
       await parseTrustPolicy(policy as Json),
     ),
+  timestamps: async ({ token, data, chain, at, authority, qualified }) => {
+    const found = await verifyTimestamp(bytes(token), bytes(data), (chain as string[]).map(bytes));
+    expect(found).toEqual({ atS: at, authority, saysQualified: qualified });
+  },
+  'document-signatures': async ({ cms, covered }) => verifyDocumentSignature(bytes(cms), bytes(covered)),
   statuslists: async ({ status_list, policy, statuses, index }) => {
     const list = await verifyStatusList(String(status_list), await parseTrustPolicy(policy as Json));
     for (const [at, said] of Object.entries(statuses ?? {})) expect(statusAt(list, Number(at))).toBe(said);

@@ -85,6 +85,39 @@ describe('time stamps', () => {
   });
 });
 
+describe('stamps of ordinary authorities, as OpenSSL sends them', () => {
+  const { data, samples } = JSON.parse(new TextDecoder().decode(sample('ordinary.json')));
+  const names = Object.keys(samples);
+  const read = (name: string) => ({
+    token: parseBase64(samples[name].token, 'test'),
+    chain: (samples[name].chain as string[]).map((text) => parseBase64(text, 'test')),
+  });
+
+  it('and a real one of GlobalSign', async () => {
+    const real = JSON.parse(new TextDecoder().decode(sample('globalsign.json')));
+    const chain = (real.chain as string[]).map((text) => parseBase64(text, 'test'));
+    const found = await verifyTimestamp(parseBase64(real.token, 'test'), utf8(real.data), chain);
+    expect(found).toEqual({ atS: real.at, authority: real.authority, saysQualified: false });
+  });
+
+  it.each(names)('%s: hold for their bytes and their authority alone', async (name) => {
+    const { token, chain } = read(name);
+    const other = read(names.find((one) => one !== name) ?? '').chain;
+    expect((await verifyTimestamp(token, utf8(data), chain)).authority).toBe('Ordinary time stamping unit');
+    expect(await codeOf(() => verifyTimestamp(token, utf8(`${data}x`), chain))).toBe('timestamp_invalid');
+    expect(await codeOf(() => verifyTimestamp(token, utf8(data), other))).toBe('timestamp_invalid');
+    const mixed = [...chain.slice(0, 1), ...other.slice(1)];
+    expect(await codeOf(() => verifyTimestamp(token, utf8(data), mixed))).toBe('timestamp_invalid');
+    const [type, policy] = [
+      indexOf(token, '\u0006\u0009*\u0086H\u0086÷\r\u0001\u0009\u0003'),
+      indexOf(token, '\u0006\u0004*\u0003\u0004\u0001'),
+    ];
+    for (const at of [type + 10, policy + 3]) {
+      expect(await codeOf(() => verifyTimestamp(flipped(token, at), utf8(data), chain))).toBe('timestamp_invalid');
+    }
+  });
+});
+
 describe('containers', () => {
   const raw = sample('anchored.asice');
 

@@ -84,8 +84,9 @@ def upgrade() -> None:
         "blobs_to_erase",
         sa.Column("blob", sa.Text, primary_key=True),
     )
-    op.create_table(
-        "dpop_proofs",
-        sa.Column("proof_id", sa.LargeBinary, primary_key=True),
-        sa.Column("expires_at", sa.BigInteger, nullable=False, index=True),
-    )
+    if op.get_bind().dialect.name == "postgresql":
+        op.create_table(
+            "dpop_proofs",
+            sa.Column("proof_id", sa.LargeBinary, primary_key=True),
+            sa.Column("expires_at", sa.BigInteger, nullable=False, index=True),
+        )

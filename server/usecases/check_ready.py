@@ -1,0 +1,29 @@
+"""Whether the register can record: what a recording would be refused for, without one."""
+
+from server.errors import LogInconsistent, Unavailable
+from server.store import log
+from server.store.log import Head
+from server.usecases.log_writer import writable_head
+from server.usecases.register import Register
+
+_USUAL_EVIDENCE_BYTES = 1 << 20  # the text of a notice and a screenshot
+
+
+def check_ready(register: Register) -> Head:
+    """Return the log's head. Raises Unavailable or LogInconsistent with the code that a usual objection would get now.
+
+    It takes a turn among the log's writers, and waits for it as they do.
+    """
+    if not register.log_writer.alive():
+        raise Unavailable("log_unavailable", "the log cannot be written")
+    register.blobs.refuse_without_room(_USUAL_EVIDENCE_BYTES)
+    register.database.refuse_without_room()
+    with register.database.writing() as connection:
+        try:
+            head = writable_head(connection)
+        except LogInconsistent as error:
+            if error.code == "log_halted":
+                raise
+            raise Unavailable("log_unavailable", "the log cannot be written") from error
+        log.write_nothing(connection)
+    return head

@@ -1,0 +1,104 @@
+"""``/readyz`` says what a recording would be told: not ready for the reason for which an objection is refused."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from flask import Flask
+from psycopg import sql
+from sqlalchemy import event
+
+from server.store import blobs, database
+from tests.fixtures.holders import Holder
+from tests.fixtures.servers import make_settings, post, register_of, running
+
+SCREENSHOT = {"screenshot.jpg": bytes(100_000)}
+
+
+@pytest.fixture
+def app(tmp_path: Any, storage_settings: dict[str, str]) -> Iterator[Flask]:
+    with running(make_settings(tmp_path, **storage_settings)) as app:
+        yield app
+
+
+def said(app: Flask) -> tuple[int, str | None]:
+    response = app.test_client().get("/readyz")
+    return response.status_code, json.loads(response.data).get("code")
+
+
+def refused(app: Flask, evidence: dict[str, bytes] | None = None) -> tuple[int, str | None]:
+    response = post(app, Holder().objection(evidence))
+    return response.status_code, json.loads(response.data).get("code")
+
+
+@contextmanager
+def full(where: Any, constant: str) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(where, constant, 1 << 60)
+        yield
+
+
+def test_a_disk_without_room_for_evidence(app: Flask) -> None:
+    with full(blobs, "_KEPT_FREE_BYTES"):
+        assert refused(app, SCREENSHOT) == said(app) == (503, "storage_full")
+        assert app.test_client().get("/healthz").status_code == 200
+    assert said(app) == (200, None)
+
+
+def test_a_disk_without_room_for_rows(tmp_path: Any) -> None:
+    with running(make_settings(tmp_path)) as app:
+        submission = Holder().objection({})
+        assert post(app, submission).status_code == 201
+        with full(database, "_LEAST_FREE_BYTES"):
+            assert refused(app, {}) == said(app) == (503, "storage_full")
+            assert post(app, submission).status_code == 200  # a repeat needs no room
+        assert said(app) == (200, None)
+        assert refused(app, {}) == (201, None)
+
+
+@contextmanager
+def read_only(app: Flask) -> Iterator[None]:
+    """Have the database refuse changes, as it does on a disk that went read-only, or as a standby."""
+    engine = register_of(app).database.engine
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", _query_only)
+    else:
+        _alter(engine.url, "on")
+    engine.dispose()
+    try:
+        yield
+    finally:
+        if engine.dialect.name == "sqlite":
+            event.remove(engine, "connect", _query_only)
+        else:
+            _alter(engine.url, "off")
+        engine.dispose()
+
+
+def _query_only(connection: Any, _record: object) -> None:
+    connection.execute("PRAGMA query_only = ON")
+
+
+def _alter(url: Any, value: str) -> None:
+    with psycopg.connect(url.set(drivername="postgresql").render_as_string(False), autocommit=True) as connection:
+        connection.execute("SET default_transaction_read_only = off")
+        change = sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = {}")
+        connection.execute(change.format(sql.Identifier(url.database), sql.SQL(value)))
+
+
+def test_a_database_that_may_only_be_read(app: Flask) -> None:
+    with read_only(app):
+        status, code = said(app)
+        assert (status, code) == (503, "database_unavailable")
+        assert refused(app)[0] == 503
+    assert said(app) == (200, None)
+    assert refused(app) == (201, None)
+
+
+def test_a_writer_that_ended(app: Flask) -> None:
+    assert said(app) == (200, None)
+    register_of(app).log_writer.close()
+    assert said(app) == (503, "log_unavailable")
