@@ -8,12 +8,12 @@ EXTENSION := cd extension &&
 run: .venv/ready extension/.output/practice/ready extension/.output/verifier/verify.html extension/.output/counts/charts.js
 	$(BIN)/objection serve --practice
 
-test: .venv/ready extension/.output/production/ready extension/.output/practice/ready extension/.output/verifier/verify.html \
+test: .venv/ready extension/.output/tests/ready extension/.output/practice/ready extension/.output/verifier/verify.html \
   extension/.output/counts/charts.js
 	$(EXTENSION) npm run --silent test
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-lint: .venv/ready extension/.output/production/ready
+lint: .venv/ready extension/.output/tests/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
@@ -36,14 +36,23 @@ bench: .venv/ready extension/node_modules/ready extension/.output/verifier/verif
 	  (cd extension && node bench/verification.mjs $$folder); rm -rf $$folder
 	$(EXTENSION) npm run --silent bench
 
-extension: extension/.output/production/ready
+# For people who object: made anew each time, for the one register that it names. Mozilla builds from the sources.
+RELEASE := extension/.output/release
+extension: extension/node_modules/ready
+	@test -n "$(REGISTER_URL)" || { echo 'make extension needs the register: REGISTER_URL=https://… make extension' >&2; exit 1; }
+	rm -rf $(RELEASE)
+	$(EXTENSION) REGISTER_URL='$(REGISTER_URL)' npm run --silent zip
+	git archive --format=zip -o $(RELEASE)/proof-of-objection-sources.zip HEAD -- \
+	  README.md Makefile docs/permissions.md extension schemas ':!schemas/vectors' ':!extension/tests'
+	@echo "$(RELEASE): built for $(REGISTER_URL)"
 
-# With the oldest Python that we support: what only it needs must be in the lock, too.
+# For every Python that we support, whichever one runs this: what only an old one needs is in the lock, with a marker.
+LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+  --no-emit-find-links
+
 lock:
-	$(BIN)/pip-compile -q --strip-extras --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-emit-trusted-host -o requirements/run.lock pyproject.toml
-	$(BIN)/pip-compile -q --strip-extras --allow-unsafe --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --no-emit-trusted-host --extra dev -o requirements/dev.lock pyproject.toml
+	$(LOCK) -o requirements/run.lock pyproject.toml
+	$(LOCK) --extra dev -o requirements/dev.lock pyproject.toml
 
 clean:
 	rm -rf .venv extension/node_modules extension/.output extension/.wxt
@@ -74,10 +83,10 @@ extension/.output/counts/charts.js: extension/node_modules/ready $(COUNTS_SOURCE
 	$(EXTENSION) npm run --silent build:counts
 	touch $@
 
-extension/.output/production/ready: extension/node_modules/ready $(EXTENSION_SOURCES)
-	$(EXTENSION) npm run --silent build
+extension/.output/tests/ready: extension/node_modules/ready $(EXTENSION_SOURCES)
+	$(EXTENSION) REGISTER_URL= npm run --silent build
 	touch $@
 
 extension/.output/practice/ready: extension/node_modules/ready $(EXTENSION_SOURCES)
-	$(EXTENSION) npm run --silent build:practice
+	$(EXTENSION) REGISTER_URL= npm run --silent build:practice
 	touch $@

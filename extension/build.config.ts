@@ -1,17 +1,21 @@
 /** What the environment decides about a build. Read here and nowhere else. */
 export const practice = process.env.WXT_PRACTICE === 'true';
 
-/** Builds go to `<outDir>/<browser>-mv3`. */
-export const outDir = `${process.env.OUTPUT_DIR ?? '.output'}/${practice ? 'practice' : 'production'}`;
-
 const fallback = practice ? 'http://127.0.0.1:8000' : 'https://register.proof-of-objection.example';
+const register = process.env.REGISTER_URL || undefined;
 
 /** An origin, without a trailing slash; refuses anything that is not one. */
-export const registerUrl = originOf(process.env.REGISTER_URL || fallback);
+export const registerUrl = originOf(register ?? fallback);
+
+/** Builds go to `<outDir>/<browser>-mv3`. Only a build in `release` is for people who object. */
+export const outDir = `${process.env.OUTPUT_DIR ?? '.output'}/${practice ? 'practice' : register ? 'release' : 'tests'}`;
+
+/** Firefox replaces an extension by another one with the same id, so each register has an id of its own. */
+export const geckoId = `extension@${new URL(registerUrl).hostname}`;
 
 /** Tests resolve the fallback to a register of theirs; nowhere else does it exist. */
 export const warning =
-  process.env.REGISTER_URL || practice
+  register || practice
     ? undefined
     : `REGISTER_URL is not set: this build is for tests, nobody can record with it. ${fallback} does not exist.`;
 

@@ -1,5 +1,5 @@
 import { defineConfig } from 'wxt';
-import { outDir, practice, registerUrl, warning } from './build.config';
+import { geckoId, outDir, practice, registerUrl, warning } from './build.config';
 
 /** The only pages the content script runs on. */
 const PLATFORM_MATCHES = [
@@ -36,19 +36,7 @@ export default defineConfig({
   targetBrowsers: ['chrome', 'edge', 'firefox'],
   zip: {
     artifactTemplate: '{{name}}-{{version}}-{{browser}}.zip',
-    sourcesTemplate: '{{name}}-{{version}}-sources.zip',
-    // Mozilla rebuilds from the sources: the contract lies outside the extension's folder and must come along.
-    sourcesRoot: '..',
-    excludeSources: [
-      'server/**',
-      'tests/**',
-      'bench/**',
-      'requirements/**',
-      'docs/**',
-      'extension/.output/**',
-      '*.py',
-      '*.toml',
-    ],
+    zipSources: false, // `make extension` takes them from git: WXT would leave out what Firefox has no use for
   },
   vite: () => ({
     plugins: [contract()],
@@ -82,7 +70,7 @@ export default defineConfig({
       ? {
           browser_specific_settings: {
             gecko: {
-              id: 'extension@proof-of-objection.example',
+              id: geckoId,
               // web-ext takes it for Android's, too, where 142 is the first that knows data_collection_permissions.
               strict_min_version: '142.0',
               // All that can leave the browser, in Mozilla's words; docs/permissions.md says what each is here.

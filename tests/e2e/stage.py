@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from playwright.sync_api import BrowserContext, CDPSession, Page, Worker, sync_playwright
 
 ROOT = Path(__file__).parents[2]
-BUILD = ROOT / "extension/.output/production/chrome-mv3"
+BUILD = ROOT / "extension/.output/tests/chrome-mv3"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 WITH_EXTENSION = [
     pytest.mark.e2e,

@@ -27,7 +27,7 @@ from tests.e2e.test_from_notice_to_proof import PAGES, objection
 from tests.fixtures.ports import free_port
 
 FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
-BUILD = ROOT / "extension/.output/production/firefox-mv3"
+BUILD = ROOT / "extension/.output/tests/firefox-mv3"
 pytestmark = pytest.mark.e2e
 if (FIREFOX is None or not BUILD.exists()) and not os.environ.get("CI"):
     pytestmark = pytest.mark.skip("needs Firefox and a production build of the extension (make extension)")

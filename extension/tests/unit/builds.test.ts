@@ -42,7 +42,7 @@ beforeAll(() => {
 }, 120_000);
 afterAll(() => rmSync(out, { recursive: true }));
 
-describe.each(['production/chrome-mv3', 'production/firefox-mv3'])('%s', (folder) => {
+describe.each(['tests/chrome-mv3', 'release/firefox-mv3'])('%s', (folder) => {
   it('runs on Meta’s pages and nowhere else', () => {
     expect(manifest(folder).content_scripts.map(({ matches }: { matches: string[] }) => matches)).toEqual([PLATFORMS]);
   });
@@ -91,12 +91,16 @@ it('without a register of its own, the build says that it is for tests only', ()
 });
 
 describe('the Firefox build', () => {
-  const gecko = () => manifest('production/firefox-mv3').browser_specific_settings;
+  const gecko = () => manifest('release/firefox-mv3').browser_specific_settings;
 
   it('tells at installation all that docs/permissions.md says', () => {
     const page = readFileSync(join(root, '../docs/permissions.md'), 'utf8');
     const explained = [...page.matchAll(/^\| \*\*.+?\*\* \(`(\w+)`\)/gm)].map(([, name]) => name);
     expect(gecko().gecko.data_collection_permissions).toEqual({ required: explained });
+  });
+
+  it('has an id of its own for each register, so that no build replaces that of another one', () => {
+    expect(gecko().gecko.id).toBe('extension@register.proof-of-objection.example');
   });
 
   it('is not offered on Android, where it could save nothing', () => {
