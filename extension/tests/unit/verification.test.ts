@@ -93,10 +93,12 @@ describe('stamps of ordinary authorities, as OpenSSL sends them', () => {
     chain: (samples[name].chain as string[]).map((text) => parseBase64(text, 'test')),
   });
 
-  it('and a real one of GlobalSign', async () => {
-    const real = JSON.parse(new TextDecoder().decode(sample('globalsign.json')));
+  const realStamps = JSON.parse(new TextDecoder().decode(sample('real-stamps.json')));
+  it.each(Object.keys(realStamps))('and a real one: %s', async (name) => {
+    const real = realStamps[name];
     const chain = (real.chain as string[]).map((text) => parseBase64(text, 'test'));
-    const found = await verifyTimestamp(parseBase64(real.token, 'test'), utf8(real.data), chain);
+    const [token, stamped] = [parseBase64(real.token, 'test'), parseBase64(real.data, 'test')];
+    const found = await verifyTimestamp(token, stamped, chain);
     expect(found).toEqual({ atS: real.at, authority: real.authority, saysQualified: false });
   });
 
