@@ -87,6 +87,8 @@ def test_a_real_stamp_of_a_public_authority_holds_and_is_kept(tmp_path: Path, na
     for each in (token, kept):
         stamp = verify_timestamp(each, data, trusted=trusted)
         assert (stamp.at, stamp.authority) == (found["at"], found["authority"])
+    if name == "microsoft-attribute":
+        return  # it also names the root, which it does not carry, and OpenSSL wants to see that
     (tmp_path / "data").write_bytes(data)
     (tmp_path / "kept.tst").write_bytes(kept)
     lines = "\n".join(textwrap.wrap(found["chain"][-1], 64))
