@@ -31,6 +31,7 @@ bench: .venv/ready extension/node_modules/ready extension/.output/verifier/verif
 	$(BIN)/python -m tests.bench.whole
 	$(BIN)/python -m tests.bench.proofs
 	$(BIN)/python -m tests.bench.anchoring
+	$(BIN)/python -m tests.bench.check_log 100000
 	$(BIN)/python -m tests.bench.counts
 	folder=$$(mktemp -d) && $(BIN)/python -m tests.bench.documents $$folder && \
 	  (cd extension && node bench/verification.mjs $$folder); rm -rf $$folder

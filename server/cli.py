@@ -5,6 +5,7 @@ import os
 import sys
 import time
 import warnings
+from contextlib import closing
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from server.cli_common import (
     UNUSABLE,
     bounded,
     one_line,
+    open_register_to_check,
     open_stored_register,
     printable,
     read_file,
@@ -240,19 +242,23 @@ def log() -> None:
 def log_check() -> None:
     """Derive every hash, tile and checkpoint anew from what is stored, and compare.
 
-    Also checks that each record has its entry and its sealed bytes. Changes nothing. Exit status 1 when something does
-    not fit.
+    Also compares records, sealed bytes, statuses and counts with what was written. Changes nothing, and may run beside
+    the register. Exit status: 0 when everything fits; 1 when not, with a line for each finding; 2 when it could not be
+    checked.
     """
     from server.usecases.check_log import check_log
 
-    storage = open_stored_register()
-    with click.progressbar(length=1, label="entries", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+    storage = open_register_to_check()
+    with click.progressbar(
+        length=1, label="entries and sealed bytes", file=sys.stderr, hidden=not sys.stderr.isatty()
+    ) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.length = max(total, 1)
             bar.update(done - bar.pos)
 
-        found = check_log(storage, progress=progress)
+        with closing(storage):
+            found = check_log(storage, progress=progress)
     click.echo(
         f"{found.entries} entries, {found.records} records, {found.tiles} tiles, {found.anchors} anchored checkpoints"
     )
@@ -263,7 +269,7 @@ def log_check() -> None:
     if found.orphaned_segments:
         click.echo(f"{found.orphaned_segments} segment(s) that no record names: left by a crash, sealed, harmless")
     for problem in found.problems:
-        click.echo(f"✗ {problem}", err=True)
+        click.echo(printable(f"✗ {problem}"), err=True)
     if found.problems:
         sys.exit(INVALID)
     click.echo("✓ the log is consistent")

@@ -53,6 +53,13 @@ def open_stored_register() -> "Storage":
     return open_storage_of(read_settings(), create=False)
 
 
+def open_register_to_check() -> "Storage":
+    """As ``open_stored_register``, and changes nothing: not even an older database."""
+    from server.storage import open_storage_to_check_of
+
+    return open_storage_to_check_of(read_settings())
+
+
 def read_policy(name: str) -> "TrustPolicy":
     from server.core.policies import parse_trust_policy
 

@@ -39,6 +39,7 @@ OPERATORS = {
     *("witness_refused", "witness_unavailable"),
     *("api_key_not_found", "burst_admitted", "burst_not_found", "campaign_exists", "logo_refused", "slug_malformed"),
     *("budget_changed", "contribution_unknown", "hour_not_over", "release_conflict", "release_inconsistent"),
+    *("schema_newer", "schema_older", "sums_malformed"),
     *("settings_invalid", "share_damaged", "storage_unusable", "verifier_unusable"),
 }
 AUDITORS = {

@@ -201,5 +201,51 @@ class TileTree:
         return self._subtrees[key]
 
 
+class RightEdge:
+    """A log's tree, leaf by leaf, of which only the unfinished tiles at the right edge are kept.
+
+    ``append`` returns the tiles that a leaf completes, from the lowest level up, as (level, number, hashes).
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._rows: list[list[bytes]] = [[]]
+
+    def append(self, leaf: bytes) -> list[tuple[int, int, bytes]]:
+        self.size += 1
+        node, level = leaf, 0
+        completed: list[tuple[int, int, bytes]] = []
+        while True:
+            row = self._rows[level]
+            row.append(node)
+            if len(row) < TILE_WIDTH:
+                return completed
+            hashes = b"".join(row)
+            row.clear()
+            completed.append((level, (self.size >> (TILE_HEIGHT * (level + 1))) - 1, hashes))
+            node = tile_hash(hashes)
+            level += 1
+            if level == len(self._rows):
+                self._rows.append([])
+
+    def unfinished(self) -> list[tuple[int, int, bytes]]:
+        """Return the partial tiles, as ``append`` does the full ones."""
+        return [
+            (level, self.size >> (TILE_HEIGHT * (level + 1)), b"".join(row))
+            for level, row in enumerate(self._rows)
+            if row
+        ]
+
+    def root(self) -> bytes:
+        rest: list[bytes] = []  # the root over all that lies right of the full tiles
+        for row in self._rows:
+            nodes = row + rest
+            while len(nodes) > 1:
+                pairs = [node_hash(nodes[i], nodes[i + 1]) for i in range(0, len(nodes) - 1, 2)]
+                nodes = pairs + nodes[2 * len(pairs) :]
+            rest = nodes
+        return rest[0] if rest else EMPTY_ROOT
+
+
 def _largest_power_below(width: int) -> int:
     return 1 << (width - 1).bit_length() - 1

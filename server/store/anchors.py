@@ -1,10 +1,11 @@
 """What others said about the log's checkpoints: cosignatures, time tokens, and how far each witness has seen."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, insert, select, update
 
+from server.store.rows import stream_rows
 from server.store.tables import anchored_checkpoints, time_tokens, witness_states
 
 
@@ -24,14 +25,26 @@ class AnchoredCheckpoint:
     note: str
     tokens: Mapping[str, TimeToken]
 
+    @property
+    def values_under_mac(self) -> list[bytes | str | int | None]:
+        """What the check value of an anchored checkpoint covers: its row, and the rows of its tokens."""
+        tokens = sorted(self.tokens.items())
+        return [self.size, self.note, *(value for name, each in tokens for value in (name, *vars(each).values()))]
 
-def insert_anchored(connection: Connection, anchored: AnchoredCheckpoint) -> None:
-    """Store a checkpoint that was not anchored before, with its tokens."""
-    connection.execute(insert(anchored_checkpoints).values(size=anchored.size, note=anchored.note))
-    insert_tokens(connection, anchored.size, anchored.tokens)
+
+def insert_anchored(connection: Connection, anchored: AnchoredCheckpoint, *, mac: bytes) -> None:
+    """Store a checkpoint that was not anchored before, with its tokens; ``mac`` over its ``values_under_mac``."""
+    connection.execute(insert(anchored_checkpoints).values(size=anchored.size, note=anchored.note, mac=mac))
+    _insert_tokens(connection, anchored.size, anchored.tokens)
 
 
-def insert_tokens(connection: Connection, size: int, tokens: Mapping[str, TimeToken]) -> None:
+def insert_tokens(connection: Connection, size: int, tokens: Mapping[str, TimeToken], *, mac: bytes) -> None:
+    """Add ``tokens`` to a stored checkpoint; ``mac`` over what it is then."""
+    _insert_tokens(connection, size, tokens)
+    connection.execute(update(anchored_checkpoints).where(anchored_checkpoints.c.size == size).values(mac=mac))
+
+
+def _insert_tokens(connection: Connection, size: int, tokens: Mapping[str, TimeToken]) -> None:
     rows = [{"size": size, "authority": name, **vars(token)} for name, token in tokens.items()]
     connection.execute(insert(time_tokens), rows)
 
@@ -54,10 +67,22 @@ def find_anchored(connection: Connection, index: int, *, limit: int) -> list[Anc
     return [AnchoredCheckpoint(row.size, row.note, _read_tokens(connection, row.size)) for row in rows]
 
 
-def read_all_anchored(connection: Connection) -> list[tuple[int, str]]:
-    """Return size and note of every anchored checkpoint."""
-    rows = connection.execute(select(anchored_checkpoints).order_by(anchored_checkpoints.c.size))
-    return [(row.size, row.note) for row in rows]
+def stream_anchored(connection: Connection) -> Iterator[tuple[AnchoredCheckpoint, bytes]]:
+    """Yield every anchored checkpoint and its check value, the smallest first, without holding them in memory."""
+    query = select(anchored_checkpoints).order_by(anchored_checkpoints.c.size)
+    for size, note, mac in stream_rows(connection, query):
+        yield AnchoredCheckpoint(size, note, _read_tokens(connection, size)), mac
+
+
+def stream_stray_tokens(connection: Connection) -> Iterator[int]:
+    """Yield the size that each time token names of which no anchored checkpoint is stored."""
+    query = (
+        select(time_tokens.c.size)
+        .outerjoin(anchored_checkpoints, anchored_checkpoints.c.size == time_tokens.c.size)
+        .where(anchored_checkpoints.c.size.is_(None))
+        .order_by(time_tokens.c.size)
+    )
+    return (size for (size,) in stream_rows(connection, query))
 
 
 def last_stamps(connection: Connection) -> dict[str, int]:

@@ -117,12 +117,30 @@ class LocalBlobs:
             (self._path / segment).unlink(missing_ok=True)
             os.fsync(self._folder)
 
-    def segments(self) -> set[str]:
-        return {entry.name for entry in self._path.iterdir()}
+    def segments(self, prefix: str = "") -> set[str]:
+        """Return the names of all files here that begin with ``prefix``."""
+        with os.scandir(self._path) as entries:
+            return {entry.name for entry in entries if entry.name.startswith(prefix)}
+
+    def count_segments(self) -> int:
+        with os.scandir(self._path) as entries:
+            return sum(1 for _ in entries)
+
+    def segment_size(self, segment: str) -> int:
+        """Return how many bytes a segment has; 0 when it is gone."""
+        try:
+            return os.stat(segment, dir_fd=self._folder).st_size
+        except FileNotFoundError:
+            return 0
 
 
 def segment_of(name: str) -> str:
     return _parse_name(name)[0]
+
+
+def range_of(name: str) -> tuple[int, int]:
+    """Return offset and length of a blob within its segment."""
+    return _parse_name(name)[1:]
 
 
 def _parse_name(name: str) -> tuple[str, int, int]:

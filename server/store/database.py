@@ -11,8 +11,11 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.pool import QueuePool
 
 from server.errors import OperatorError, Unavailable
 
@@ -38,9 +41,12 @@ _POOL_SIZE = 40  # a connection for each of gunicorn's threads, and some
 class Database:
     """Hands out transactions. ``writing`` ones exclude each other across threads and processes, in order."""
 
-    def __init__(self, url: str, *, lock_file: Path) -> None:
-        """Raises OperatorError ``storage_unusable`` where a file of SQLite's cannot lie."""
-        self.engine = _connect(url)
+    def __init__(self, url: str, *, lock_file: Path, read_only: bool = False) -> None:
+        """Raises OperatorError ``storage_unusable`` where a file of SQLite's cannot lie.
+
+        With ``read_only`` nothing is made or changed, the way SQLite keeps its file included, and the file must exist.
+        """
+        self.engine = _connect(url, read_only=read_only)
         database = self.engine.url.database if self.engine.dialect.name == "sqlite" else None
         self._folder = None if database is None else Path(database).absolute().parent
         self._queue = _FileQueue(lock_file)
@@ -54,6 +60,15 @@ class Database:
                 connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
                 yield connection
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """As ``reading``, for a caller that looks at everything: it may take as long as it likes."""
+        with self.reading() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+                connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+            yield connection
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -116,6 +131,18 @@ class Database:
         """Tell whether a register was ever here."""
         with _translated(), self.engine.connect() as connection:
             return inspect(connection).has_table("log_head")
+
+    def refuse_other_schema(self) -> None:
+        """Raises OperatorError ``schema_older`` or ``schema_newer`` when ``migrate`` has not yet, or cannot, go on."""
+        with _translated(), self.engine.connect() as connection:
+            stored = MigrationContext.configure(connection).get_current_revision()
+        known = [script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions()]  # the newest first
+        if stored not in known:
+            raise OperatorError("schema_newer", f"the database is of a newer version: it has revision {stored}")
+        if stored != known[0]:
+            raise OperatorError(
+                "schema_older", f"the database has revision {stored}, this version {known[0]}: start the register first"
+            )
 
     def migrate(self) -> None:
         """Bring the tables to the newest revision. On PostgreSQL, replicas take turns by an advisory lock."""
@@ -183,17 +210,21 @@ class _FileQueue:
     """A fair lock between processes. SQLite's own busy handler sleeps and retries, which starves under load."""
 
     def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._path = path
+        self._file: int | None = None  # made by the first who writes
         self._thread = threading.Lock()
 
     def close(self) -> None:
-        os.close(self._file)
+        if self._file is not None:
+            os.close(self._file)
 
     @contextmanager
     def turn(self) -> Iterator[None]:
         if not self._thread.acquire(timeout=_TURN_TIMEOUT_S):
             raise Unavailable("database_unavailable", "others have been writing for long; try again")
         try:
+            if self._file is None:
+                self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             # A process that stands still with this lock makes one thread of each other process wait, no more.
             fcntl.flock(self._file, fcntl.LOCK_EX)
             try:
@@ -204,7 +235,7 @@ class _FileQueue:
             self._thread.release()
 
 
-def _connect(url: str) -> Engine:
+def _connect(url: str, *, read_only: bool) -> Engine:
     # Parameters stay out of errors, and so out of logs: a salt or wrapped share there would outlive its erasure.
     if not url.startswith("sqlite"):
         theirs = make_url(url).query
@@ -212,7 +243,23 @@ def _connect(url: str) -> Engine:
         engine = create_engine(url, pool_size=_POOL_SIZE, pool_pre_ping=True, hide_parameters=True, connect_args=ours)
         event.listen(engine, "connect", _prepare_postgresql)
         return engine
-    folder = Path(make_url(url).database or "").parent
+    file = Path(make_url(url).database or "")
+    folder = file.parent
+    if read_only:
+        if not file.is_file():
+            raise OperatorError("storage_unusable", f"there is no database {file}")
+        # Without a write-ahead log here, a connection makes an empty one, and only one that may write takes it away.
+        mode = "ro" if file.with_name(f"{file.name}-wal").exists() else "rw"
+        address = f"{file.absolute().as_uri()}?mode={mode}"
+        engine = create_engine(
+            "sqlite://",
+            poolclass=QueuePool,
+            hide_parameters=True,
+            creator=lambda: sqlite3.connect(address, uri=True, check_same_thread=False),
+        )
+        event.listen(engine, "connect", _prepare_reading_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
     if not folder.is_dir():
         raise OperatorError("storage_unusable", f"there is no folder {folder} for the database")
     engine = create_engine(url, pool_size=_POOL_SIZE, hide_parameters=True, connect_args={"check_same_thread": False})
@@ -234,11 +281,17 @@ def _prepare_postgresql(connection: Any, _record: object) -> None:
     cursor.close()
 
 
+def _prepare_reading_sqlite(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # the driver must not begin transactions on its own
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+    connection.execute("PRAGMA query_only = ON")
+
+
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver must not begin transactions on its own
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")  # what was acknowledged survives a power cut
-    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
     connection.execute("PRAGMA secure_delete = ON")  # erased rows are overwritten, not only unlinked
 
 

@@ -1,14 +1,16 @@
 """Records in the database: one row an accepted receipt, its sealed bytes in a blob."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, exists, func, insert, or_, select, update
 
-from server.store.rows import insert_rows, select_rows
+from server.store.rows import insert_rows, select_rows, stream_rows
 from server.store.tables import (
     blobs_to_erase,
     erased_receipts,
+    log_entries,
     records,
     slot_digests,
     status_lists,
@@ -30,6 +32,7 @@ _HAS_PERMUTATION = select(status_lists.c.number).where(status_lists.c.number == 
 class Record:
     """A row, column by column. ``holder_jti``: SHA-256 over holder key thumbprint and jti. ``blob``: where it is.
 
+    ``sealed_sha256``: of the bytes in the blob. The check value, which stands behind these in the table, is no part.
     An erasure's record has none of what a receipt could be opened or linked with.
     """
 
@@ -46,10 +49,13 @@ class Record:
     issuer_kid: str
     assurance: str
     evidence_bytes: int
+    sealed_sha256: bytes | None
 
 
-def insert_records(connection: Connection, new: Sequence[Record]) -> None:
-    insert_rows(connection, records, [vars(record).values() for record in new])
+def insert_records(connection: Connection, new: Sequence[Record], macs: Sequence[bytes]) -> None:
+    """Store ``new`` records, each with its check value of ``macs``."""
+    rows = [(*vars(record).values(), mac) for record, mac in zip(new, macs, strict=True)]
+    insert_rows(connection, records, rows)
 
 
 def find_record(connection: Connection, receipt_sha256: bytes) -> Record | None:
@@ -61,7 +67,7 @@ def find_records(
 ) -> list[Record]:
     """Return the records with one of these receipt hashes, or one of these holder jtis."""
     keys = {records.c.receipt_sha256: hashes, records.c.holder_jti: holder_jtis}
-    return [Record(*row) for row in select_rows(connection, records, keys)]
+    return [_record(row) for row in select_rows(connection, records, keys)]
 
 
 def find_slot_digests(connection: Connection, candidates: Sequence[bytes]) -> set[bytes]:
@@ -73,24 +79,119 @@ def insert_slot_digests(connection: Connection, digests: Sequence[bytes]) -> Non
     insert_rows(connection, slot_digests, [(digest,) for digest in digests])
 
 
-def read_all_records(connection: Connection) -> Sequence[Record]:
-    return [Record(*row) for row in connection.execute(select(records).order_by(records.c.log_index))]
+def stream_slot_digests(connection: Connection) -> Iterator[bytes]:
+    """Yield all slot digests, in no order, without holding them in memory."""
+    return (digest for (digest,) in stream_rows(connection, select(slot_digests.c.digest)))
+
+
+def read_records_between(connection: Connection, start: int, end: int) -> dict[int, tuple[Record, bytes]]:
+    """Return the records and their check values by log index, from ``start`` up to, not including, ``end``."""
+    query = select(records).where(records.c.log_index >= start, records.c.log_index < end)
+    return {row.log_index: (_record(row), row.mac) for row in connection.execute(query)}
+
+
+def stream_indexes_outside(connection: Connection, start: int, end: int) -> Iterator[int]:
+    """Yield the log index of each record where that is below ``start``, or ``end`` or more."""
+    outside = or_(records.c.log_index < start, records.c.log_index >= end)
+    query = select(records.c.log_index).where(outside).order_by(records.c.log_index)
+    return (found for (found,) in stream_rows(connection, query))
+
+
+def stream_entries_without_record(connection: Connection) -> Iterator[int]:
+    """Yield the index of each entry of the log that has no record, in order."""
+    index = log_entries.c["index"]
+    query = select(index).outerjoin(records, records.c.log_index == index).where(records.c.log_index.is_(None))
+    return (found for (found,) in stream_rows(connection, query.order_by(index)))
+
+
+def count_blobs(connection: Connection) -> int:
+    return connection.execute(select(func.count(records.c.blob))).scalar_one()
+
+
+def is_logged(connection: Connection, log_index: int) -> bool:
+    """Tell whether the entry ``log_index`` has a record."""
+    query = select(records.c.log_index).where(records.c.log_index == log_index)
+    return connection.execute(query).first() is not None
+
+
+def stream_blobs(connection: Connection) -> Iterator[tuple[str, int, bytes | None]]:
+    """Yield name, log index and SHA-256 of all blobs that records name, those of one segment in a row."""
+    query = select(records.c.blob, records.c.log_index, records.c.sealed_sha256)
+    return stream_rows(connection, query.where(records.c.blob.is_not(None)).order_by(records.c.blob))
+
+
+@dataclass(frozen=True)
+class Follow:
+    """A later receipt, and the objection that it names: None for each where there is no such record.
+
+    ``status``: the value noted for that objection's status index; None where nothing was noted.
+    """
+
+    log_index: int
+    kind: str
+    objection_index: int | None
+    objection_kind: str | None
+    status_index: int | None
+    status: int | None
+
+
+def stream_follows(connection: Connection) -> Iterator[Follow]:
+    """Yield each record that names an objection, in the order of the log."""
+    objections = records.alias("objections")
+    query = (
+        select(
+            records.c.log_index,
+            records.c.kind,
+            objections.c.log_index,
+            objections.c.kind,
+            objections.c.status_index,
+            statuses.c.value,
+        )
+        .select_from(
+            records.outerjoin(objections, objections.c.receipt_sha256 == records.c.objection_sha256).outerjoin(
+                statuses, statuses.c.status_index == objections.c.status_index
+            )
+        )
+        .where(records.c.objection_sha256.is_not(None))
+        .order_by(records.c.log_index)
+    )
+    return (Follow(*row) for row in stream_rows(connection, query))
+
+
+def stream_noted_without_receipt(connection: Connection, value: int, kind: str) -> Iterator[tuple[int, int]]:
+    """Yield log and status index of each stored objection of which ``value`` is noted and no ``kind`` is stored."""
+    later = records.alias("later")
+    theirs = exists().where(later.c.objection_sha256 == records.c.receipt_sha256, later.c.kind == kind)
+    query = (
+        select(records.c.log_index, statuses.c.status_index)
+        .join_from(statuses, records, records.c.status_index == statuses.c.status_index)
+        .where(statuses.c.value == value, ~theirs)
+        .order_by(records.c.log_index)
+    )
+    return ((log_index, status_index) for log_index, status_index in stream_rows(connection, query))
 
 
 def find_later(connection: Connection, objection_sha256: bytes) -> list[Record]:
     """Return the supplements and the withdrawal of an objection, in the order of the log."""
-    return [Record(*row) for row in connection.execute(_FIND_LATER, {"objection_sha256": objection_sha256})]
+    return [_record(row) for row in connection.execute(_FIND_LATER, {"objection_sha256": objection_sha256})]
 
 
-def delete_objection(connection: Connection, objection_sha256: bytes, digests: Sequence[bytes]) -> None:
+def _record(row: Sequence[Any]) -> Record:
+    return Record(*row[:-1])
+
+
+def delete_objection(connection: Connection, objection_sha256: bytes, digests: Sequence[bytes]) -> list[int]:
     """Delete an objection, what was added to it, its slot ``digests``, and all that led to them but their blobs' bytes.
 
+    Returns the log indexes of what was added to it.
     The blobs' names are kept for ``read_blobs_to_erase``: nobody can open them any more.
     """
     theirs = (records.c.receipt_sha256 == objection_sha256) | (records.c.objection_sha256 == objection_sha256)
-    insert_blobs_to_erase(connection, connection.execute(select(records.c.blob).where(theirs)).scalars().all())
+    found = connection.execute(select(records.c.blob, records.c.kind, records.c.log_index).where(theirs)).all()
+    insert_blobs_to_erase(connection, [blob for blob, _, _ in found])
     connection.execute(delete(slot_digests).where(slot_digests.c.digest.in_(digests)))
     connection.execute(delete(records).where(theirs))
+    return [log_index for _, kind, log_index in found if kind != "objection"]
 
 
 def insert_blobs_to_erase(connection: Connection, blobs: Sequence[str]) -> None:
@@ -148,8 +249,17 @@ def read_statuses(connection: Connection, *, start: int, end: int) -> dict[int, 
     return {row.status_index: row.value for row in rows}
 
 
-def read_all_statuses(connection: Connection) -> dict[int, int]:
-    return {row.status_index: row.value for row in connection.execute(select(statuses))}
+def stream_statuses_outside(connection: Connection, start: int, end: int) -> Iterator[int]:
+    """Yield the status indexes with a value that are below ``start``, or ``end`` or more."""
+    outside = or_(statuses.c.status_index < start, statuses.c.status_index >= end)
+    query = select(statuses.c.status_index).where(outside).order_by(statuses.c.status_index)
+    return (index for (index,) in stream_rows(connection, query))
+
+
+def stream_permutations(connection: Connection) -> Iterator[tuple[int, bytes]]:
+    """Yield number and order of each status list."""
+    query = select(status_lists.c.number, status_lists.c.permutation).order_by(status_lists.c.number)
+    return ((number, permutation) for number, permutation in stream_rows(connection, query))
 
 
 def has_permutation(connection: Connection, list_number: int) -> bool:

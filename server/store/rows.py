@@ -5,14 +5,15 @@ statement each, not one a row: every statement hands the interpreter lock to the
 waits for it while it holds the log.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Column, Connection, Row, Table
+from sqlalchemy import Column, Connection, Row, Select, Table
 
 Found = Row[*tuple[Any, ...]]
+_STREAMED_ROWS = 2048
 
 # Names in a statement are ours; values travel as parameters.
 _MARKS = {"qmark": "?", "pyformat": "%s"}
@@ -33,6 +34,13 @@ def select_rows(connection: Connection, table: Table, keys: Mapping[Column[Any],
     counts = tuple((column.name, len(values)) for column, values in keys.items())
     statement = _select(connection.dialect.paramstyle, table, counts)
     return list(connection.exec_driver_sql(statement, tuple(chain.from_iterable(keys.values()))))
+
+
+def stream_rows(connection: Connection, query: Select[Any]) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows that ``query`` finds, as plain tuples, of which few are in memory at once."""
+    with connection.execute(query, execution_options={"yield_per": _STREAMED_ROWS}) as rows:
+        for part in rows.partitions():
+            yield from map(tuple, part)
 
 
 @lru_cache(maxsize=2048)

@@ -1,8 +1,9 @@
 """The tables, as the migrations leave them. Bytes are raw; times are whole seconds since 1970."""
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, MetaData, Table, Text, text
 
 metadata = MetaData()
+_EMPTY = text("''")
 
 # Text that an index compares byte by byte, so that it finds prefixes; SQLite does so by itself.
 BYTEWISE = Text().with_variant(Text(collation="C"), "postgresql")
@@ -15,6 +16,10 @@ log_head = Table(
     Column("size", BigInteger, nullable=False),
     Column("checkpoint", Text, nullable=False),  # the signed note
     Column("halted", Text),  # why nothing may be signed any more: set once, by the worker, and never lifted by us
+    # The received_at of the newest entry; 0 before the first.
+    Column("newest_at", BigInteger, nullable=False, server_default="0"),
+    # What the rows of some tables add up to (server/core/rowmacs.py).
+    Column("sums", Text, nullable=False, server_default="{}"),
 )
 
 anchored_checkpoints = Table(
@@ -22,6 +27,7 @@ anchored_checkpoints = Table(
     metadata,
     Column("size", BigInteger, primary_key=True, autoincrement=False),
     Column("note", Text, nullable=False),  # with the cosignatures over which the time tokens below were made
+    Column("mac", LargeBinary, nullable=False, server_default=_EMPTY),  # over this row and the rows of its time tokens
 )
 
 time_tokens = Table(
@@ -71,6 +77,8 @@ records = Table(
     Column("issuer_kid", Text, nullable=False),  # a repeat is signed with the key of the first time
     Column("assurance", Text, nullable=False),  # what stands behind it: device, or work
     Column("evidence_bytes", BigInteger, nullable=False),  # of the plain files: what an objection may have is bounded
+    Column("sealed_sha256", LargeBinary),  # of the sealed bytes in the blob
+    Column("mac", LargeBinary, nullable=False, server_default=_EMPTY),  # over all other columns
 )
 
 # Each stands in one record only. In which, the sealed receipt tells, and nothing here.

@@ -1,6 +1,6 @@
 """What is counted, until it is released: one row a counted objection, and who was counted for ever."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,9 +19,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
-from schemas.vocabulary import OUTCOMES
-from server.store.rows import insert_rows, select_rows
-from server.store.tables import admitted_bursts, contributions, counted_holders, counting
+from server.store.rows import insert_rows, select_rows, stream_rows
+from server.store.tables import admitted_bursts, contributions, counted_holders, counting, records
 
 ReadOnlyColumns = ReadOnlyColumnCollection[str, Any]
 
@@ -113,17 +112,17 @@ def insert_contributions(connection: Connection, marks: Collection[bytes], count
     insert_rows(connection, contributions, [vars(contribution).values() for contribution in counted])
 
 
-def write_outcome(connection: Connection, receipt_sha256: bytes, outcome: str) -> None:
-    """Note what became of an objection, unless more was noted before: outcomes never go back."""
-    lesser = OUTCOMES[: OUTCOMES.index(outcome)]
-    theirs = (contributions.c.receipt_sha256 == receipt_sha256) & contributions.c.outcome.in_(lesser)
-    connection.execute(update(contributions).where(theirs).values(outcome=outcome))
+def find_contribution(connection: Connection, receipt_sha256: bytes) -> Contribution | None:
+    """Return what an objection counts for; None where it is not counted, or was released and forgotten."""
+    theirs = contributions.c.receipt_sha256 == receipt_sha256
+    row = connection.execute(select(contributions).where(theirs)).one_or_none()
+    return None if row is None else Contribution(*row)
 
 
-def leave_campaign(connection: Connection, receipt_sha256: bytes, *, open_since: int) -> bool:
-    """See that an open contribution counts for no campaign; False when there is none of ``open_since`` or later."""
-    theirs = and_(contributions.c.receipt_sha256 == receipt_sha256, contributions.c.hour >= open_since)
-    return connection.execute(update(contributions).where(theirs).values(campaign=None)).rowcount > 0
+def change_contribution(connection: Connection, changed: Contribution) -> None:
+    """Store a contribution that is there already as it is now."""
+    theirs = contributions.c.receipt_sha256 == changed.receipt_sha256
+    connection.execute(update(contributions).where(theirs).values(vars(changed)))
 
 
 def delete_contribution(connection: Connection, receipt_sha256: bytes) -> None:
@@ -131,11 +130,34 @@ def delete_contribution(connection: Connection, receipt_sha256: bytes) -> None:
     connection.execute(delete(contributions).where(contributions.c.receipt_sha256 == receipt_sha256))
 
 
-def forget_before(connection: Connection, hour: int, *, limit: int) -> bool:
-    """Delete up to ``limit`` contributions of earlier hours; tell if there may be more. Why bursts counted is kept."""
-    some = select(contributions.c.receipt_sha256).where(contributions.c.hour < hour).limit(limit)
-    deleted = connection.execute(delete(contributions).where(contributions.c.receipt_sha256.in_(some))).rowcount
-    return deleted == limit
+def forget_before(connection: Connection, hour: int, *, limit: int) -> list[Contribution]:
+    """Delete up to ``limit`` contributions of earlier hours, and return them. Why bursts counted is kept."""
+    found = connection.execute(select(contributions).where(contributions.c.hour < hour).limit(limit))
+    forgotten = [Contribution(*row) for row in found]
+    theirs = contributions.c.receipt_sha256.in_([each.receipt_sha256 for each in forgotten])
+    connection.execute(delete(contributions).where(theirs))
+    return forgotten
+
+
+def stream_contributions(connection: Connection) -> Iterator[Contribution]:
+    """Yield all contributions, in no order, without holding them in memory."""
+    return (Contribution(*row) for row in stream_rows(connection, select(contributions)))
+
+
+def stream_stray_contributions(connection: Connection) -> Iterator[bytes]:
+    """Yield the receipt's hash of each contribution of which no objection is stored."""
+    query = (
+        select(contributions.c.receipt_sha256)
+        .outerjoin(records, records.c.receipt_sha256 == contributions.c.receipt_sha256)
+        .where(func.coalesce(records.c.kind, "") != "objection")
+        .order_by(contributions.c.receipt_sha256)
+    )
+    return (receipt_sha256 for (receipt_sha256,) in stream_rows(connection, query))
+
+
+def stream_marks(connection: Connection) -> Iterator[bytes]:
+    """Yield the marks of all counted holders, in no order, without holding them in memory."""
+    return (mark for (mark,) in stream_rows(connection, select(counted_holders.c.mark)))
 
 
 def count_cells(

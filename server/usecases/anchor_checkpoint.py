@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 
 from server.core.log_policies import quorum_met, verify_witnesses
 from server.core.merkle import TileTree
+from server.core.rowmacs import RowMacs
 from server.core.timestamps import TrustedAuthority, verify_timestamp
 from server.core.witnessing import Cosigned, Stale
 from server.errors import ObjectionError, VerificationError
@@ -25,6 +26,7 @@ from server.store.database import Database
 from server.store.log import Head
 from server.usecases.anchors import LOCAL_AUTHORITY
 from server.usecases.keyring import Keyring
+from server.usecases.row_sums import changing_sums
 
 _log = logging.getLogger("objection.anchors")
 _REMOTE_PAUSE_S = 15  # public authorities ask for no more, and witnesses count requests, too
@@ -120,8 +122,10 @@ class Anchoring:
         if not tokens:
             return None
         anchored = AnchoredCheckpoint(head.size, note, tokens)
-        with self._database.writing() as connection:
-            anchors.insert_anchored(connection, anchored)
+        macs = self._keyring.row_macs
+        with self._database.writing() as connection, changing_sums(connection, macs) as sums:
+            anchors.insert_anchored(connection, anchored, mac=_mac(macs, anchored))
+            sums.add("anchored_checkpoints", [(anchored.size,)])
         return anchored
 
     def _complete(self, newest: AnchoredCheckpoint) -> AnchoredCheckpoint | None:
@@ -130,9 +134,10 @@ class Anchoring:
         tokens = self._stamps(newest.note, missing)
         if not tokens:
             return None
+        completed = AnchoredCheckpoint(newest.size, newest.note, {**newest.tokens, **tokens})
         with self._database.writing() as connection:
-            anchors.insert_tokens(connection, newest.size, tokens)
-        return AnchoredCheckpoint(newest.size, newest.note, {**newest.tokens, **tokens})
+            anchors.insert_tokens(connection, newest.size, tokens, mac=_mac(self._keyring.row_macs, completed))
+        return completed
 
     def _due(self, stampers: Sequence[_Stamper]) -> list[_Stamper]:
         now = self._clock()
@@ -236,6 +241,10 @@ def ask_witness(
     return add_checkpoint(
         witness, head.checkpoint, log=keyring.log_verifier, old_size=old_size, path=path, timeout_s=timeout_s
     )
+
+
+def _mac(macs: RowMacs, anchored: AnchoredCheckpoint) -> bytes:
+    return macs.mac("anchored_checkpoints", anchored.values_under_mac)
 
 
 def _halt(connection: Connection, reason: str) -> None:

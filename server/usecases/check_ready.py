@@ -3,7 +3,7 @@
 from server.errors import LogInconsistent, Unavailable
 from server.store import log
 from server.store.log import Head
-from server.usecases.log_writer import writable_head
+from server.usecases.log_writer import clock_behind, is_clock_behind, writable_head
 from server.usecases.register import Register
 
 _USUAL_EVIDENCE_BYTES = 1 << 20  # the text of a notice and a screenshot
@@ -25,5 +25,7 @@ def check_ready(register: Register) -> Head:
             if error.code == "log_halted":
                 raise
             raise Unavailable("log_unavailable", "the log cannot be written") from error
+        if is_clock_behind(head, now=register.clock()):
+            raise clock_behind()
         log.write_nothing(connection)
     return head

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from server.core.jws import PrivateKey, format_public_jwk, thumbprint
 from server.core.notes import VerifierKey
 from server.core.policies import TimeAuthority, TrustPolicy
+from server.core.rowmacs import RowMacs
 from server.errors import OperatorError
 from server.outside.certificates import make_leaf, make_root
 from server.outside.timestamps import LocalAuthority, create_local_authority
@@ -61,6 +62,11 @@ class Keyring:
     @property
     def log_verifier(self) -> VerifierKey:
         return VerifierKey(self.log_name, self.log_key.public_key())
+
+    @cached_property
+    def row_macs(self) -> RowMacs:
+        """What makes the check values of stored rows."""
+        return RowMacs(self.log_key)
 
     def counting_mark(self, holder_jwk: Mapping[str, str], counted_for: str) -> bytes:
         """Return the 32 bytes by which a holder is counted once: they lead to no key without this register's own."""

@@ -3,6 +3,7 @@
 from server.errors import NotFound
 from server.usecases.read_record import HolderRequest, verify_holder
 from server.usecases.register import Register
+from server.usecases.row_sums import changing_sums
 from server.usecases.tally import uncount_campaign
 
 
@@ -14,7 +15,10 @@ def leave_campaign(register: Register, receipt_sha256: bytes, request: HolderReq
     closed, or the objection is not counted at all.
     """
     verify_holder(register, receipt_sha256, request)
-    with register.database.writing() as connection:
-        left = uncount_campaign(connection, receipt_sha256)
+    with (
+        register.database.writing() as connection,
+        changing_sums(connection, register.keyring.row_macs) as sums,
+    ):
+        left = uncount_campaign(connection, receipt_sha256, sums)
     if not left:
         raise NotFound("campaign_not_joined", "what this objection counts for is released, or it is not counted")

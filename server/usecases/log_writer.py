@@ -1,8 +1,10 @@
 """Group commit: whatever is queued when the last commit ends goes into the log in one transaction."""
 
+import logging
 import secrets
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -15,21 +17,27 @@ from server.core.encoding import sha256
 from server.core.merkle import SubtreeHashes, TileTree, leaf_hash
 from server.core.notes import Checkpoint, format_checkpoint, sign_note
 from server.core.proofs import format_entry, format_proof
+from server.core.receipts import CLOCK_SKEW_S
+from server.core.rowmacs import RowMacs
 from server.core.statuslists import ERASED, STATUS_LIST_SIZE, WITHDRAWN
 from server.errors import Conflict, Gone, LogInconsistent, ObjectionError, TooLarge, Unavailable
-from server.store import log, records, tallies
+from server.store import log, records
 from server.store.blobs import LocalBlobs
 from server.store.database import Database
 from server.store.log import Head
 from server.store.records import Record
 from server.usecases.find_anchor import Anchor
-from server.usecases.tally import Countable, count_recorded
+from server.usecases.row_sums import RowSums
+from server.usecases.tally import Countable, count_recorded, note_outcome, uncount
 
+_CLOCK_SAID_EVERY_S = 60
 _MAX_GROUP = 256
 _MAX_GROUP_BYTES = 1 << 25
 _MAX_SUBTREES = 1 << 16
 MAX_SUPPLEMENTS = 16
 _WAIT_S = 25  # a client learns that the log is slow before it, or a proxy, stops waiting
+
+_log = logging.getLogger("objection.log")
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,7 @@ class SealedReceipt:
 
     ``objection_sha256``: what a later receipt is about. ``guarded_until``: until when the receipt of an objection that
     this one erases would still be fresh, seconds. ``erased_digests``: the slot digests of that objection. Of an erasure
-    nothing is sealed, and no ``holder_jti`` kept.
+    nothing is sealed, and no ``holder_jti`` kept. ``sealed_sha256``: of what is sealed; hashed before the log is held.
     ``countable``: of an objection that is to be counted. ``outcome``: what a supplement makes of its objection there.
     """
 
@@ -49,6 +57,7 @@ class SealedReceipt:
     salt: bytes
     wrapped_share: bytes | None
     sealed: bytes
+    sealed_sha256: bytes | None
     issuer_kid: str
     assurance: str = "device"
     evidence_bytes: int = 0
@@ -103,6 +112,8 @@ class LogWriter:
         self._name = name
         self._key = key
         self._clock = clock
+        self._macs = RowMacs(key)
+        self._clock_said_at = float("-inf")
         self._status_order = _StatusOrder()
         self._subtrees: SubtreeHashes = {}
         self._queue: SimpleQueue[_Submission | None] = SimpleQueue()
@@ -113,8 +124,9 @@ class LogWriter:
         """Return once ``receipt`` is durably in the log, or was before.
 
         Raises Conflict ``jti_reused``, ``digest_reused``, ``already_withdrawn`` or ``too_many_supplements``, TooLarge
-        ``evidence_too_large``, Gone ``record_erased``. Raises Unavailable when the outcome is not known: the same
-        receipt may be sent again, and gets the original answer if it was stored after all.
+        ``evidence_too_large``, Gone ``record_erased``, Unavailable ``clock_behind``. Raises other Unavailable when the
+        outcome is not known: the same receipt may be sent again, and gets the original answer if it was stored after
+        all.
         """
         submission = _Submission(receipt)
         self._queue.put(submission)
@@ -179,6 +191,12 @@ class LogWriter:
         """Log what is new of ``receipts`` in the caller's transaction; answer for each, in order."""
         head = writable_head(connection)
         known, new, conflicts = _sort_out(connection, receipts)
+        now = self._clock()
+        if new and is_clock_behind(head, now=now):
+            self._say_clock_behind(head.newest_at - now)
+            conflicts |= {receipt.salt: clock_behind() for receipt in new}
+            new = []
+        sums = RowSums(self._macs, head.sums)
         if len(self._subtrees) > _MAX_SUBTREES:
             self._subtrees.clear()
         tree = TileTree(
@@ -187,19 +205,32 @@ class LogWriter:
         checkpoint = head.checkpoint
         with self._blobs.stored([receipt.sealed for receipt in new if receipt.sealed]) as blobs:
             if new:
-                added = self._store(connection, new, iter(blobs), start=head.size)
+                # Within the skew that verifiers allow, the newest entry's time is told: it was received by then.
+                received_at = max(now, head.newest_at)
+                added = self._store(connection, new, iter(blobs), sums, start=head.size, received_at=received_at)
                 known |= {record.receipt_sha256: record for record in added}
-                checkpoint = self._extend(connection, tree, added)
+                checkpoint = self._extend(connection, tree, added, sums)
             return [
                 conflicts[receipt.salt] if receipt.salt in conflicts else _logged(receipt, known, tree, checkpoint)
                 for receipt in receipts
             ]
 
+    def _say_clock_behind(self, behind_s: int) -> None:
+        if time.monotonic() - self._clock_said_at > _CLOCK_SAID_EVERY_S:
+            self._clock_said_at = time.monotonic()
+            _log.critical("the clock is %d s behind the log's newest entry: nothing is recorded", behind_s)
+
     def _store(
-        self, connection: Connection, new: Sequence[SealedReceipt], blobs: Iterator[str], *, start: int
+        self,
+        connection: Connection,
+        new: Sequence[SealedReceipt],
+        blobs: Iterator[str],
+        sums: RowSums,
+        *,
+        start: int,
+        received_at: int,
     ) -> list[Record]:
         """Store records of ``new`` receipts, which get the log's indexes from ``start``; ``blobs``: of those sealed."""
-        received_at = self._clock()
         added = [
             Record(
                 receipt_sha256=receipt.receipt_sha256,
@@ -216,18 +247,23 @@ class LogWriter:
                 issuer_kid=receipt.issuer_kid,
                 assurance=receipt.assurance,
                 evidence_bytes=receipt.evidence_bytes,
+                sealed_sha256=receipt.sealed_sha256,
             )
             for index, receipt in enumerate(new, start)
         ]
-        records.insert_records(connection, added)
-        records.insert_slot_digests(connection, [digest for receipt in new for digest in receipt.slot_digests])
+        macs = [self._macs.mac("records", vars(record).values()) for record in added]
+        records.insert_records(connection, added, macs)
+        self._status_order.note_new(sums)
+        digests = [digest for receipt in new for digest in receipt.slot_digests]
+        records.insert_slot_digests(connection, digests)
+        sums.add("slot_digests", [(digest,) for digest in digests])
         if recorded := [receipt.countable for receipt in new if receipt.countable]:
-            count_recorded(connection, recorded, received_at=received_at)
+            count_recorded(connection, recorded, sums, received_at=received_at)
         for receipt in new:
-            _follow_up(connection, receipt)
+            _follow_up(connection, receipt, sums)
         return added
 
-    def _extend(self, connection: Connection, tree: TileTree, added: Sequence[Record]) -> str:
+    def _extend(self, connection: Connection, tree: TileTree, added: Sequence[Record], sums: RowSums) -> str:
         """Append the entries of ``added`` records; return the signed checkpoint that covers them."""
         start = tree.size
         entries = [
@@ -243,7 +279,14 @@ class LogWriter:
         checkpoint = sign_note(format_checkpoint(Checkpoint(self._name, tree.size, tree.root())), self._name, self._key)
         log.insert_entries(connection, start, entries)
         log.write_tiles(connection, {tile: tree.tile(*tile) for tile in tree.changed})
-        log.move_head(connection, old_size=start, size=tree.size, checkpoint=checkpoint)
+        log.move_head(
+            connection,
+            old_size=start,
+            size=tree.size,
+            checkpoint=checkpoint,
+            newest_at=added[-1].received_at,
+            sums=sums.text(),
+        )
         return checkpoint
 
 
@@ -252,6 +295,7 @@ class _StatusOrder:
 
     def __init__(self) -> None:
         self._orders: dict[int, bytes] = {}
+        self._new: list[tuple[int, bytes]] = []
 
     def index(self, connection: Connection, log_index: int) -> int:
         """Return list number · 65536 + index in the list; makes the list's order with its first record."""
@@ -261,11 +305,16 @@ class _StatusOrder:
         (index,) = struct.unpack_from(">H", self._orders[list_number], 2 * position)
         return list_number * STATUS_LIST_SIZE + int(index)
 
+    def note_new(self, sums: RowSums) -> None:
+        """Add the orders that were made in this transaction to ``sums``."""
+        sums.add("status_lists", self._new)
+        self._new.clear()
+
     def forget(self) -> None:
         self._orders.clear()
+        self._new.clear()
 
-    @staticmethod
-    def _load(connection: Connection, list_number: int) -> bytes:
+    def _load(self, connection: Connection, list_number: int) -> bytes:
         stored = records.read_permutation(connection, list_number)
         if stored is not None:
             return stored
@@ -274,6 +323,7 @@ class _StatusOrder:
         order = sorted(range(STATUS_LIST_SIZE), key=numbers.__getitem__)
         permutation = struct.pack(f">{STATUS_LIST_SIZE}H", *order)
         records.insert_permutation(connection, list_number, permutation)
+        self._new.append((list_number, permutation))
         return permutation
 
 
@@ -316,25 +366,27 @@ def _guards_of(receipt: SealedReceipt | Record) -> list[bytes]:
     return [replay_guard(identity) for identity in (receipt.receipt_sha256, receipt.holder_jti) if identity is not None]
 
 
-def _follow_up(connection: Connection, receipt: SealedReceipt) -> None:
+def _follow_up(connection: Connection, receipt: SealedReceipt, sums: RowSums) -> None:
     """Do to an objection what a later receipt asks for, in the transaction that logs it."""
     if receipt.kind == "objection" or receipt.objection_sha256 is None:
         return
     if receipt.kind == "supplement":
         if receipt.outcome is not None:
-            tallies.write_outcome(connection, receipt.objection_sha256, receipt.outcome)
+            note_outcome(connection, receipt.objection_sha256, receipt.outcome, sums)
         return
     objection = records.find_record(connection, receipt.objection_sha256)
     if objection is None or objection.status_index is None:
         raise LogInconsistent("log_inconsistent", "the objection vanished under the writer")
     if receipt.kind == "withdrawal":
         records.write_status(connection, objection.status_index, WITHDRAWN)
-        tallies.write_outcome(connection, receipt.objection_sha256, "withdrawn")
+        note_outcome(connection, receipt.objection_sha256, "withdrawn", sums)
         return
     records.write_status(connection, objection.status_index, ERASED)
     records.insert_guards(connection, _guards_of(objection), expires_at=receipt.guarded_until)
-    records.delete_objection(connection, receipt.objection_sha256, receipt.erased_digests)
-    tallies.delete_contribution(connection, receipt.objection_sha256)
+    later = records.delete_objection(connection, receipt.objection_sha256, receipt.erased_digests)
+    sums.remove("slot_digests", [(digest,) for digest in receipt.erased_digests])
+    sums.add("erased_later", [(log_index,) for log_index in later])
+    uncount(connection, receipt.objection_sha256, sums)
 
 
 def _sort_out(
@@ -426,6 +478,15 @@ class _Objections:
         self._bytes[receipt.objection_sha256] += receipt.evidence_bytes
         if receipt.kind == "erasure":
             self._erased.add(receipt.objection_sha256)
+
+
+def is_clock_behind(head: Head, *, now: int) -> bool:
+    """Tell whether the clock is further behind the log's newest entry than verifiers allow: times never run back."""
+    return now < head.newest_at - CLOCK_SKEW_S
+
+
+def clock_behind() -> Unavailable:
+    return Unavailable("clock_behind", "the register's clock is behind its own log; send the same receipt again later")
 
 
 def _gone() -> Gone:

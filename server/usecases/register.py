@@ -124,6 +124,29 @@ def open_storage(
     return Storage(database, blobs, keyring)
 
 
+def open_storage_to_check(
+    data_dir: Path, *, database_url: str, public_url: str, log_origin: str, anchors_file: Path | None = None
+) -> Storage:
+    """Open a register's storage for one who only looks: nothing is made, migrated or compared.
+
+    Raises OperatorError ``keys_missing``, ``keys_exposed``, ``keys_invalid``, ``anchors_invalid``,
+    ``storage_unusable``, ``schema_older``, ``schema_newer``; Unavailable.
+    """
+    for folder in (data_dir / "keys", data_dir / "blobs"):
+        if not folder.is_dir():
+            raise OperatorError("storage_unusable", f"there is no register in {data_dir}: {folder} is missing")
+    with ExitStack() as opened:
+        database = Database(database_url, lock_file=data_dir / "writer.lock", read_only=True)
+        opened.callback(database.close)
+        if not database.has_tables():
+            raise OperatorError("storage_unusable", "there is no register in that database")
+        database.refuse_other_schema()
+        keys = KeyFolder(data_dir / "keys")
+        keyring = load_keys(keys, issuer=public_url, log_name=log_origin, anchors_file=anchors_file)
+        opened.pop_all()
+    return Storage(database, LocalBlobs(data_dir / "blobs"), keyring)
+
+
 def _prepare(
     database: Database,
     blobs: LocalBlobs,
@@ -209,7 +232,7 @@ def holder_scoped(thumbprint: str, jti: str) -> bytes:
 
 def _refuse_lost_log(connection: Connection, blobs: LocalBlobs, *, create: bool) -> None:
     """A second log with the first one's key would fork it: the database was lost, or another one named by mistake."""
-    if log.read_tile_keys(connection) or blobs.segments():
+    if log.has_tiles(connection) or blobs.segments():
         raise LogInconsistent("log_inconsistent", "records are stored here, but this database has no head of their log")
     if not create:
         raise OperatorError("storage_unusable", "this database has no log")

@@ -18,6 +18,7 @@ from server.store.releases import Release
 from server.usecases.campaigns import read_all_campaigns
 from server.usecases.epochs import Epoch, epoch_at, epochs
 from server.usecases.register import Storage
+from server.usecases.row_sums import changing_sums
 
 _FORGOTTEN_AT_ONCE = 1000  # some thirty milliseconds, for which recording waits
 
@@ -124,8 +125,13 @@ class Releasing:
             wanted = [start for scheduled in _schedule(connection) if (start := _next_start(connection, scheduled))]
         more = True
         while more:
-            with self._storage.database.writing() as connection:
-                more = tallies.forget_before(connection, min(wanted), limit=_FORGOTTEN_AT_ONCE)
+            with (
+                self._storage.database.writing() as connection,
+                changing_sums(connection, self._storage.keyring.row_macs) as sums,
+            ):
+                forgotten = tallies.forget_before(connection, min(wanted), limit=_FORGOTTEN_AT_ONCE)
+                sums.remove("contributions", [vars(each).values() for each in forgotten])
+            more = len(forgotten) == _FORGOTTEN_AT_ONCE
 
 
 @dataclass(frozen=True)

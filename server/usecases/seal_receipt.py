@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Mapping
 from itertools import accumulate
 
-from server.core.encoding import JsonObject, format_json, parse_base64url
+from server.core.encoding import JsonObject, format_json, parse_base64url, sha256
 from server.core.envelopes import NONCE_SIZE, SHARE_SIZE, derive_data_key, seal, wrap_share
 from server.core.jws import thumbprint
 from server.core.proofs import SALT_SIZE
@@ -38,6 +38,7 @@ def seal_receipt(
     version, key_encryption_key = max(register.keyring.key_encryption_keys.items())
     data_key = derive_data_key(server_share, holder_share, record_id)
     parts = [receipt.raw, format_json(findings or {}), *(evidence[item.name] for item in receipt.evidence)]
+    sealed = seal(parts, data_key, nonce, record_id)
     return SealedReceipt(
         receipt_sha256=record_id,
         holder_jti=holder_scoped(thumbprint(receipt.holder_jwk), receipt.jti),
@@ -47,7 +48,8 @@ def seal_receipt(
         wrapped_share=wrap_share(
             server_share, version=version, key=key_encryption_key, nonce=wrapping_nonce, record_id=record_id
         ),
-        sealed=seal(parts, data_key, nonce, record_id),
+        sealed=sealed,
+        sealed_sha256=sha256(sealed),
         issuer_kid=register.keyring.issuer_kid,
         evidence_bytes=sum(item.size for item in receipt.evidence),
         objection_sha256=objection_sha256,
@@ -67,6 +69,7 @@ def unsealed_erasure(register: Register, receipt: VerifiedReceipt, *, objection:
         salt=secrets.token_bytes(SALT_SIZE),
         wrapped_share=None,
         sealed=b"",
+        sealed_sha256=None,
         issuer_kid=register.keyring.issuer_kid,
         objection_sha256=objection.sha256,
         erased_digests=_slot_digests(objection),

@@ -1,16 +1,18 @@
 """Count what is recorded: in the log's own transaction, each holder once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
+from schemas.vocabulary import OUTCOMES
 from server.core.receipts import VerifiedReceipt
 from server.errors import OperatorError
 from server.store import campaigns, tallies
 from server.store.tallies import Contribution
 from server.usecases.epochs import epoch_at
 from server.usecases.keyring import Keyring
+from server.usecases.row_sums import RowSums
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ def countable(keyring: Keyring, receipt: VerifiedReceipt) -> Countable:
     )
 
 
-def count_recorded(connection: Connection, recorded: Sequence[Countable], *, received_at: int) -> None:
+def count_recorded(connection: Connection, recorded: Sequence[Countable], sums: RowSums, *, received_at: int) -> None:
     """Count ``recorded`` objections of holders that were not counted before; once generally, once for a campaign.
 
     A campaign that does not exist, or has ended, is as none. What comes after its epoch was closed counts for the next.
@@ -73,15 +75,42 @@ def count_recorded(connection: Connection, recorded: Sequence[Countable], *, rec
         )
     if counted:
         tallies.insert_contributions(connection, marks, counted)
+        sums.add("counted_holders", [(mark,) for mark in marks])
+        sums.add("contributions", [vars(each).values() for each in counted])
 
 
-def uncount_campaign(connection: Connection, receipt_sha256: bytes) -> bool:
+def note_outcome(connection: Connection, receipt_sha256: bytes, outcome: str, sums: RowSums) -> None:
+    """Note what became of an objection, unless more was noted before: outcomes never go back."""
+    contribution = tallies.find_contribution(connection, receipt_sha256)
+    if contribution is not None and contribution.outcome in OUTCOMES[: OUTCOMES.index(outcome)]:
+        _change(connection, contribution, replace(contribution, outcome=outcome), sums)
+
+
+def uncount(connection: Connection, receipt_sha256: bytes, sums: RowSums) -> None:
+    """Take an erased objection out of what is still to be counted."""
+    contribution = tallies.find_contribution(connection, receipt_sha256)
+    if contribution is not None:
+        tallies.delete_contribution(connection, receipt_sha256)
+        sums.remove("contributions", [vars(contribution).values()])
+
+
+def uncount_campaign(connection: Connection, receipt_sha256: bytes, sums: RowSums) -> bool:
     """See that an objection counts for no campaign; return False when its week is closed, or it counts for nothing.
 
     What else was closed in that week does not matter: a campaign has one table, and its epochs are weeks.
     """
     open_since = epoch_at("week", tallies.read_counting(connection).closed_until).start
-    return tallies.leave_campaign(connection, receipt_sha256, open_since=open_since)
+    contribution = tallies.find_contribution(connection, receipt_sha256)
+    if contribution is None or contribution.hour < open_since:
+        return False
+    _change(connection, contribution, replace(contribution, campaign=None), sums)
+    return True
+
+
+def _change(connection: Connection, old: Contribution, new: Contribution, sums: RowSums) -> None:
+    tallies.change_contribution(connection, new)
+    sums.remove("contributions", [vars(old).values()])
+    sums.add("contributions", [vars(new).values()])
 
 
 def keep_budget(connection: Connection, budget_sha256: bytes) -> None:

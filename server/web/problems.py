@@ -57,6 +57,7 @@ TITLES = {
     "campaign_not_found": "There is no such campaign",
     "campaign_not_joined": "There is no campaign that could be left any more",
     "checkpoint_not_anchored": "No checkpoint was anchored yet",
+    "clock_behind": "The register's clock is behind its own log",
     "database_unavailable": "The register's database does not answer",
     "digest_reused": "A self-asserted digest stands in another record",
     "dimension_unknown": "The table is not broken down by that, or it is named twice",

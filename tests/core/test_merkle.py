@@ -11,6 +11,7 @@ from server.core.merkle import (
     EMPTY_ROOT,
     HASH_SIZE,
     TILE_WIDTH,
+    RightEdge,
     SubtreeHashes,
     TileKey,
     TileTree,
@@ -134,6 +135,15 @@ def test_only_touched_tiles_are_stored_again() -> None:
     assert tiles.append(LEAVES[512:513]).changed == {(0, 2)}
 
 
+@given(GROWN_SIZES)
+def test_the_right_edge_alone_gives_the_same_tiles_and_root(size: int) -> None:
+    grown, edge = _grown(size), RightEdge()
+    tiles = [tile for leaf in LEAVES[:size] for tile in edge.append(leaf)] + edge.unfinished()
+    assert (edge.size, edge.root()) == (size, naive_merkle.root(LEAVES[:size]))
+    assert {(level, number): hashes for level, number, hashes in tiles} == grown.stored
+    assert len(tiles) == len(grown.stored)
+
+
 def test_three_levels() -> None:
     """65 536 leaves fill a tile of tiles."""
     leaves = [hashlib.sha256(i.to_bytes(4)).digest() for i in range(65_800)]
@@ -141,6 +151,9 @@ def test_three_levels() -> None:
     for start in range(0, len(leaves), 10_000):
         tiles.append(leaves[start : start + 10_000])
     assert (2, 0) in tiles.stored
+    edge = RightEdge()
+    assert [tile for leaf in leaves for tile in edge.append(leaf) if tile[0]] == [(1, 0, tiles.stored[1, 0])]
+    assert edge.root() == naive_merkle.root(leaves)
     for size in (65_535, 65_536, 65_537, 65_800):
         tree = tiles.tree(size)
         assert tree.root() == naive_merkle.root(leaves[:size])

@@ -22,6 +22,7 @@ from server.usecases.epochs import epoch_at, parse_epoch
 from server.usecases.log_writer import LogWriter, SealedReceipt
 from server.usecases.register import Register, holder_scoped
 from server.usecases.release_counts import count, find_due
+from server.usecases.row_sums import changing_sums
 from server.usecases.tally import Countable, uncount_campaign
 from tests.fixtures.counting import BEGAN, counting_since
 from tests.fixtures.holders import Holder
@@ -238,6 +239,7 @@ def person_adds(
     with register.database.writing() as connection:
         connection.execute(delete(contributions))
         connection.exec_driver_sql(f"UPDATE counting SET closed_until = {BEGAN}")
+        connection.exec_driver_sql("UPDATE log_head SET newest_at = 0")
     now = BEGAN
     added: dict[tuple[str, str, Cell], int] = {}
     mark, campaign_mark = secrets.token_bytes(32), secrets.token_bytes(32)
@@ -275,8 +277,9 @@ def objection_of(
 def act(register: Register, writer: LogWriter, action: str, objections: list[SealedReceipt]) -> None:
     objection = objections[-1]
     if action == "leave":
-        with register.database.writing() as connection:
-            uncount_campaign(connection, objection.receipt_sha256)
+        macs = register.keyring.row_macs
+        with register.database.writing() as connection, changing_sums(connection, macs) as sums:
+            uncount_campaign(connection, objection.receipt_sha256, sums)
         return
     kind = {"erase": "erasure", "withdraw": "withdrawal"}.get(action, "supplement")
     later = replace(

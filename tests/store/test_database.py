@@ -144,7 +144,7 @@ def test_writers_exclude_each_other(database: Database) -> None:
         with database.writing() as connection:
             head = log.read_head(connection, lock=True)
             assert head is not None
-            log.move_head(connection, old_size=head.size, size=head.size + 1, checkpoint="x")
+            log.move_head(connection, old_size=head.size, size=head.size + 1, checkpoint="x", newest_at=0, sums="{}")
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(count_up, range(40)))
@@ -158,7 +158,7 @@ def test_a_reader_sees_one_state_and_does_not_wait_for_a_writer(database: Databa
     with database.writing() as connection:
         log.create_head(connection, log.Head("origin", 0, "old"))
     with database.writing() as writer:
-        log.move_head(writer, old_size=0, size=1, checkpoint="new")
+        log.move_head(writer, old_size=0, size=1, checkpoint="new", newest_at=0, sums="{}")
         with database.reading() as reader:
             head = log.read_head(reader)
     assert head is not None
@@ -172,7 +172,7 @@ def test_a_reader_sees_the_same_state_again(database: Database) -> None:
     with database.reading() as reader:
         assert log.read_head(reader) == log.Head("origin", 0, "old")
         with database.writing() as writer:
-            log.move_head(writer, old_size=0, size=1, checkpoint="new")
+            log.move_head(writer, old_size=0, size=1, checkpoint="new", newest_at=0, sums="{}")
         assert log.read_head(reader) == log.Head("origin", 0, "old")
     with database.reading() as reader:
         assert log.read_head(reader) == log.Head("origin", 1, "new")
@@ -189,7 +189,7 @@ def test_a_head_moves_only_from_where_it_was(database: Database) -> None:
     with database.writing() as connection:
         log.create_head(connection, log.Head("origin", 5, "note"))
     with pytest.raises(LogInconsistent), database.writing() as connection:
-        log.move_head(connection, old_size=4, size=6, checkpoint="fork")
+        log.move_head(connection, old_size=4, size=6, checkpoint="fork", newest_at=0, sums="{}")
     with database.reading() as connection:
         assert log.read_head(connection) == log.Head("origin", 5, "note")
 
@@ -206,7 +206,7 @@ def test_of_two_that_move_the_head_from_one_size_one_wins(database: Database, tm
             barrier.wait()
             try:
                 with mine.writing() as connection:
-                    log.move_head(connection, old_size=size, size=size + 1, checkpoint=name)
+                    log.move_head(connection, old_size=size, size=size + 1, checkpoint=name, newest_at=0, sums="{}")
             except LogInconsistent:
                 return ""
             return name
@@ -226,7 +226,9 @@ def test_entries_come_in_order_and_never_twice(database: Database) -> None:
     with pytest.raises(IntegrityError), database.writing() as connection:
         log.insert_entries(connection, 2, [b"x"])
     with database.reading() as connection:
-        assert list(log.read_entries(connection, batch_rows=2)) == [(0, b"a"), (1, b"b"), (2, b"c")]
+        assert log.read_entries_between(connection, 0, 9) == {0: b"a", 1: b"b", 2: b"c"}
+        assert log.read_entries_between(connection, 1, 2) == {1: b"b"}
+        assert log.extent_of_entries(connection) == (3, 2)
 
 
 def test_sqlite_is_durable_and_overwrites_what_is_deleted(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from server.core.notes import Checkpoint, format_checkpoint, sign_note
 from server.errors import LogInconsistent
 from server.store import log, records
 from server.store.blobs import LocalBlobs
+from server.usecases import check_blobs
+from server.usecases import check_log as check_log_module
 from server.usecases.anchor_checkpoint import Anchoring
 from server.usecases.check_log import LogCheck, check_log
 from server.usecases.register import Storage
@@ -75,13 +77,16 @@ def anchor_of_another_log(connection: Connection, storage: Storage) -> None:
 DAMAGES: dict[str, tuple[Damage, str]] = {
     "entry deleted": (sql('DELETE FROM log_entries WHERE "index" = 7'), "entry 7 is missing"),
     "first entry deleted": (sql('DELETE FROM log_entries WHERE "index" = 0'), "entry 0 is missing"),
-    "last entry deleted": (sql(f'DELETE FROM log_entries WHERE "index" = {SIZE - 1}'), "tile 0/1"),
-    "all entries deleted": (sql("DELETE FROM log_entries"), "tile 0/0 is too much"),
+    "last entry deleted": (sql(f'DELETE FROM log_entries WHERE "index" = {SIZE - 1}'), f"entry {SIZE - 1} is missing"),
+    "all entries deleted": (sql("DELETE FROM log_entries"), f"entries: {SIZE - 20} more, {SIZE} in all"),
     "entry altered": (
         sql('UPDATE log_entries SET entry = :entry WHERE "index" = 7', entry=format_json({"v": 1})),
-        "tile 0/0 is not what the entries give",
+        "tile 0/0 is not what the entries give, from entry 7 on",
     ),
-    "entry too much": (sql(f'INSERT INTO log_entries ("index", entry) VALUES ({SIZE}, :e)', e=b"{}"), "tile 0/1"),
+    "entry too much": (
+        sql(f'INSERT INTO log_entries ("index", entry) VALUES ({SIZE}, :e)', e=b"{}"),
+        f"entry {SIZE} lies outside of the log",
+    ),
     "entries swapped": (swap_entries, "tile 0/0 is not what the entries give"),
     "anchor over another tree": (anchor_of_another_log, f"the anchored checkpoint of {SIZE - 44} entries has another"),
     "anchor altered": (
@@ -116,24 +121,27 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         "checkpoint",
     ),
     "checkpoint emptied": (sql("UPDATE log_head SET checkpoint = ''"), "the stored checkpoint does not hold"),
-    "head's size altered": (sql("UPDATE log_head SET size = size - 1"), "root"),
-    "checkpoint rolled back": (older_checkpoint, "the checkpoint's root is not that of the entries"),
+    "head's size altered": (sql("UPDATE log_head SET size = size - 1"), f"the head has size {SIZE - 1}"),
+    "checkpoint rolled back": (older_checkpoint, f"entry {SIZE - 44} lies outside of the log, which has {SIZE - 44}"),
     "record's salt altered": (
         sql("UPDATE records SET salt = :salt WHERE log_index = 3", salt=bytes(32)),
-        "does not fit entry 3",
+        "the record of entry 3 does not fit it",
     ),
     "record's time altered": (
         sql("UPDATE records SET received_at = received_at - 1 WHERE log_index = 3"),
-        "does not fit entry 3",
+        "the record of entry 3 does not fit it",
     ),
-    "record's kind altered": (sql("UPDATE records SET kind = 'other' WHERE log_index = 3"), "does not fit entry 3"),
+    "record's kind altered": (
+        sql("UPDATE records SET kind = 'other' WHERE log_index = 3"),
+        "the record of entry 3 does not fit it",
+    ),
     "record's index altered": (
         sql(f"UPDATE records SET log_index = {SIZE} WHERE log_index = 3"),
-        f"does not fit entry {SIZE}",
+        f"the record of entry {SIZE} does not fit it",
     ),
     "record's hash altered": (
         sql("UPDATE records SET receipt_sha256 = :hash WHERE log_index = 3", hash=bytes(32)),
-        "does not fit entry 3",
+        "the record of entry 3 does not fit it",
     ),
     "record's blob name altered": (
         sql("UPDATE records SET blob = '../register.sqlite' WHERE log_index = 3"),
@@ -169,6 +177,15 @@ def test_an_intact_log_has_no_problems(seeded: Path, tmp_path: Path) -> None:
     assert found.orphaned_segments == 0
 
 
+def test_no_border_between_parts_matters(seeded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither between parts of the log, nor between parts of the names on disk."""
+    monkeypatch.setattr(check_log_module, "_PART", 7)
+    monkeypatch.setattr(check_blobs, "_NAMES_AT_ONCE", 1)
+    found = damaged(seeded, tmp_path, lambda _, storage: [storage.blobs.put_all([b"x"]) for _ in range(5)])
+    assert (found.problems, found.entries, found.records, found.tiles) == ([], SIZE, SIZE, 3)
+    assert found.orphaned_segments == 5
+
+
 def test_a_segment_that_a_crash_left_is_counted_and_no_problem(seeded: Path, tmp_path: Path) -> None:
     found = damaged(seeded, tmp_path, lambda _, storage: storage.blobs.put_all([b"x"]))
     assert (found.problems, found.orphaned_segments) == ([], 1)
@@ -187,14 +204,14 @@ RESTORED = (
     "SELECT :hash, 0, kind, received_at, salt, issuer_kid, assurance, 0 FROM records WHERE log_index = 4"
 )
 LATER_DAMAGES: dict[str, tuple[Damage, str]] = {
-    "an objection lost": (sql("DELETE FROM records WHERE log_index = 4"), "1 objection(s) more have lost their record"),
+    "an objection lost": (sql("DELETE FROM records WHERE log_index = 4"), "entry 4 has lost its record"),
     "a withdrawal and its objection lost": (
         sql("DELETE FROM records WHERE log_index IN (2, 3)"),
-        "1 objection(s) more have lost their record",
+        "entry 2 has lost its record",
     ),
     "a supplement lost": (sql("DELETE FROM records WHERE log_index = 6"), "entry 6 has lost its record"),
     "an erasure lost": (sql("DELETE FROM records WHERE log_index = 5"), "entry 5 has lost its record"),
-    "an erased objection restored": (sql(RESTORED, hash=bytes(32)), "erasure 5 has erased nothing"),
+    "an erased objection restored": (sql(RESTORED, hash=bytes(32)), "says erased of an objection that is stored, 0"),
     "the objection of a supplement lost": (
         sql("UPDATE records SET objection_sha256 = :hash WHERE log_index = 6", hash=bytes(32)),
         "supplement 6 belongs to no objection",

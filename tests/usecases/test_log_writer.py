@@ -182,6 +182,45 @@ def test_closing_finishes_what_was_begun(tmp_path: Path) -> None:
         expect_consistent(register_of(app), 8)
 
 
+def set_clock_back(app: Flask, seconds: int) -> int:
+    """Have the newest entry lie so many seconds ahead of the clock; return its time."""
+    newest_at = register_of(app).clock() + seconds
+    with register_of(app).database.writing() as connection:
+        connection.execute(text("UPDATE log_head SET newest_at = :at"), {"at": newest_at})
+    return newest_at
+
+
+def test_a_clock_that_is_a_little_behind_does_not_turn_back_the_logs_time(app: Flask) -> None:
+    register = register_of(app)
+    newest_at = set_clock_back(app, 250)
+    for _ in range(2):
+        assert register.log_writer.append(sealed_receipt()).record.received_at == newest_at
+    assert app.test_client().get("/readyz").status_code == 200
+    expect_consistent(register, 2)
+
+
+def test_nothing_new_is_recorded_while_the_clock_is_far_behind_the_log(
+    app: Flask, caplog: pytest.LogCaptureFixture
+) -> None:
+    known = Holder().objection({})
+    assert post(app, known).status_code == 201
+    set_clock_back(app, 400)
+    new = Holder().objection({})
+    for _ in range(3):
+        response = post(app, new)
+        assert (response.status_code, json.loads(response.data)["code"]) == (503, "clock_behind")
+        assert int(response.headers["Retry-After"]) > 0
+    assert post(app, known).status_code == 200, "what was recorded before is answered at any time"
+    ready = app.test_client().get("/readyz")
+    assert (ready.status_code, json.loads(ready.data)["code"]) == (503, "clock_behind")
+    said = [each.message for each in caplog.records if each.name == "objection.log"]
+    assert len(said) == 1
+    assert said[0].startswith(("the clock is 400 s behind", "the clock is 399 s behind"))
+    set_clock_back(app, 0)
+    assert post(app, new).status_code == 201
+    expect_consistent(register_of(app), 2)
+
+
 def test_subtrees_that_are_remembered_are_dropped_beyond_a_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
