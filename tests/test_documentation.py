@@ -138,7 +138,7 @@ BY_HTTP = {
     ("holder_share_wrong", 403),
     ("holder_share_wrong", 409),
 }
-NEVER_ANSWERED = {"dns_unavailable", "receipt_kind_refused"}  # caught, or only in a report
+NEVER_ANSWERED = {"receipt_kind_refused"}  # only in a report
 
 
 def statuses_of_codes() -> set[tuple[str, int]]:

@@ -26,7 +26,7 @@ from server.core.der import (
     parse_oid,
 )
 from server.core.signatures import Hash, Key, SignatureAlgorithm, digest, parse_hash, scheme_of, verify_signature
-from server.errors import VerificationError
+from server.errors import ParseError, VerificationError
 
 SIGNED_DATA = "1.2.840.113549.1.7.2"
 CONTENT_TYPE = "1.2.840.113549.1.9.3"
@@ -151,7 +151,7 @@ def verify_cms(
 def names_certificate(cms: UnverifiedCms, certificate: bytes) -> bool:
     """Tell whether the signed attributes name ``certificate`` (DER) by its hash, as the first they name.
 
-    Raises ParseError ``der_malformed``, VerificationError ``algorithm_refused``.
+    Raises ParseError ``der_malformed``, ``algorithm_refused``.
     """
     second = _single(cms, SIGNING_CERTIFICATE_V2)
     if second is not None:
@@ -168,9 +168,9 @@ def names_certificate(cms: UnverifiedCms, certificate: bytes) -> bool:
 
 
 def hash_of_size(size: int) -> Hash:
-    """Return the hash whose digests have ``size`` bytes. Raises VerificationError ``algorithm_refused``."""
+    """Return the hash whose digests have ``size`` bytes. Raises ParseError ``algorithm_refused``."""
     if size not in _HASH_OF_SIZE:
-        raise VerificationError("algorithm_refused", "a digest other than by SHA-2")
+        raise ParseError("algorithm_refused", "a digest other than by SHA-2")
     return _HASH_OF_SIZE[size]
 
 

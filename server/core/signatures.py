@@ -29,7 +29,7 @@ from server.core.der import (
     parse_small_integer,
     parse_unsigned,
 )
-from server.errors import ObjectionError, VerificationError
+from server.errors import ParseError, VerificationError
 
 Hash = Literal["SHA-256", "SHA-384", "SHA-512"]
 Scheme = Literal["ECDSA", "RSASSA-PKCS1-v1_5", "RSA-PSS"]
@@ -79,7 +79,7 @@ def digest(name: Hash, data: bytes) -> bytes:
 
 
 def parse_hash(value: Der) -> Hash:
-    """Read an AlgorithmIdentifier of a hash; its parameters mean nothing. Raises VerificationError, ParseError."""
+    """Read an AlgorithmIdentifier of a hash; its parameters mean nothing. Raises ParseError."""
     name = HASH_IDS.get(parse_oid(Members(value, SEQUENCE).take(OID)))
     if name is None:
         raise _refused("a hash other than SHA-2")
@@ -87,7 +87,7 @@ def parse_hash(value: Der) -> Hash:
 
 
 def parse_signature_algorithm(value: Der) -> SignatureAlgorithm:
-    """Read a certificate's AlgorithmIdentifier. Raises VerificationError ``algorithm_refused``, ParseError."""
+    """Read a certificate's AlgorithmIdentifier. Raises ParseError, ``algorithm_refused`` among its codes."""
     fields = Members(value, SEQUENCE)
     identifier = parse_oid(fields.take(OID))
     if identifier == _RSA_PSS:
@@ -119,7 +119,7 @@ def _only(explicit: Der) -> Der:
 def parse_key(public_key_info: bytes) -> Key:
     """Return the key of a SubjectPublicKeyInfo: an uncompressed point on a NIST curve, or an RSA key.
 
-    Raises VerificationError ``key_refused``; ParseError.
+    Raises ParseError, ``key_refused`` among its codes.
     """
     whole = Members(parse_der(public_key_info, SEQUENCE))
     identifier = Members(whole.take(SEQUENCE))
@@ -201,9 +201,9 @@ def coordinate_size(curve: ec.EllipticCurve) -> int:
     return (curve.key_size + 7) // 8
 
 
-def _refused(message: str) -> ObjectionError:
-    return VerificationError("algorithm_refused", message)
+def _refused(message: str) -> ParseError:
+    return ParseError("algorithm_refused", message)
 
 
-def _key_refused(message: str) -> ObjectionError:
-    return VerificationError("key_refused", message)
+def _key_refused(message: str) -> ParseError:
+    return ParseError("key_refused", message)
