@@ -4,7 +4,7 @@ from marshmallow import fields, validate
 
 from schemas import vocabulary as words
 from schemas.receipts import no_repeats
-from schemas.strict import Integer, Pattern, StrictSchema, choice, hex_sha256, text, time
+from schemas.strict import Integer, Pattern, ShortList, StrictSchema, choice, hex_sha256, text, time
 
 MAX_CELLS = 1024
 MAX_ROWS = 10_000  # of one page
@@ -22,7 +22,7 @@ class ReleasedCell(StrictSchema):
     platform = fields.String(validate=validate.OneOf(words.PLATFORMS))
     channel = fields.String(validate=validate.OneOf(words.CHANNELS))
     outcome = fields.String(validate=validate.OneOf(words.OUTCOMES))
-    value = Integer(required=True, minimum=-(2**53), maximum=2**53)
+    value = Integer(required=True, minimum=-(2**53) + 1, maximum=2**53 - 1)
 
 
 class ReleaseClaims(StrictSchema):
@@ -38,10 +38,10 @@ class ReleaseClaims(StrictSchema):
     mechanism = choice("discrete-laplace")
     epsilon = text(EPSILON)
     ci95 = Integer(required=True, minimum=0, maximum=1_000_000)
-    dimensions = fields.List(
-        choice("geo", "platform", "channel", "outcome"), required=True, validate=[validate.Length(0, 4), no_repeats]
+    dimensions = ShortList(
+        choice("geo", "platform", "channel", "outcome"), required=True, minimum=0, maximum=4, also=no_repeats
     )
-    cells = fields.List(fields.Nested(ReleasedCell), required=True, validate=validate.Length(1, MAX_CELLS))
+    cells = ShortList(fields.Nested(ReleasedCell), required=True, minimum=1, maximum=MAX_CELLS)
     declaration_sha256 = hex_sha256()
 
 
