@@ -15,8 +15,8 @@ test: .venv/ready extension/.output/tests/ready extension/.output/practice/ready
 
 # Both verifiers on the same spoiled proofs: `make fuzz SEED=7 SECONDS=600`; a case that it found: `SEED=7 CASE=123`.
 fuzz: .venv/ready extension/node_modules/ready
-	$(EXTENSION) npm run --silent generate
-	$(BIN)/python -m tests.fuzz --seed $(or $(SEED),1) --seconds $(or $(SECONDS),60) $(if $(CASE),--case $(CASE))
+	$(EXTENSION) npm run --silent pretest
+	$(BIN)/python -m tests.fuzz --seed $(or $(SEED),1) --seconds $(or $(SECONDS),60) $(if $(CASE),--case $(CASE)) $(if $(ONLY),--only "$(ONLY)")
 
 lint: .venv/ready extension/.output/tests/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

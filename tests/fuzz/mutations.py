@@ -7,7 +7,7 @@ import base64
 import random
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -1066,8 +1066,14 @@ def _long(draft: Draft) -> str | None:
 # --- choosing ---------------------------------------------------------------------------------------------------------
 
 
-def make_draft(worlds: list[World], documents: list[Document], choose: random.Random) -> tuple[Draft, list[str]]:
-    """Return a genuine proof of some kind with one to three things changed, and the kinds of these changes."""
+def make_draft(
+    worlds: list[World], documents: list[Document], choose: random.Random, only: Collection[str] = ()
+) -> tuple[Draft, list[str]]:
+    """Return a genuine proof of some kind with one to three things changed, and the kinds of these changes.
+
+    ``only``: the kinds to choose from, if not from all.
+    """
+    mutations = [each for each in MUTATIONS if not only or each[1] in only]
     world = choose.choice(worlds)
     form = choose.choices(["anchored", "recorded", "token", "document"], [10, 3, 4, 4])[0]
     draft = Draft(world, choose, {})
@@ -1088,7 +1094,7 @@ def make_draft(worlds: list[World], documents: list[Document], choose: random.Ra
     draft.did.append(f"{form} of {world.label}")
     kinds: list[str] = []
     for _ in range(choose.choices([0, 1, 2, 3], [1, 70, 20, 9])[0]):
-        _, kind, change = choose.choices(MUTATIONS, [weight for weight, _, _ in MUTATIONS])[0]
+        _, kind, change = choose.choices(mutations, [weight for weight, _, _ in mutations])[0]
         what = change(draft)
         if what is not None:
             kinds.append(kind)
