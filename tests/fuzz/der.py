@@ -1,17 +1,18 @@
 """DER as a tree that a test can spoil in every way, and a time authority whose tokens are such trees. Deterministic."""
 
+import hashlib
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hashes import SHA1, SHA224, SHA256, SHA384, SHA512
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import NameOID
 
 from server.core.encoding import sha256
 
@@ -53,6 +54,35 @@ def der(tag: int, *parts: bytes) -> bytes:
 
 def sequence(*parts: bytes) -> bytes:
     return der(0x30, *parts)
+
+
+_CERTIFICATE_V1 = bytes.fromhex("060b2a864886f70d010910020c")
+HASHES = {"sha1": SHA1(), "sha224": SHA224(), "sha256": SHA256(), "sha384": SHA384(), "sha512": SHA512()}
+DIGESTS = {
+    "sha1": bytes.fromhex("300906052b0e03021a0500"),
+    "sha224": bytes.fromhex("300b0609608648016503040204"),
+    "sha256": SHA256_ALGORITHM,
+    "sha384": bytes.fromhex("300b0609608648016503040202"),
+    "sha512": bytes.fromhex("300b0609608648016503040203"),
+}
+_ECDSA = {
+    "sha1": bytes.fromhex("300906072a8648ce3d0401"),
+    "sha224": bytes.fromhex("300a06082a8648ce3d040301"),
+    "sha256": ECDSA_SHA256,
+    "sha384": bytes.fromhex("300a06082a8648ce3d040303"),
+    "sha512": bytes.fromhex("300a06082a8648ce3d040304"),
+}
+# What a token may say that it is signed with, whether it is or not.
+ALGORITHMS = (
+    *_ECDSA.values(),
+    *(
+        sequence(bytes.fromhex(f"06092a864886f70d0101{last}"), null)
+        for last in ("01", "0b", "0c", "0d", "05", "0a")
+        for null in (b"\5\0", b"")
+    ),
+    *(DIGESTS["sha256"], sequence(bytes.fromhex("06072a8648ce3d0201")), sequence(bytes.fromhex("06032b6570"))),
+    sequence(ECDSA_SHA256[2:], b"\5\0"),
+)
 
 
 def parse(raw: bytes, depth: int = 0) -> Element:
@@ -219,6 +249,40 @@ def nothing(_element: Element) -> None:
     pass
 
 
+@dataclass(frozen=True)
+class Shape:
+    """What a certificate says beside names and key. ``valid``: seconds from the authority's time, first and last."""
+
+    signs: bool = True
+    usage: bool = True
+    purposes: tuple[str, ...] = ("1.3.6.1.5.5.7.3.8",)
+    critical: bool = True
+    constraints: bool = True
+    path_length: int | None = None
+    valid: tuple[int, int] = (-9 * 86_400, 999 * 86_400)
+    more: tuple[tuple[str, bytes, bool], ...] = ()
+    digest: str = "sha256"
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a token is signed. ``digest``, ``imprint``: of the signature, of the data. ``names``: its certificate, how.
+
+    ``algorithm``: what it says that it is signed with (DER), if not what is so. ``carries``: certificates, in this
+    order.
+    """
+
+    digest: str = "sha256"
+    imprint: str = "sha256"
+    names: str = "v2"
+    algorithm: bytes | None = None
+    carries: tuple[bytes, ...] | None = None
+    certificate_hash: str = "sha256"
+
+
+_PLAINLY = Manner()
+
+
 @dataclass
 class Authority:
     """Stamps as any RFC 3161 authority does; each part may be changed before it is signed.
@@ -231,7 +295,8 @@ class Authority:
     root_key: ec.EllipticCurvePrivateKey
     at: datetime
     between: ec.EllipticCurvePrivateKey | None = None
-    extra: list[Any] = field(default_factory=list)
+    own: Shape = Shape()
+    above: Shape = Shape()
 
     @cached_property
     def chain(self) -> list[bytes]:
@@ -259,6 +324,7 @@ class Authority:
         attributes: Change = nothing,
         whole: Change = nothing,
         own: bytes | None = None,
+        manner: Manner = _PLAINLY,
     ) -> bytes:
         """Return a TimeStampToken. The changes are made before what they concern is signed; ``whole`` after.
 
@@ -268,7 +334,7 @@ class Authority:
         said = sequence(
             der(2, b"\1"),
             bytes.fromhex("06032a0304"),
-            sequence(SHA256_ALGORITHM, der(4, sha256(data))),
+            sequence(DIGESTS[manner.imprint], der(4, hashlib.new(manner.imprint, data).digest())),
             der(2, b"\1" + sha256(b"serial" + data)[:7]),
             der(0x18, at.strftime("%Y%m%d%H%M%SZ").encode()),
         )
@@ -278,26 +344,27 @@ class Authority:
                 0x31,
                 sequence(CONTENT_TYPE, der(0x31, _TST_INFO)),
                 sequence(_SIGNING_TIME, der(0x31, der(0x17, at.strftime("%y%m%d%H%M%SZ").encode()))),
-                sequence(DIGEST, der(0x31, der(4, sha256(raw_info)))),
-                sequence(CERTIFICATE_V2, der(0x31, sequence(sequence(sequence(der(4, sha256(own))))))),
+                sequence(DIGEST, der(0x31, der(4, hashlib.new(manner.digest, raw_info).digest()))),
+                *_naming(own, manner),
             ),
             attributes,
         )
         issuer, serial = named_in(own)
-        is_rsa = isinstance(self.key, rsa.RSAPrivateKey)
+        plain = _RSA if isinstance(self.key, rsa.RSAPrivateKey) else _ECDSA[manner.digest]
+        carried = sorted([own, *self.chain[1:]]) if manner.carries is None else manner.carries
         signer = sequence(
             der(2, b"\1"),
             sequence(issuer, serial),
-            SHA256_ALGORITHM,
+            DIGESTS[manner.digest],
             b"\xa0" + signed[1:],
-            _RSA if is_rsa else ECDSA_SHA256,
-            der(4, sign(self.key, signed)),
+            manner.algorithm or plain,
+            der(4, sign(self.key, signed, manner.digest)),
         )
         content = sequence(
             der(2, b"\3"),
-            der(0x31, SHA256_ALGORITHM),
+            der(0x31, DIGESTS[manner.digest]),
             sequence(_TST_INFO, der(0xA0, der(4, raw_info))),
-            der(0xA0, *sorted([own, *self.chain[1:]])),
+            *([der(0xA0, *carried)] if carried else []),
             der(0x31, signer),
         )
         return changed(sequence(SIGNED_DATA, der(0xA0, content)), whole)
@@ -306,23 +373,33 @@ class Authority:
         others = dict.fromkeys(
             ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only"), False
         )
-        usage = x509.KeyUsage(digital_signature=not ca, key_cert_sign=ca, crl_sign=False, decipher_only=False, **others)
+        shape = self.above if ca else self.own
+        signs = {"digital_signature": shape.signs and not ca, "key_cert_sign": shape.signs and ca}
+        usage = x509.KeyUsage(crl_sign=not shape.signs, decipher_only=False, **signs, **others)
         builder = (
             x509.CertificateBuilder()
             .subject_name(_name(subject))
             .issuer_name(_name(issuer))
             .public_key(key.public_key())
             .serial_number(int.from_bytes(sha256(subject.encode())[:8]) >> 1)
-            .not_valid_before(self.at - timedelta(days=9))
-            .not_valid_after(self.at + timedelta(days=999))
-            .add_extension(x509.BasicConstraints(ca, None), critical=True)
-            .add_extension(usage, critical=True)
+            .not_valid_before(self.at + timedelta(seconds=shape.valid[0]))
+            .not_valid_after(self.at + timedelta(seconds=shape.valid[1]))
         )
-        if not ca:
-            purpose = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.TIME_STAMPING])
-            builder = builder.add_extension(purpose, critical=True)
+        if shape.constraints:
+            builder = builder.add_extension(
+                x509.BasicConstraints(ca, shape.path_length if ca else None), critical=shape.critical
+            )
+        if shape.usage:
+            builder = builder.add_extension(usage, critical=shape.critical)
+        if not ca and shape.purposes:
+            purposes = x509.ExtendedKeyUsage([x509.ObjectIdentifier(each) for each in shape.purposes])
+            builder = builder.add_extension(purposes, critical=shape.critical)
+        for name, value, critical in shape.more:
+            extension = x509.UnrecognizedExtension(x509.ObjectIdentifier(name), value)
+            builder = builder.add_extension(extension, critical=critical)
         deterministic = True if isinstance(signer, ec.EllipticCurvePrivateKey) else None
-        return builder.sign(signer, SHA256(), ecdsa_deterministic=deterministic).public_bytes(Encoding.DER)
+        signed = builder.sign(signer, HASHES[shape.digest], ecdsa_deterministic=deterministic)
+        return signed.public_bytes(Encoding.DER)
 
 
 def signed_again(certificate: bytes, key: ec.EllipticCurvePrivateKey, change: Change) -> bytes:
@@ -343,10 +420,26 @@ def named_in(certificate: bytes) -> tuple[bytes, bytes]:
     return (fields[3].encode(), fields[1].encode()) if len(fields) > 3 else (b"\x30\0", b"\2\1\1")
 
 
-def sign(key: Key, data: bytes) -> bytes:
+def _naming(own: bytes, manner: Manner) -> list[bytes]:
+    """Return the signed attributes that name the signer's certificate."""
+    value = der(4, hashlib.new(manner.certificate_hash, own).digest())
+    told = [] if manner.certificate_hash == "sha256" else [DIGESTS[manner.certificate_hash]]
+    second = sequence(CERTIFICATE_V2, der(0x31, sequence(sequence(sequence(*told, value)))))
+    digest = der(4, hashlib.sha1(own).digest())
+    first = sequence(_CERTIFICATE_V1, der(0x31, sequence(sequence(sequence(digest)))))
+    issuer, serial = named_in(own)
+    longer = sequence(*told, value, sequence(sequence(der(0xA4, issuer)), serial))
+    third = sequence(CERTIFICATE_V2, der(0x31, sequence(sequence(longer))))
+    twice = sequence(CERTIFICATE_V2, der(0x31, sequence(sequence(sequence(value), sequence(value)))))
+    return {"v2": [second], "v1": [first], "both": [first, second], "none": [], "issuer": [third], "twice": [twice]}[
+        manner.names
+    ]
+
+
+def sign(key: Key, data: bytes, digest: str = "sha256") -> bytes:
     if isinstance(key, rsa.RSAPrivateKey):
-        return key.sign(data, padding.PKCS1v15(), SHA256())
-    return key.sign(data, ec.ECDSA(SHA256(), deterministic_signing=True))
+        return key.sign(data, padding.PKCS1v15(), HASHES[digest])
+    return key.sign(data, ec.ECDSA(HASHES[digest], deterministic_signing=True))
 
 
 def changed(raw: bytes, change: Change) -> bytes:

@@ -28,12 +28,25 @@ from tests.fixtures.make_vectors import compact, ec_key, sign_text
 from tests.fixtures.records import SIGNED_AT, STATUS_INDEX, no_tile
 from tests.fixtures.zips import Member, write_zip
 from tests.fuzz import json_text
-from tests.fuzz.der import Element, flip, signed_again, spoil, spoil_raw
+from tests.fuzz.der import (
+    ALGORITHMS,
+    Authority,
+    Element,
+    Key,
+    Manner,
+    Shape,
+    flip,
+    moment,
+    signed_again,
+    spoil,
+    spoil_raw,
+)
 from tests.fuzz.documents import Document
 from tests.fuzz.verifiers import Case
 from tests.fuzz.world import AUTHORITIES, NOW, WITNESSES, World, mail_of
 
 Bytes = Callable[[bytes], bytes]
+_STAMPING = "1.3.6.1.5.5.7.3.8"
 
 
 @dataclass
@@ -629,7 +642,7 @@ def _certificate(draft: Draft) -> str | None:
     if draft.choose.random() < 0.3:
         own, did = spoil_raw(clock.chain[0], draft.choose)
     data = draft.files.get("checkpoint.txt", b"")
-    draft.files[f"anchors/{name}.tst"] = clock.token(data, _moment(), own=own)
+    draft.files[f"anchors/{name}.tst"] = clock.token(data, moment(SIGNED_AT + 90), own=own)
     old, new = (base64.b64encode(each) for each in (clock.chain[0], own))
     if "policy.json" in draft.files:
         draft.files["policy.json"] = draft.files["policy.json"].replace(old, new)
@@ -638,10 +651,80 @@ def _certificate(draft: Draft) -> str | None:
     return f"{name}: {did}"
 
 
-def _moment() -> Any:
-    from tests.fuzz.der import moment
+_VALID = ((-9 * 86_400, 999 * 86_400), (90, 900), (91, 900), (-900, 90), (-900, 89), (0, 91), (-(10**9), 5 * 10**9))
+_PURPOSES = (
+    *((_STAMPING,), (_STAMPING,), (), ("1.3.6.1.5.5.7.3.1",), (_STAMPING, "1.3.6.1.5.5.7.3.1")),
+    *(("2.5.29.37.0",), (_STAMPING, _STAMPING)),
+)
+_EXTENSIONS = (
+    *((), (), (("1.2.3.4", b"\5\0", False),), (("1.2.3.4", b"\5\0", True),), (("2.5.29.30", b"\x30\0", True),)),
+    *(
+        (("1.3.6.1.5.5.7.1.3", b"\x30\0", False),),
+        (("2.5.29.32", b"\x30\0", True),),
+        (("2.5.29.17", b"\x30\0", False),),
+    ),
+    *((("2.5.29.14", b"\4\1x", False),), (("2.5.29.35", b"\x30\0", False),), (("1.2.3.4", b"", False),)),
+    (("1.2.3.4", b"\5\0", False), ("1.2.3.5", b"not DER", False)),
+)
 
-    return moment(SIGNED_AT + 90)
+
+@mutation(8, "authority")
+def _authority(draft: Draft) -> str | None:
+    """An authority of another shape in the place of a known one: its keys, certificates, and manner of signing."""
+    names = [name for name in _own_authorities(draft) if name in AUTHORITIES[:-1]]
+    if not names or draft.raw is not None:
+        return None
+    choose, name = draft.choose, draft.choose.choice(names)
+    keys: list[Key] = [ec_key("fuzz one"), ec_key("fuzz one", ec.SECP384R1()), ec_key("fuzz one", ec.SECP521R1())]
+    keys += [draft.world.clocks["rsa"].key, ec_key("fuzz one", ec.BrainpoolP256R1())]
+
+    def shape() -> Shape:
+        return Shape(
+            signs=choose.random() < 0.9,
+            usage=choose.random() < 0.9,
+            purposes=choose.choice(_PURPOSES),
+            critical=choose.random() < 0.85,
+            constraints=choose.random() < 0.9,
+            path_length=choose.choice([None, None, 0, 1]),
+            valid=choose.choice([_VALID[0], _VALID[0], *_VALID]),
+            more=choose.choice(_EXTENSIONS),
+            digest=choose.choice(["sha256", "sha256", "sha384", "sha512", "sha224"]),
+        )
+
+    plain, between = Shape(), ec_key("fuzz between") if choose.random() < 0.4 else None
+    odd = choose.choice(["own", "above", "neither", "neither"])
+    made = Authority(
+        f"Odd {name}",
+        choose.choice(keys),
+        ec_key("fuzz odd root"),
+        moment(SIGNED_AT),
+        between,
+        shape() if odd == "own" else plain,
+        shape() if odd == "above" else plain,
+    )
+    digests = ["sha256", "sha256", "sha384", "sha512", "sha224", "sha1"]
+    manner = Manner(
+        digest=choose.choice(digests),
+        imprint=choose.choice(digests),
+        names=choose.choice(["v2", "v2", "v2", "v1", "both", "none", "issuer", "twice"]),
+        algorithm=choose.choice([None, None, *ALGORITHMS]),
+        carries=choose.choice([None, (), tuple(made.chain), tuple(made.chain[::-1]), tuple(made.chain[:1])]),
+        certificate_hash=choose.choice(["sha256", "sha256", "sha512", "sha384", "sha1"]),
+    )
+    data = draft.files.get("checkpoint.txt", b"")
+    draft.files[f"anchors/{name}.tst"] = made.token(data, moment(SIGNED_AT + 90), manner=manner)
+    old, new = _listed_chain(draft.world.clocks[name].chain), _listed_chain(made.chain)
+    if choose.random() < 0.2:
+        new = _listed_chain(made.chain[: choose.choice([1, len(made.chain) - 1])])
+    if "policy.json" in draft.files:
+        draft.files["policy.json"] = draft.files["policy.json"].replace(old, new)
+    if draft.policy is not None:
+        draft.policy = draft.policy.replace(old, new)
+    return f"{name}: {odd} {made.own if odd == 'own' else made.above}, {manner.digest} {manner.imprint} {manner.names}"
+
+
+def _listed_chain(chain: list[bytes]) -> bytes:
+    return format_json({"certificates": [base64.b64encode(each).decode() for each in chain]})[1:-1]
 
 
 # --- mails ------------------------------------------------------------------------------------------------------------
