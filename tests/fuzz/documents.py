@@ -298,7 +298,7 @@ def make_document(world: World, files: dict[str, Any]) -> Document:
 def _signed(world: World, unsigned: bytes) -> bytes:
     raw = sign_pdf(unsigned, world.register, world.issuer_key)
     # The second half of the file's id is random.
-    raw = re.sub(rb"(/ID ?\[ ?<[0-9a-fA-F]{32}> ?<)[0-9a-fA-F]{32}", rb"\g<1>" + b"0" * 32, raw)
+    raw = re.sub(rb"(/ID \[ <[0-9a-f]+> <)[0-9a-f]{32}(?=>)", rb"\g<1>" + b"0" * 32, raw)
     document = Document(world, raw, unsigned)
     document.sign()
     return document.raw

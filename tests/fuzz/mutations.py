@@ -7,7 +7,7 @@ import base64
 import random
 import struct
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -676,7 +676,7 @@ def _authority(draft: Draft) -> str | None:
         return None
     choose, name = draft.choose, draft.choose.choice(names)
     keys: list[Key] = [ec_key("fuzz one"), ec_key("fuzz one", ec.SECP384R1()), ec_key("fuzz one", ec.SECP521R1())]
-    keys += [draft.world.clocks["rsa"].key, ec_key("fuzz one", ec.BrainpoolP256R1())]
+    keys += [draft.world.clocks["rsa"].key, ec.derive_private_key(2**200 + 1, ec.BrainpoolP256R1())]
 
     def shape() -> Shape:
         return Shape(
@@ -688,7 +688,7 @@ def _authority(draft: Draft) -> str | None:
             path_length=choose.choice([None, None, 0, 1]),
             valid=choose.choice([_VALID[0], _VALID[0], *_VALID]),
             more=choose.choice(_EXTENSIONS),
-            digest=choose.choice(["sha256", "sha256", "sha384", "sha512", "sha224"]),
+            digest=choose.choice(["sha256", "sha256", "sha256", "sha384", "sha512", "sha224"]),
         )
 
     plain, between = Shape(), ec_key("fuzz between") if choose.random() < 0.4 else None
@@ -702,14 +702,18 @@ def _authority(draft: Draft) -> str | None:
         shape() if odd == "own" else plain,
         shape() if odd == "above" else plain,
     )
-    digests = ["sha256", "sha256", "sha384", "sha512", "sha224", "sha1"]
+    others = ["sha384", "sha512", "sha224", "sha1"]
+
+    def mostly(usual: Any, odd: Sequence[Any]) -> Any:
+        return usual if choose.random() < 0.8 else choose.choice(odd)
+
     manner = Manner(
-        digest=choose.choice(digests),
-        imprint=choose.choice(digests),
-        names=choose.choice(["v2", "v2", "v2", "v1", "both", "none", "issuer", "twice"]),
-        algorithm=choose.choice([None, None, *ALGORITHMS]),
+        digest=mostly("sha256", others),
+        imprint=mostly("sha256", others),
+        names=mostly("v2", ["v1", "both", "none", "issuer", "issuer", "twice"]),
+        algorithm=mostly(None, ALGORITHMS),
         carries=choose.choice([None, (), tuple(made.chain), tuple(made.chain[::-1]), tuple(made.chain[:1])]),
-        certificate_hash=choose.choice(["sha256", "sha256", "sha512", "sha384", "sha1"]),
+        certificate_hash=mostly("sha256", others),
     )
     data = draft.files.get("checkpoint.txt", b"")
     draft.files[f"anchors/{name}.tst"] = made.token(data, moment(SIGNED_AT + 90), manner=manner)
