@@ -24,8 +24,10 @@ const { parsePinnedPolicy, verifyProofFile } = await import(url);
 
 async function verify({ file, policy, status, now }) {
   try {
-    const pinned = policy && (await parsePinnedPolicy(bytes(policy), 'file'));
-    const report = await verifyProofFile(bytes(file), { pinned, nowS: now, status: status && bytes(status) });
+    // An empty file was given, too, and is none that can be read.
+    const pinned = policy === undefined ? undefined : await parsePinnedPolicy(bytes(policy), 'file');
+    const given = status === undefined ? undefined : bytes(status);
+    const report = await verifyProofFile(bytes(file), { pinned, nowS: now, status: given });
     const { verdict, checks, facts } = report;
     const broken = checks.find((check) => check.code === 'internal');
     if (broken) return { crash: `${broken.id}: ${broken.detail}` };
