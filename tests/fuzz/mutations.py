@@ -4,6 +4,7 @@ A ``Draft`` is a proof that is still being spoiled; each mutation changes it and
 """
 
 import base64
+import gzip
 import random
 import struct
 import zlib
@@ -26,7 +27,7 @@ from tests.fixtures import make_mail_vectors as mails
 from tests.fixtures.lasting import DOMAIN, SELECTOR, TYPES
 from tests.fixtures.make_vectors import compact, ec_key, sign_text
 from tests.fixtures.records import SIGNED_AT, STATUS_INDEX, no_tile
-from tests.fixtures.zips import Member, write_zip
+from tests.fixtures.zips import Member, members_of, write_zip
 from tests.fuzz import json_text
 from tests.fuzz.der import (
     ALGORITHMS,
@@ -1138,6 +1139,50 @@ def _around(draft: Draft) -> str | None:
     before, after = (draft.choose.choice([*_AROUND, b"", b""]) for _ in range(2))
     draft.outer.append(lambda raw: before + raw + after)
     return f"{before!r} and {after!r}"
+
+
+# What programs make of a file on its way.
+_COPIES: dict[str, Bytes] = {
+    "base64": base64.b64encode,
+    "base64 in lines": base64.encodebytes,
+    "base64 of base64": lambda raw: base64.encodebytes(base64.encodebytes(raw)),
+    "cut base64": lambda raw: b"x\n\n" + base64.encodebytes(raw)[:-99],
+    "gzip": lambda raw: gzip.compress(raw, mtime=0),
+    "gzip and more": lambda raw: gzip.compress(raw, mtime=0) + b"more",
+    "cut gzip": lambda raw: gzip.compress(raw, mtime=0)[:-9],
+    "CR LF": lambda raw: raw.replace(b"\n", b"\r\n"),
+    "CR": lambda raw: raw.replace(b"\r\n", b"\n").replace(b"\n", b"\r"),
+    "LF": lambda raw: raw.replace(b"\r\n", b"\n"),
+    "as UTF-8": lambda raw: raw.decode("latin-1").encode(),
+    "replaced as UTF-8": lambda raw: raw.decode("utf-8", "replace").encode(),
+    "something before": lambda raw: b"Received: from x\r\n\r\n" + raw,
+    "something around": lambda raw: b"<xml>" + raw + b"</xml>",
+    "in a ZIP": lambda raw: write_zip([Member(b"a.txt", b"x"), Member(b"proof", raw, stored=True)]),
+    "in a ZIP, deflated": lambda raw: write_zip([Member(b"proof.asice", raw)]),
+    "in a ZIP in a ZIP": lambda raw: write_zip([Member(b"a.zip", write_zip([Member(b"p", raw)]))]),
+    "in a damaged ZIP": lambda raw: write_zip([Member(b"p", raw)])[:-1],
+    "zipped with data descriptors": lambda raw: rezipped(raw, 8),
+    "zipped with names in UTF-8": lambda raw: rezipped(raw, 1 << 11),
+    "unzipped": lambda raw: raw[30:],
+}
+
+
+def rezipped(raw: bytes, flags: int) -> bytes:
+    """Return the ZIP in ``raw`` as another program would write it; other bytes as they are."""
+    try:
+        members = members_of(raw)
+    except Exception:  # noqa: BLE001 (whatever zipfile says of what is no ZIP)
+        return raw
+    for member in members:
+        member.flags, member.stored = flags, False
+    return write_zip(sorted(members, key=lambda member: member.name))
+
+
+@mutation(4, "copies")
+def _copies(draft: Draft) -> str:
+    name = draft.choose.choice(list(_COPIES))
+    draft.outer.append(_COPIES[name])
+    return name
 
 
 @mutation(1, "long")
