@@ -15,9 +15,11 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from schemas.vocabulary import FINDINGS, KEYED_FINDINGS, SIGNATURE_FINDINGS
 from server.bundles.asice import ASIC_MANIFEST, MIME_TYPE, TIMESTAMP, _format_asic_manifest
 from server.bundles.contents import BundledFile, bundled_file, format_manifest, with_manifest
 from server.core.encoding import format_base64url, format_json, parse_base64url, sha256
+from server.core.mails import findings_about
 from server.core.merkle import TileTree, leaf_hash
 from server.core.notes import sign_note
 from server.core.proofs import format_entry, format_proof
@@ -774,10 +776,30 @@ def _mail(draft: Draft) -> str | None:
     if not signed:
         signed = b"\n"
     try:
-        draft.files |= draft.world.with_mail(signed, record, subject="world")
+        said = _found_of(signed, record, choose)
+        draft.files = {name: data for name, data in draft.files.items() if not name.startswith("dkim/")}
+        draft.files |= draft.world.with_mail(signed, record, said)
     except ParseError:
         return None
-    return what
+    return f"{what}, said to be {said['finding']}"
+
+
+def _found_of(mail: bytes, record: bytes, choose: random.Random) -> dict[str, Any]:
+    """Return what a register says of the mail's signature: mostly what the mail bears out, else anything."""
+    named = {"domain": DOMAIN, "selector": SELECTOR}
+    keyed = named | {"key_sha256": sha256(record).hex()}
+    told = {finding: _members(finding, named, keyed) for finding in FINDINGS}
+    honest = [finding for finding, said in told.items() if finding in findings_about(mail, said, key_record=record)]
+    if "signed" in honest and choose.random() < 0.6:
+        return told["signed"]
+    return told[choose.choice(honest if honest and choose.random() < 0.75 else list(FINDINGS))]
+
+
+def _members(finding: str, named: dict[str, Any], keyed: dict[str, Any]) -> dict[str, Any]:
+    said = {"finding": finding}
+    if finding == "signed":
+        return said | keyed | {"from": DOMAIN, "subject": "world", "known": "none", "kind": "unknown"}
+    return said | (keyed if finding in KEYED_FINDINGS else named if finding in SIGNATURE_FINDINGS else {})
 
 
 _BODIES = (

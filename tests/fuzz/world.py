@@ -186,21 +186,21 @@ class World:
             text = sign_presentation(text, key=self.holder.key, audience="who.example", nonce="n-1", now=NOW)
         return text.encode()
 
-    def with_mail(self, mail: bytes, record: bytes, **finding: Any) -> dict[str, bytes]:
-        """Return the files of a proof whose second supplement holds ``mail``, acknowledged as ``finding`` says."""
+    def with_mail(self, mail: bytes, record: bytes, said: Mapping[str, Any]) -> dict[str, bytes]:
+        """Return the files of a proof whose second supplement holds ``mail``, of which the register ``said`` this."""
         made, files = self.lasting, dict(self.files)
         part = made.later[1]
         digest = sha256(mail).hex()
         (item,) = part.receipt.payload["evidence"]
         payload = part.receipt.payload | {"evidence": [item | {"size": len(mail), "sha256": digest}]}
         receipt = verify_receipt(self.holder.sign(payload).encode())
-        said = lasting_fixtures.finding("subject") | {"key_sha256": sha256(record).hex()} | finding
         new = LaterPart(receipt, {"mail.eml": mail}, part.index, {"mail.eml": said})
         files["later/02-supplement.jws"], files["later/02/mail.eml"] = receipt.raw, mail
         files["later/02-supplement.ack"] = new.acknowledgement(self.register)
         for name in [name for name in files if name.startswith("dkim/")]:
             del files[name]
-        files[f"dkim/{said['key_sha256']}.txt"] = record
+        if "key_sha256" in said:
+            files[f"dkim/{said['key_sha256']}.txt"] = record
         # Its place in the log is the old receipt's: the log is made anew around it.
         return self.logged_again(files, {1: new})
 
