@@ -1,9 +1,9 @@
-# The five words of this project. Everything they need beyond Python, Node and make is fetched into .venv and node_modules.
+# The words of this project. Everything they need beyond Python, Node and make is fetched into .venv and node_modules.
 PYTHON ?= python3
 BIN := .venv/bin
 EXTENSION := cd extension &&
 
-.PHONY: run test lint format bench extension lock clean
+.PHONY: run test lint format fuzz bench extension lock clean
 
 run: .venv/ready extension/.output/practice/ready extension/.output/verifier/verify.html extension/.output/counts/charts.js
 	$(BIN)/objection serve --practice
@@ -12,6 +12,11 @@ test: .venv/ready extension/.output/tests/ready extension/.output/practice/ready
   extension/.output/counts/charts.js
 	$(EXTENSION) npm run --silent test
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+# Both verifiers on the same spoiled proofs: `make fuzz SEED=7 SECONDS=600`; a case that it found: `SEED=7 CASE=123`.
+fuzz: .venv/ready extension/node_modules/ready
+	$(EXTENSION) npm run --silent pretest
+	$(BIN)/python -m tests.fuzz --seed $(or $(SEED),1) --seconds $(or $(SECONDS),60) $(if $(CASE),--case $(CASE)) $(if $(ONLY),--only "$(ONLY)")
 
 lint: .venv/ready extension/.output/tests/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -8,6 +8,7 @@ from schemas.strict import (
     Flag,
     Integer,
     Pattern,
+    ShortList,
     StrictSchema,
     Variant,
     choice,
@@ -72,9 +73,7 @@ class TokenClaims(StrictSchema):
     received_at = time()
     receipt_sha256 = hex_sha256()
     log = fields.Nested(LogPosition, required=True)
-    evidence = fields.List(
-        fields.Nested(TokenEvidence), required=True, validate=validate.Length(0, words.MAX_EVIDENCE_ITEMS)
-    )
+    evidence = ShortList(fields.Nested(TokenEvidence), required=True, minimum=0, maximum=words.MAX_EVIDENCE_ITEMS)
     assurance = choice(*words.ASSURANCES)
     self_asserted = fields.Nested(SelfAsserted, required=True)
 
@@ -143,8 +142,8 @@ class AcknowledgementClaims(StrictSchema):
     signed_at = time()
     received_at = time()
     log = fields.Nested(LogPosition, required=True)
-    evidence = fields.List(
-        fields.Nested(AcknowledgedEvidence), required=True, validate=validate.Length(0, words.MAX_EVIDENCE_ITEMS)
+    evidence = ShortList(
+        fields.Nested(AcknowledgedEvidence), required=True, minimum=0, maximum=words.MAX_EVIDENCE_ITEMS
     )
 
 
@@ -171,7 +170,7 @@ class SubmissionAnswer(StrictSchema):
     status = choice("stands", "withdrawn", "erased")
     token = fields.String(required=True, validate=validate.Length(max=16_384))
     proof = fields.String(required=True, validate=validate.Length(max=16_384))
-    remains = fields.List(choice(*words.REMAINS), validate=[validate.Length(0, len(words.REMAINS)), no_repeats])
+    remains = ShortList(choice(*words.REMAINS), minimum=0, maximum=len(words.REMAINS), also=no_repeats)
 
 
 class IssuerKey(PublicKey):
@@ -182,9 +181,7 @@ class TimeAuthority(StrictSchema):
     """A time authority by its certificates (DER, base64): its own first, its root last."""
 
     name = text("[a-z0-9][a-z0-9-]{0,31}")
-    certificates = fields.List(
-        fields.String(validate=validate.Length(1, 8192)), required=True, validate=validate.Length(1, 4)
-    )
+    certificates = ShortList(fields.String(validate=validate.Length(1, 8192)), required=True, minimum=1, maximum=4)
     trusted = Flag(required=True)
 
 
@@ -193,9 +190,9 @@ class Policy(StrictSchema):
 
     v = Integer(required=True, minimum=1, maximum=1)
     issuer = text(_URL)
-    issuer_keys = fields.List(fields.Nested(IssuerKey), required=True, validate=validate.Length(1, 64))
+    issuer_keys = ShortList(fields.Nested(IssuerKey), required=True, minimum=1, maximum=64)
     log = fields.String(required=True, validate=validate.Length(1, 16_384))
-    time_authorities = fields.List(fields.Nested(TimeAuthority), required=True, validate=validate.Length(0, 8))
+    time_authorities = ShortList(fields.Nested(TimeAuthority), required=True, minimum=0, maximum=8)
 
 
 class BundledFile(StrictSchema):
@@ -212,7 +209,7 @@ class BundleManifest(StrictSchema):
     v = Integer(required=True, minimum=1, maximum=1)
     receipt_sha256 = hex_sha256()
     state = choice("recorded", "anchored")
-    files = fields.List(fields.Nested(BundledFile), required=True, validate=validate.Length(1, words.MAX_BUNDLE_FILES))
+    files = ShortList(fields.Nested(BundledFile), required=True, minimum=1, maximum=words.MAX_BUNDLE_FILES)
 
 
 class Check(StrictSchema):
@@ -230,10 +227,10 @@ class VerificationReport(StrictSchema):
 
     verdict = choice("valid", "invalid", "withdrawn", "erased")
     valid = fields.Boolean(required=True)
-    checks = fields.List(fields.Nested(Check), required=True)
+    checks = ShortList(fields.Nested(Check), required=True, minimum=1, maximum=32)
     facts = fields.Dict(required=True)
-    shows = fields.List(fields.String(), required=True)
-    does_not_show = fields.List(fields.String(), required=True)
+    shows = ShortList(fields.String(), required=True, minimum=0, maximum=32)
+    does_not_show = ShortList(fields.String(), required=True, minimum=0, maximum=32)
 
 
 class FieldProblem(StrictSchema):
@@ -250,4 +247,4 @@ class Problem(StrictSchema):
     detail = fields.String(required=True)
     code = fields.String(required=True)
     request_id = fields.String(required=True)
-    errors = fields.List(fields.Nested(FieldProblem))
+    errors = ShortList(fields.Nested(FieldProblem), minimum=1, maximum=20)

@@ -9,6 +9,7 @@ from schemas import vocabulary as words
 from schemas.strict import (
     Integer,
     Pattern,
+    ShortList,
     StrictSchema,
     Variant,
     choice,
@@ -25,16 +26,6 @@ _PATH = '/[!"$->@-~]*'  # printable ASCII without ? and #
 _NOTICE_URL = rf"(?:https://(?:[a-z0-9-]+\.)*{_HOSTS}{_PATH}|http://127\.0\.0\.1:[0-9]{{1,5}}/practice)"
 
 
-class ShortList(fields.List[Any]):
-    """A list whose length is judged before its items: to word what is wrong with thousands of them is dear."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
-        for validator in self.validators:
-            if isinstance(validator, validate.Length) and isinstance(value, list):
-                validator(value)
-        return super()._deserialize(value, attr, data, **kwargs)
-
-
 def language() -> fields.String:
     return text("[a-z]{2}(?:-[A-Z]{2})?")
 
@@ -44,11 +35,8 @@ def evidence_name() -> fields.String:
 
 
 def data_categories() -> ShortList:
-    return ShortList(
-        choice(*words.DATA_CATEGORIES),
-        required=True,
-        validate=[validate.Length(1, len(words.DATA_CATEGORIES)), no_repeats],
-    )
+    categories = words.DATA_CATEGORIES
+    return ShortList(choice(*categories), required=True, minimum=1, maximum=len(categories), also=no_repeats)
 
 
 def no_repeats(values: list[str]) -> None:
@@ -94,7 +82,7 @@ class Objection(StrictSchema):
 class Slot(StrictSchema):
     """One salted digest; only the holder can open it."""
 
-    _sd = ShortList(digest(), required=True, validate=validate.Length(equal=1))
+    _sd = ShortList(digest(), required=True, minimum=1, maximum=1)
 
 
 def distinct_digests(data: Mapping[str, Any]) -> None:
@@ -133,7 +121,7 @@ class ObjectionReceipt(_Receipt):
     objection = fields.Nested(Objection, required=True)
     country = choice(*words.COUNTRIES)
     campaign = text("[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?", required=False)
-    evidence = ShortList(fields.Nested(Evidence), required=True, validate=validate.Length(0, words.MAX_EVIDENCE_ITEMS))
+    evidence = ShortList(fields.Nested(Evidence), required=True, minimum=0, maximum=words.MAX_EVIDENCE_ITEMS)
     self_asserted = fields.Nested(SelfAsserted, required=True)
     rules = (bounded_evidence,)
 
@@ -141,7 +129,7 @@ class ObjectionReceipt(_Receipt):
 class SupplementReceipt(_Receipt):
     kind = constant("supplement")
     objection_sha256 = hex_sha256()
-    evidence = ShortList(fields.Nested(Evidence), required=True, validate=validate.Length(1, words.MAX_EVIDENCE_ITEMS))
+    evidence = ShortList(fields.Nested(Evidence), required=True, minimum=1, maximum=words.MAX_EVIDENCE_ITEMS)
     rules = (bounded_evidence,)
 
 

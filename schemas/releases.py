@@ -4,7 +4,7 @@ from marshmallow import fields, validate
 
 from schemas import vocabulary as words
 from schemas.receipts import no_repeats
-from schemas.strict import Integer, Pattern, StrictSchema, choice, hex_sha256, text, time
+from schemas.strict import Integer, Pattern, ShortList, StrictSchema, choice, hex_sha256, text, time
 
 MAX_CELLS = 1024
 MAX_ROWS = 10_000  # of one page
@@ -22,7 +22,7 @@ class ReleasedCell(StrictSchema):
     platform = fields.String(validate=validate.OneOf(words.PLATFORMS))
     channel = fields.String(validate=validate.OneOf(words.CHANNELS))
     outcome = fields.String(validate=validate.OneOf(words.OUTCOMES))
-    value = Integer(required=True, minimum=-(2**53), maximum=2**53)
+    value = Integer(required=True, minimum=-(2**53) + 1, maximum=2**53 - 1)
 
 
 class ReleaseClaims(StrictSchema):
@@ -38,10 +38,10 @@ class ReleaseClaims(StrictSchema):
     mechanism = choice("discrete-laplace")
     epsilon = text(EPSILON)
     ci95 = Integer(required=True, minimum=0, maximum=1_000_000)
-    dimensions = fields.List(
-        choice("geo", "platform", "channel", "outcome"), required=True, validate=[validate.Length(0, 4), no_repeats]
+    dimensions = ShortList(
+        choice("geo", "platform", "channel", "outcome"), required=True, minimum=0, maximum=4, also=no_repeats
     )
-    cells = fields.List(fields.Nested(ReleasedCell), required=True, validate=validate.Length(1, MAX_CELLS))
+    cells = ShortList(fields.Nested(ReleasedCell), required=True, minimum=1, maximum=MAX_CELLS)
     declaration_sha256 = hex_sha256()
 
 
@@ -59,24 +59,22 @@ class CountedFigure(StrictSchema):
     platform = choice(*words.PLATFORMS, ALL)
     channel = choice(*words.CHANNELS, ALL)
     outcome = choice(*words.OUTCOMES, ALL)
-    value_noisy = Integer(required=True, minimum=-(2**53), maximum=2**53)
-    ci95_low = Integer(required=True, minimum=-(2**53), maximum=2**53)
-    ci95_high = Integer(required=True, minimum=-(2**53), maximum=2**53)
+    value_noisy = Integer(required=True, minimum=-(2**53) + 1, maximum=2**53 - 1)
+    ci95_low = Integer(required=True, minimum=-(2**53) + 1, maximum=2**53 - 1)
+    ci95_high = Integer(required=True, minimum=-(2**53) + 1, maximum=2**53 - 1)
     obs_status = choice("A", "U")
     release_id = fields.String(required=True, allow_none=True, validate=Pattern(f"{TABLE}-{EPOCH}"))
-    cells = Integer(required=True, minimum=1, maximum=2**53)
+    cells = Integer(required=True, minimum=1, maximum=2**53 - 1)
 
 
 class Counts(StrictSchema):
     """A page of figures. ``next``: the address of the following page, where there is one."""
 
     table = text(TABLE)
-    by = fields.List(
-        choice("epoch", "geo", "platform", "channel", "outcome"),
-        required=True,
-        validate=[validate.Length(0, 5), no_repeats],
+    by = ShortList(
+        choice("epoch", "geo", "platform", "channel", "outcome"), required=True, minimum=0, maximum=5, also=no_repeats
     )
-    rows = fields.List(fields.Nested(CountedFigure), required=True, validate=validate.Length(0, MAX_ROWS))
+    rows = ShortList(fields.Nested(CountedFigure), required=True, minimum=0, maximum=MAX_ROWS)
     licence = text("[A-Za-z0-9.-]{1,64}")
     next = fields.String(validate=validate.Length(1, 512))
 
@@ -92,5 +90,5 @@ class ListedRelease(StrictSchema):
 class Releases(StrictSchema):
     """A page of the list of releases, the newest first."""
 
-    releases = fields.List(fields.Nested(ListedRelease), required=True, validate=validate.Length(0, 1000))
+    releases = ShortList(fields.Nested(ListedRelease), required=True, minimum=0, maximum=1000)
     next = fields.String(validate=validate.Length(1, 512))

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, ClassVar
 
-from marshmallow import RAISE, Schema, ValidationError, fields, validate, validates_schema
+from marshmallow import RAISE, Schema, ValidationError, fields, pre_load, validate, validates_schema
 
 Check = Callable[[Any], bool]
+_MAX_STRANGERS = 16  # unknown members of an object that are named one by one
 
 
 class StrictSchema(Schema):
@@ -30,6 +31,13 @@ class StrictSchema(Schema):
     def refusals(self, value: Mapping[str, Any]) -> dict[str, Any]:
         """Return what is wrong with ``value``, as marshmallow's ``validate`` does, which this is faster than."""
         return {} if _compiled(type(self))(value) else self.validate(value)
+
+    @pre_load
+    def refuse_crowds(self, data: Any, **_: object) -> Any:
+        """Stop before each of very many members is judged and worded."""
+        if isinstance(data, Mapping) and len(data) > len(self.fields) + _MAX_STRANGERS:
+            raise ValidationError(f"has {len(data)} members")
+        return data
 
     @validates_schema
     def keep_rules(self, data: Mapping[str, Any], **_: object) -> None:
@@ -56,6 +64,43 @@ class Flag(fields.Boolean):
         if type(value) is not bool:
             raise self.make_error("invalid", input=value)
         return value
+
+
+class ShortList(fields.List[Any]):
+    """A list of at most ``maximum`` items, counted before any of them is judged: wording each is costly.
+
+    ``also``: validators of the whole list, once each item holds.
+    """
+
+    def __init__(
+        self,
+        item: fields.Field[Any],
+        *,
+        minimum: int,
+        maximum: int,
+        also: Callable[[list[Any]], None] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self.length = validate.Length(minimum, maximum)
+        super().__init__(item, validate=[self.length, also] if also else self.length, **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
+        if isinstance(value, list):
+            self.length(value)
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
+class ShortDict(fields.Dict):
+    """A mapping of at most ``maximum`` members, counted before any of them is judged."""
+
+    def __init__(self, *, minimum: int, maximum: int, **kwargs: Any) -> None:
+        self.length = validate.Length(minimum, maximum)
+        super().__init__(validate=self.length, **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if isinstance(value, Mapping):
+            self.length(value)
+        return super()._deserialize(value, attr, data, **kwargs)  # type: ignore[no-untyped-call]
 
 
 class Variant(fields.Field[dict[str, Any]]):

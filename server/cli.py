@@ -334,7 +334,7 @@ def _stop_at_eof(stop: "threading.Event") -> None:
 def _read_proof(proof: str) -> bytes:
     if proof == "-":
         return bounded(sys.stdin.buffer.read(MAX_FILE_BYTES + 1))
-    if proof.isascii() and proof.startswith("ey") and "/" not in proof and len(proof) > MAX_NAME:
+    if proof.isascii() and proof.lstrip(" \t\n\r").startswith("ey") and "/" not in proof and len(proof) > MAX_NAME:
         return proof.encode()
     return read_file(Path(proof))
 

@@ -103,9 +103,18 @@ def test_a_token_as_file_as_input_and_as_argument(files: Path, record: Record) -
         verify("--policy", policy, files / "token.txt"),
         verify("--policy", policy, "-", stdin=token.encode()),
         verify("--policy", policy, token),
+        verify("--policy", policy, f" \t\r\n{token}\r\n "),
+        verify("--policy", policy, "-", stdin=f"\n\t {token}\r\n".encode()),
     ):
         assert result.exit_code == 0
         assert "person           Anna Example (declared by the holder, not verified)" in result.stdout
+
+
+@pytest.mark.parametrize("odd", ["\x0b", "\x0c", "\u00a0", "\ufeff"])
+def test_other_characters_around_a_token_are_no_white_space(files: Path, record: Record, odd: str) -> None:
+    result = verify("--policy", files / "policy.json", "-", stdin=(odd + record.presentation("person")).encode())
+    assert result.exit_code == 2
+    assert "file_unrecognised" in result.stderr
 
 
 def test_a_token_without_a_policy_is_not_valid(files: Path) -> None:

@@ -1,5 +1,6 @@
 """What a bundle holds, whatever its container form: files by name, and ``manifest.json`` that lists them all."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from server.errors import FieldError, ParseError, VerificationError
 
 MANIFEST = "manifest.json"
 _MANIFEST_SCHEMA = BundleManifest()
+_MAX_MANIFEST_BYTES = 131_072  # a list of as many files as there may be has at most 90,000
 _TEXT = "text/plain; charset=utf-8"
 _AS_SIGNED = ""  # the media type of evidence is the one that its receipt gives
 _REQUIRED = (
@@ -109,14 +111,14 @@ def verify_manifest(files: Mapping[str, bytes]) -> dict[str, BundledFile]:
         raise ParseError("bundle_malformed", "a file is listed twice, or under another role or type than its own")
     if manifest["receipt_sha256"] != sha256(files["receipt.jws"]).hex():
         raise VerificationError("bundle_file_mismatch", f"{MANIFEST} names another receipt than receipt.jws")
-    if manifest != parse_json(format_manifest(found)):
+    if manifest != json.loads(format_manifest(found)):
         raise ParseError("bundle_malformed", "the manifest tells another state than its files")
     return found
 
 
 def _parse_manifest(raw: bytes) -> JsonObject:
     try:
-        manifest = parse_json(raw)
+        manifest = parse_json(raw, max_bytes=_MAX_MANIFEST_BYTES)
         if problems := _MANIFEST_SCHEMA.refusals(manifest):
             raise FieldError.from_messages(problems)
     except ParseError as error:

@@ -18,7 +18,9 @@ _CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OP
 _TO_BASE64, _FROM_BASE64 = bytes.maketrans(b"-_", b"+/"), bytes.maketrans(b"+/", b"-_")
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,15}")
 _STRING_OR_BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"?|[{}\[\]]', re.DOTALL)
+_MAX_INTEGER = 2**53 - 1  # beyond, JavaScript takes two numbers for one
 _MAX_DEPTH = 16
+MAX_JSON_BYTES = 262_144
 
 
 def sha256(data: bytes) -> bytes:
@@ -58,13 +60,13 @@ def format_json(value: Mapping[str, Any]) -> bytes:
     return orjson.dumps(value, option=_CANONICAL)
 
 
-def parse_json(raw: bytes) -> JsonObject:
-    """Return the object in ``raw``.
+def parse_json(raw: bytes, *, max_bytes: int = MAX_JSON_BYTES) -> JsonObject:
+    """Return the object in ``raw``, which has at most ``max_bytes``.
 
     Raises ParseError: ``json_duplicate_key`` at any depth, ``json_number_refused`` for anything but canonical integers
-    below 10^16, ``json_malformed`` for the rest, nesting beyond 16 levels included.
+    within ±(2^53 - 1), ``json_malformed`` for the rest, nesting beyond 16 levels included.
     """
-    value = _parse_json_value(raw)
+    value = _parse_json_value(raw, max_bytes)
     if not isinstance(value, dict):
         raise ParseError("json_malformed", "the top level must be an object")
     return value
@@ -72,13 +74,15 @@ def parse_json(raw: bytes) -> JsonObject:
 
 def parse_json_array(raw: bytes) -> list[Any]:
     """Return the array in ``raw``, as strictly as ``parse_json``."""
-    value = _parse_json_value(raw)
+    value = _parse_json_value(raw, MAX_JSON_BYTES)
     if not isinstance(value, list):
         raise ParseError("json_malformed", "the top level must be an array")
     return value
 
 
-def _parse_json_value(raw: bytes) -> Any:
+def _parse_json_value(raw: bytes, max_bytes: int) -> Any:
+    if len(raw) > max_bytes:  # before any of it is read: what packs well must not cost more than it may
+        raise ParseError("json_malformed", f"at most {max_bytes} bytes of JSON")
     try:
         text = raw.decode("utf-8", "strict")
         _refuse_deep_nesting(text)
@@ -114,9 +118,9 @@ def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> JsonObject:
 
 
 def _canonical_integer(digits: str) -> int:
-    if not _INTEGER.fullmatch(digits):
-        raise ParseError("json_number_refused", "numbers must be plain integers")
-    return int(digits)
+    if not _INTEGER.fullmatch(digits) or not -_MAX_INTEGER <= (value := int(digits)) <= _MAX_INTEGER:
+        raise ParseError("json_number_refused", "numbers must be plain integers within 2^53 - 1 of zero")
+    return value
 
 
 def _no_number(_text: str) -> int:

@@ -22,6 +22,7 @@ PrivateKey = ec.EllipticCurvePrivateKey
 
 _PUBLIC_MEMBERS = frozenset({"crv", "kty", "x", "y"})
 _PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+MAX_JWS_CHARACTERS = 65_536
 _SIGN = ec.ECDSA(SHA256(), deterministic_signing=True)
 _VERIFY = ec.ECDSA(SHA256())
 
@@ -36,13 +37,17 @@ class UnverifiedJws:
     signing_input: bytes
 
 
-def parse_jws(text: str, *, typ: str, members: frozenset[str]) -> UnverifiedJws:
+def parse_jws(
+    text: str, *, typ: str, members: frozenset[str], max_characters: int = MAX_JWS_CHARACTERS
+) -> UnverifiedJws:
     """Read a JWS of type ``typ`` whose header has ``members`` besides ``alg`` and ``typ``, all of them, none other.
 
     Raises ParseError: ``jws_malformed``, ``base64url_malformed``, the codes of JSON, ``algorithm_refused``,
     ``type_refused``, ``jws_header_refused``.
     """
-    parts = text.split(".")
+    if len(text) > max_characters:
+        raise ParseError("jws_malformed", f"a JWS has at most {max_characters} characters")
+    parts = text.split(".", 3)
     if len(parts) != 3:
         raise ParseError("jws_malformed", "a JWS has three parts")
     raw_header, raw_payload, signature = (parse_base64url(part) for part in parts)

@@ -7,6 +7,7 @@ from functools import lru_cache
 from schemas.proofs import Policy as PolicySchema
 from server.core.encoding import JsonObject, format_json, parse_json, sha256
 from server.core.jws import (
+    MAX_JWS_CHARACTERS,
     PrivateKey,
     PublicKey,
     format_header,
@@ -95,13 +96,15 @@ def _issuer_header(typ: str, key: PrivateKey, certificate: str) -> str:
     return format_header({"alg": "ES256", "kid": kid, "typ": typ, "x5c": [certificate]})
 
 
-def verify_issued(text: str, policy: TrustPolicy, *, typ: str) -> tuple[JsonObject, str]:
+def verify_issued(
+    text: str, policy: TrustPolicy, *, typ: str, max_characters: int = MAX_JWS_CHARACTERS
+) -> tuple[JsonObject, str]:
     """Return claims and key id of a statement (compact JWS of type ``typ``) once the policy's issuer has signed it.
 
     Whether the claims have the form of their type is for the caller to check.
     Raises ParseError with the codes of JWS; VerificationError ``token_issuer_unknown``, ``signature_invalid``.
     """
-    jws = parse_jws(text, typ=typ, members=frozenset({"kid", "x5c"}))
+    jws = parse_jws(text, typ=typ, members=frozenset({"kid", "x5c"}), max_characters=max_characters)
     kid = jws.header["kid"]
     key = policy.issuer_keys.get(kid) if isinstance(kid, str) else None
     if key is None:

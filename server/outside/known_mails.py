@@ -12,7 +12,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, validate
 
 from schemas import vocabulary as words
-from schemas.strict import StrictSchema, choice, text
+from schemas.strict import ShortList, StrictSchema, choice, text
 from server.errors import FieldError, OperatorError
 
 _MAX_FILE_BYTES = 1 << 18
@@ -42,9 +42,7 @@ class _Day(fields.Field[date]):
 class _Mail(StrictSchema):
     id = text("[a-z0-9][a-z0-9-]{0,63}")
     kind = choice(*words.MAIL_KINDS)
-    subjects = fields.List(
-        fields.String(validate=validate.Length(1, 998)), required=True, validate=validate.Length(1, 100)
-    )
+    subjects = ShortList(fields.String(validate=validate.Length(1, 998)), required=True, minimum=1, maximum=100)
     from_ = _Day(required=True, data_key="from")
     until = _Day(required=True)
     source = fields.String(required=True, validate=validate.Length(1, 500))
@@ -52,7 +50,7 @@ class _Mail(StrictSchema):
 
 
 class _File(StrictSchema):
-    mails = fields.List(fields.Nested(_Mail), required=True, validate=validate.Length(1, _MAX_MAILS))
+    mails = ShortList(fields.Nested(_Mail), required=True, minimum=1, maximum=_MAX_MAILS)
 
 
 def load_known_mails(added: Path | None) -> tuple[KnownMail, ...]:

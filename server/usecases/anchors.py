@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from marshmallow import fields, validate
+from marshmallow import fields
 
-from schemas.strict import Flag, StrictSchema, text
-from server.core.log_policies import NO_QUORUM, LogPolicy, parse_log_policy
+from schemas.strict import Flag, ShortList, StrictSchema, text
+from server.core.log_policies import MAX_WITNESSES, NO_QUORUM, LogPolicy, parse_log_policy
 from server.core.notes import VerifierKey, format_verifier_key
 from server.core.policies import TimeAuthority
 from server.core.timestamps import TrustedAuthority
@@ -54,21 +54,21 @@ class _Witness(StrictSchema):
 class _Group(StrictSchema):
     name = text("[!-~]{1,64}")
     needed = text("any|all|[1-9][0-9]?")
-    members = fields.List(text("[!-~]{1,64}"), required=True, validate=validate.Length(1, 32))
+    members = ShortList(text("[!-~]{1,64}"), required=True, minimum=1, maximum=32)
 
 
 class _Authority(StrictSchema):
     name = text("[a-z0-9][a-z0-9-]{0,31}")
     url = text("[!-~]{1,512}", required=False)
-    certificates = fields.List(fields.String(), required=True, validate=validate.Length(1, _MAX_CERTIFICATES))
+    certificates = ShortList(fields.String(), required=True, minimum=1, maximum=_MAX_CERTIFICATES)
     trusted = Flag(load_default=True)
 
 
 class _File(StrictSchema):
     quorum = text("[!-~]{1,64}", required=False, load_default=NO_QUORUM)
-    witness = fields.List(fields.Nested(_Witness), load_default=list)
-    group = fields.List(fields.Nested(_Group), load_default=list)
-    authority = fields.List(fields.Nested(_Authority), load_default=list, validate=validate.Length(0, _MAX_AUTHORITIES))
+    witness = ShortList(fields.Nested(_Witness), load_default=list, minimum=0, maximum=MAX_WITNESSES)
+    group = ShortList(fields.Nested(_Group), load_default=list, minimum=0, maximum=MAX_WITNESSES)
+    authority = ShortList(fields.Nested(_Authority), load_default=list, minimum=0, maximum=_MAX_AUTHORITIES)
 
 
 def load_anchors(path: Path | None, *, log: VerifierKey) -> Anchors:

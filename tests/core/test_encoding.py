@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from server.core.encoding import format_base64url, format_json, parse_base64url, parse_json, parse_json_array
@@ -13,7 +13,7 @@ from server.errors import ParseError
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
-SCALARS = st.none() | st.booleans() | st.integers(-(10**16) + 1, 10**16 - 1) | TEXT
+SCALARS = st.none() | st.booleans() | st.integers(-(2**53) + 1, 2**53 - 1) | TEXT
 VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4))
 OBJECTS = st.dictionaries(TEXT, VALUES, max_size=5)
 
@@ -85,9 +85,13 @@ def test_json_refuses_every_float(number: float) -> None:
 
 
 @given(st.integers())
-def test_json_reads_integers_below_ten_to_the_sixteen(number: int) -> None:
+@example(2**53 - 1)
+@example(2**53)
+@example(2**53 + 1)
+@example(-(2**53))
+def test_json_reads_the_integers_that_javascript_can_tell_apart(number: int) -> None:
     raw = b'{"a":%d}' % number
-    if abs(number) < 10**16:
+    if abs(number) < 2**53:
         assert parse_json(raw) == {"a": number}
     else:
         assert _code(parse_json, raw) == "json_number_refused"

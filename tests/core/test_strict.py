@@ -135,7 +135,7 @@ def test_they_agree_on_the_length_of_lists(low: int | None, high: int | None) ->
 def test_no_schema_has_hooks_of_its_own() -> None:
     for file in (FOLDER.parent).glob("*.py"):
         hooks = re.findall(r"@(?:validates|validates_schema|pre_load|post_load|pre_dump|post_dump)\b", file.read_text())
-        assert len(hooks) == (file.name == "strict.py"), file.name
+        assert len(hooks) == 2 * (file.name == "strict.py"), file.name
 
 
 def test_a_field_of_another_kind_is_checked_by_itself() -> None:
@@ -183,13 +183,13 @@ def test_marshmallow_judges_these_fields_and_no_others() -> None:
         for member, field in schema().fields.items()
         for name in left_to_marshmallow(field, f"{schema.__name__}.{member}")
     }
-    answers = {"valid: Boolean", "checks: List", "facts: Dict", "shows: List", "does_not_show: List"}
     assert left == {
-        "CampaignDescription.names: Dict",  # an operator's file
-        "_File.witness: List",  # an operator's file
-        "_File.group: List",
-        "Problem.errors: List",  # what we answer, and never read
-        *(f"VerificationReport.{each}" for each in answers),
+        "CampaignDescription.names: ShortDict",  # an operator's file
+        "_Mail.from_: _Day",  # an operator's file
+        "_Mail.until: _Day",
+        "CountedFigure.release_id: String",  # what we answer, and never read
+        "VerificationReport.valid: Boolean",
+        "VerificationReport.facts: Dict",
     }
 
 

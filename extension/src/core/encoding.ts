@@ -6,9 +6,11 @@ export type Json = null | boolean | number | string | Json[] | { [key: string]: 
 export type JsonObject = { [key: string]: Json };
 
 const MAX_DEPTH = 16;
+const MAX_JSON_BYTES = 262_144;
 const NUMBER = /-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?/y;
 const CANONICAL_INTEGER = /^(?:0|-?[1-9][0-9]{0,15})$/;
 const NOT_NUMBERS = ['NaN', 'Infinity', '-Infinity'];
+const STRING_OR_BRACKET = /"[^"\\]*(?:\\.[^"\\]*)*"?|[{}[\]]/gs;
 // All but quote, backslash and control characters.
 const PLAIN_CHARACTERS = /[\u0020\u0021\u0023-\u005b\u005d-\uffff]*/y;
 const ESCAPES: Record<string, string> = {
@@ -101,6 +103,13 @@ export function parseUtf8(raw: Bytes, code: string): string {
   }
 }
 
+/** Reads ASCII and nothing else: as long in bytes as in characters. */
+export function parseAscii(raw: Bytes, code: string): string {
+  const text = parseUtf8(raw, code);
+  if (text.length !== raw.length) throw new ObjectionError(code, 'not ASCII');
+  return text;
+}
+
 /** Canonical JSON: keys sorted by code point, no white space, integers only. The same value gives the same text, always. */
 export function formatJson(value: Json): string {
   if (Array.isArray(value)) return `[${value.map(formatJson).join(',')}]`;
@@ -123,11 +132,11 @@ function compareCodePoints(one: string, other: string): number {
 }
 
 /**
- * Returns the object in `raw`. Throws `json_duplicate_key` at any depth, `json_number_refused` for anything but
- * canonical integers, `json_malformed` for the rest, nesting beyond 16 levels included.
+ * Returns the object in `raw`, which has at most `maxBytes`. Throws `json_duplicate_key` at any depth, `json_number_refused` for anything but
+ * canonical integers within ±(2^53 − 1), `json_malformed` for the rest, nesting beyond 16 levels included.
  */
-export function parseJson(raw: Bytes): JsonObject {
-  const value = parseJsonValue(raw);
+export function parseJson(raw: Bytes, maxBytes = MAX_JSON_BYTES): JsonObject {
+  const value = parseJsonValue(raw, maxBytes);
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw malformed('the top level must be an object');
   }
@@ -135,15 +144,22 @@ export function parseJson(raw: Bytes): JsonObject {
 }
 
 /** As parseJson, for the one place where the top level is not an object: a disclosure. */
-export function parseJsonValue(raw: Bytes): Json {
+export function parseJsonValue(raw: Bytes, maxBytes = MAX_JSON_BYTES): Json {
+  // Before any of it is read: what packs well must not cost more than it may.
+  if (raw.length > maxBytes) throw malformed(`at most ${maxBytes} bytes of JSON`);
   const text = parseUtf8(raw, 'json_malformed');
+  refuseDeepNesting(text);
   return new Reader(text).whole();
 }
 
-/** An escape can say half a surrogate pair: text that UTF-8 cannot hold. */
-function wellFormed(text: string): string {
-  if (/\p{Surrogate}/u.test(text)) throw malformed('half a surrogate pair');
-  return text;
+/** Without a limit, a stranger's brackets would exhaust the stack. Strings are passed over whole: theirs close nothing. */
+function refuseDeepNesting(text: string): void {
+  let depth = 0;
+  for (const [token] of text.matchAll(STRING_OR_BRACKET)) {
+    if (token === '{' || token === '[') depth++;
+    else if (token === '}' || token === ']') depth--;
+    if (depth > MAX_DEPTH) throw malformed('nested too deeply');
+  }
 }
 
 function malformed(message: string): ObjectionError {
@@ -153,7 +169,7 @@ function malformed(message: string): ObjectionError {
 // JSON.parse keeps the last of two equal keys and silently rounds numbers: both would let two readers see two contents.
 class Reader {
   private at = 0;
-  private depth = 0;
+  private wellFormed = true;
 
   constructor(private readonly text: string) {}
 
@@ -161,27 +177,20 @@ class Reader {
     const value = this.value();
     this.space();
     if (this.at !== this.text.length) throw malformed('something follows the value');
+    if (!this.wellFormed) throw malformed('half a surrogate pair');
     return value;
   }
 
   private value(): Json {
     this.space();
     const start = this.text[this.at];
-    if (start === '{') return this.nested(() => this.object());
-    if (start === '[') return this.nested(() => this.array());
+    if (start === '{') return this.object();
+    if (start === '[') return this.array();
     if (start === '"') return this.string();
     if (this.takes('true')) return true;
     if (this.takes('false')) return false;
     if (this.takes('null')) return null;
     return this.number();
-  }
-
-  /** Reads one level deeper; without a limit, a stranger's brackets would exhaust the stack. */
-  private nested<T>(read: () => T): T {
-    if (++this.depth > MAX_DEPTH) throw malformed('nested too deeply');
-    const value = read();
-    this.depth--;
-    return value;
   }
 
   private object(): JsonObject {
@@ -224,7 +233,11 @@ class Reader {
     let value = '';
     for (;;) {
       value += this.matches(PLAIN_CHARACTERS) ?? '';
-      if (this.takes('"')) return wellFormed(value);
+      if (this.takes('"')) {
+        // An escape can say half a surrogate pair: text that UTF-8 cannot hold.
+        this.wellFormed &&= !/\p{Surrogate}/u.test(value);
+        return value;
+      }
       if (!this.takes('\\')) throw malformed('a string does not end, or holds a control character');
       value += this.escape();
     }
@@ -248,7 +261,7 @@ class Reader {
     if (NOT_NUMBERS.some((word) => this.takes(word))) throw refused();
     const digits = this.matches(NUMBER);
     if (!digits) throw malformed('a value is missing');
-    if (!CANONICAL_INTEGER.test(digits)) throw refused();
+    if (!CANONICAL_INTEGER.test(digits) || !Number.isSafeInteger(Number(digits))) throw refused();
     return Number(digits);
   }
 

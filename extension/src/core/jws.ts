@@ -16,6 +16,7 @@ import { ObjectionError } from './errors';
 
 const P256 = { name: 'ECDSA', namedCurve: 'P-256' } as const;
 const ES256 = { name: 'ECDSA', hash: 'SHA-256' } as const;
+const MAX_JWS_CHARACTERS = 65_536;
 const PUBLIC_MEMBERS = ['crv', 'kty', 'x', 'y'];
 const PRIVATE_MEMBERS = ['d', 'p', 'q', 'dp', 'dq', 'qi', 'oth', 'k'];
 
@@ -33,7 +34,8 @@ export interface UnverifiedJws {
  * `jws_header_refused`, checked in this order.
  */
 export function parseJws(text: string, typ: string, members: string[]): UnverifiedJws {
-  const parts = text.split('.');
+  if (text.length > MAX_JWS_CHARACTERS) throw new ObjectionError('jws_malformed', 'the JWS is too long');
+  const parts = text.split('.', 4);
   if (parts.length !== 3) throw new ObjectionError('jws_malformed', 'a JWS has three parts');
   const [rawHeader, rawPayload, signature] = parts.map((part) => parseBase64url(part)) as [Bytes, Bytes, Bytes];
   const header = parseJson(rawHeader);

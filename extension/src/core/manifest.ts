@@ -6,6 +6,8 @@ import { MAX_EVIDENCE_BYTES } from './receipts';
 export const MANIFEST = 'manifest.json';
 /** What an objection can come to, with 16 supplements of 8 files each (schemas/vocabulary.py counts it up). */
 export const MAX_FILES = 332;
+/** A list of as many files as there may be has at most 90 000. */
+const MAX_MANIFEST_BYTES = 131_072;
 
 export interface ListedFile {
   name: string;
@@ -54,6 +56,8 @@ const FORMS: [pattern: RegExp, role: string, mediaType?: string][] = [
   [/^dkim\/[0-9a-f]{64}\.txt$/, 'dkim-key', TEXT],
   [new RegExp(`^(?:evidence|later/[0-9]{2})/${EVIDENCE_NAME}$`), 'evidence'],
 ];
+/** What the register's own schema lets a name be, before it is asked whether the file has a place in a proof. */
+const NAME = /^(?:[a-z]{1,16}\/(?:[0-9]{2}\/)?)?[a-z0-9A-Z][A-Za-z0-9-]{0,63}\.[a-z0-9-]{1,16}$/;
 const MEDIA_TYPE = /^[a-z]+\/[a-z0-9.+-]{1,100}(?:; charset=utf-8)?$/;
 const SHA256 = /^[0-9a-f]{64}$/;
 const MAX_SHOWN = 300;
@@ -106,7 +110,7 @@ export function fileNamed(files: Map<string, Bytes>, name: string): Bytes {
 function parseManifest(raw: Bytes): { receiptSha256: string; state: Manifest['state']; items: ListedFile[] } {
   let value: JsonObject;
   try {
-    value = parseJson(raw);
+    value = parseJson(raw, MAX_MANIFEST_BYTES);
   } catch (error) {
     if (!(error instanceof ObjectionError)) throw error;
     throw new ObjectionError('bundle_malformed', `${MANIFEST}: ${error.message}`, { cause: error });
@@ -128,7 +132,8 @@ function parseListed(value: Json): ListedFile {
     throw malformed('an entry of the manifest has other members');
   }
   const bounded = typeof size === 'number' && size >= 1 && size <= MAX_EVIDENCE_BYTES;
-  if (!bounded || !isSha256(sha256) || !MEDIA_TYPE.test(media_type)) throw malformed('an entry is out of bounds');
+  const named = NAME.test(name) && MEDIA_TYPE.test(media_type) && FORMS.some((form) => form[1] === role);
+  if (!bounded || !named || !isSha256(sha256)) throw malformed('an entry is out of bounds');
   return { name, role, mediaType: media_type, size, sha256 };
 }
 

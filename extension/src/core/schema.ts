@@ -51,6 +51,9 @@ const KNOWN = new Set(
     'properties required additionalProperties description title'
   ).split(' '),
 );
+/** Unknown members of an object that are named one by one; more are counted. */
+const MAX_STRANGERS = 16;
+const MAX_PROBLEMS = 20;
 const schemas = components.schemas as unknown as Record<string, Schema>;
 
 export interface FieldProblem {
@@ -70,7 +73,10 @@ export class FieldError extends ObjectionError {
 
 /** Returns `value` as the named type of the contract. Throws FieldError, with `code` when another one says it better. */
 export function verifyFields<N extends keyof Contract>(name: N, value: Json, code = 'field_invalid'): Contract[N] {
-  const problems = [...problemsOf(schemaNamed(name), value, '')];
+  const problems: FieldProblem[] = [];
+  for (const problem of problemsOf(schemaNamed(name), value, '')) {
+    if (problems.push(problem) === MAX_PROBLEMS) break;
+  }
   if (problems.length > 0) throw new FieldError(problems, code);
   return value as unknown as Contract[N];
 }
@@ -125,7 +131,10 @@ function* integerProblems(schema: Schema, value: Json, field: string): Generator
 function* arrayProblems(schema: Schema, value: Json, field: string): Generator<FieldProblem> {
   if (!Array.isArray(value)) return yield { field, problem: 'must be a list' };
   if (value.length < (schema.minItems ?? 0)) yield { field, problem: 'has too few items' };
-  if (value.length > (schema.maxItems ?? Number.POSITIVE_INFINITY)) yield { field, problem: 'has too many items' };
+  // Counted before any of them is judged: to word what is wrong with thousands of them is costly.
+  if (value.length > (schema.maxItems ?? Number.POSITIVE_INFINITY)) {
+    return yield { field, problem: 'has too many items' };
+  }
   if (schema.uniqueItems && new Set(value.map((item) => JSON.stringify(item))).size !== value.length) {
     yield { field, problem: 'items must not repeat' };
   }
@@ -138,6 +147,10 @@ function* objectProblems(schema: Schema, value: Json, field: string): Generator<
   }
   const inner = (name: string) => (field ? `${field}.${name}` : name);
   const properties = schema.properties ?? {};
+  const most = Object.keys(properties).length + MAX_STRANGERS;
+  if (schema.additionalProperties === false && Object.keys(value).length > most) {
+    return yield { field, problem: 'has too many members' };
+  }
   for (const name of schema.required ?? []) {
     if (!Object.hasOwn(value, name)) yield { field: inner(name), problem: 'is missing' };
   }

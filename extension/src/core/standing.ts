@@ -1,6 +1,6 @@
 /** What happened to an objection since: later receipts, mails with their signatures, and whether it still stands. */
 import { verifyAcknowledgement } from './acknowledgements';
-import { type Bytes, formatJson, parseUtf8, sameBytes, sha256Hex } from './encoding';
+import { type Bytes, formatJson, parseAscii, parseUtf8, sameBytes, sha256Hex } from './encoding';
 import { ObjectionError } from './errors';
 import { type MailFinding, recheckFinding } from './mail';
 import { fileNamed, filesUnder, type Manifest } from './manifest';
@@ -256,7 +256,7 @@ interface Listed {
 const worth = ({ status }: Listed) => BY_WORTH.indexOf(status);
 
 async function verifyList(raw: Bytes, { claims }: VerifiedToken, policy: TrustPolicy): Promise<Listed> {
-  const list = await verifyStatusList(parseUtf8(raw, 'jws_malformed'), policy);
+  const list = await verifyStatusList(parseAscii(raw, 'jws_malformed'), policy);
   const { uri, idx } = claims.status.status_list;
   if (list.uri !== uri) throw new ObjectionError('status_mismatch', 'another list than the token names');
   if (list.iatS + LIST_SKEW_S < claims.received_at) {

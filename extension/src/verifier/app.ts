@@ -190,14 +190,15 @@ export class App {
 
   private submit(event: Event): void {
     event.preventDefault();
-    const text = this.text.trim();
-    if (text === '') {
+    const { text } = this;
+    if (text.trim() === '') {
       this.say(this.t('text_empty'));
       this.element('#text').focus();
     } else if (isLink(text)) {
       this.followFragment(fragmentOf(text) || '?');
       this.element('#file').focus();
     } else {
+      // As it was pasted: which white space may stand around a token is for the verifier to say.
       void this.run({ name: undefined, raw: utf8(text) });
     }
   }
