@@ -171,6 +171,7 @@ class SubmissionAnswer(StrictSchema):
     token = fields.String(required=True, validate=validate.Length(max=16_384))
     proof = fields.String(required=True, validate=validate.Length(max=16_384))
     remains = ShortList(choice(*words.REMAINS), minimum=0, maximum=len(words.REMAINS), also=no_repeats)
+    anchored_entries = Integer(minimum=0, maximum=words.MAX_ENTRIES)
 
 
 class IssuerKey(PublicKey):
@@ -196,7 +197,7 @@ class Policy(StrictSchema):
 
 
 class BundledFile(StrictSchema):
-    name = text(r"(?:[a-z]{1,16}/(?:[0-9]{2}/)?)?[a-z0-9A-Z][A-Za-z0-9-]{0,63}\.[a-z0-9-]{1,16}")
+    name = text(r"(?:[a-z]{1,16}/(?:[0-9]{2}(?:-[a-z]{1,16})?/)?)?[a-z0-9A-Z][A-Za-z0-9-]{0,63}\.[a-z0-9-]{1,16}")
     role = choice(*words.BUNDLE_ROLES)
     media_type = text(r"[a-z]+/[a-z0-9.+-]{1,100}(?:; charset=utf-8)?")
     size = Integer(required=True, minimum=1, maximum=words.MAX_EVIDENCE_BYTES)

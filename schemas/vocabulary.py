@@ -43,7 +43,7 @@ KINDS = ("objection", "supplement", "withdrawal", "erasure")
 REMAINS = ("log-commitment", "published-counts", "counting-mark", "status-bit", "replay-guard")
 BUNDLE_ROLES = (
     *("receipt", "token", "proof", "checkpoint", "evidence", "policy", "readme", "status", "description", "verifier"),
-    *("anchor", "later-receipt", "acknowledgement", "later-proof", "dkim-key"),
+    *("anchor", "later-receipt", "acknowledgement", "later-proof", "consistency", "later-anchor", "dkim-key"),
 )
 
 MAX_RECEIPT_BYTES = 16_384
@@ -51,6 +51,8 @@ MAX_EVIDENCE_ITEMS = 8
 MAX_EVIDENCE_BYTES = 4_194_304
 MAX_EVIDENCE_TOTAL_BYTES = 8_388_608
 MAX_BODY_BYTES = 10_485_760
-# What the files of an objection can come to: 9 of its own and 8 of evidence, 8 stamps, 16 supplements with 3 files of
-# their own, 8 of evidence and a key record for each of these, and a withdrawal's 3. The list of them is not in it.
-MAX_BUNDLE_FILES = 9 + 8 + 8 + 16 * (3 + 8 + 8) + 3
+MAX_ENTRIES = 1 + 16 + 1  # an objection, its supplements, its withdrawal
+# What the files of an objection can come to: 9 of its own and 8 of evidence, 8 stamps, 16 supplements with 4 files of
+# their own, 8 stamps, 8 files of evidence and a key record for each of these, and a withdrawal's 4 and 8 stamps. The
+# list of them is not in it.
+MAX_BUNDLE_FILES = 9 + 8 + 8 + 16 * (4 + 8 + 8 + 8) + 4 + 8

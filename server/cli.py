@@ -458,10 +458,11 @@ def _facts_as_text(facts: dict[str, Any]) -> list[str]:
     times = {
         "objected_at": "the holder's clock",
         "received_at": "the register's clock",
-        "anchored_at": f"the first clock that the {facts.get('keys_from')} calls independent",
+        "anchored_at": "no later than this, by an independent clock",
         "status_at": "when the register told the status",
     }
     lines = [f"{name:<16} {format_time(facts[name])} ({clock})" for name, clock in times.items() if name in facts]
+    lines += [f"{'later':<16} {_later_as_text(each)}" for each in facts.get("later", [])]
     shown = (
         "state",
         "status",
@@ -482,6 +483,13 @@ def _facts_as_text(facts: dict[str, Any]) -> list[str]:
         for name, value in facts.get("disclosed", {}).items()
     ]
     return [*lines, ""] if lines else []
+
+
+def _later_as_text(fact: dict[str, Any]) -> str:
+    from server.bundles.readme import format_time
+
+    state = f"anchored, no later than {format_time(fact['anchored_at'])}" if "anchored_at" in fact else "recorded"
+    return f"{fact['kind']}, {format_time(fact['received_at'])} (the register's clock): {state}"
 
 
 if __name__ == "__main__":

@@ -73,9 +73,14 @@ def test_a_real_anchored_proof_passes_every_step(form: str, app: Flask, tmp_path
         assert "Signature is Valid" in seen
         assert "Total document signed" in seen
     sent(app, holder.later("withdrawal", objection))
+    anchoring_of(app, lambda: int(time.time()) + 20).run_once()
     (tmp_path / "later").mkdir()
     (tmp_path / f"later/proof.{form}").write_bytes(proof_of(app, holder, objection, token, media_type))
-    assert "status: 2" in run(tmp_path / "later", form=f" {form}")
+    seen = run(tmp_path / "later", form=f" {form}")
+    assert "status: 2" in seen
+    stamps = [line for line in seen.splitlines() if line.endswith("local.tst")]
+    assert stamps == ["anchors/local.tst", "later/02-withdrawal/local.tst"], seen
+    assert seen.count("Verification: OK") == 2
 
 
 def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path: Path) -> None:

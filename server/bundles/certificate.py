@@ -86,7 +86,10 @@ class Mail:
 
 @dataclass(frozen=True)
 class LaterReceipt:
-    """A supplement or a withdrawal. ``files``: its evidence, by the names in the bundle."""
+    """A supplement or a withdrawal. ``files``: its evidence, by the names in the bundle.
+
+    ``anchors``: those over the log's state that its own proof leads to.
+    """
 
     kind: str
     receipt_sha256: bytes
@@ -95,6 +98,12 @@ class LaterReceipt:
     log_index: int
     files: Sequence[str] = ()
     mails: Sequence[Mail] = ()
+    anchors: Sequence[Anchor] = ()
+
+    @property
+    def anchor(self) -> Anchor | None:
+        """The earliest stamp of an independent authority."""
+        return _independent(self.anchors)
 
 
 @dataclass(frozen=True)
@@ -125,13 +134,14 @@ class CertificateFacts:
     @property
     def as_of(self) -> int:
         """The newest time in it: the date of the document, so that the same facts give the same bytes."""
-        times = [anchor.at for anchor in self.anchors] + [later.received_at for later in self.later]
+        stamps = [*self.anchors, *(anchor for later in self.later for anchor in later.anchors)]
+        times = [anchor.at for anchor in stamps] + [later.received_at for later in self.later]
         return max(self.received_at, self.status_at, *times)
 
     @property
     def anchor(self) -> Anchor | None:
-        """The stamp that says most: the earliest of an independent authority, else the earliest of any."""
-        return min(self.anchors, key=lambda anchor: (not anchor.trusted, anchor.at), default=None)
+        """The earliest stamp of an independent authority: with it the objection is anchored, without it recorded."""
+        return _independent(self.anchors)
 
     @property
     def practice(self) -> bool:
@@ -142,6 +152,10 @@ class CertificateFacts:
     def withdrawn_at(self) -> int:
         """When the register received the withdrawal, or first said so."""
         return min((item.received_at for item in self.later if item.kind == "withdrawal"), default=self.status_at)
+
+
+def _independent(anchors: Sequence[Anchor]) -> Anchor | None:
+    return min((anchor for anchor in anchors if anchor.trusted), key=lambda anchor: anchor.at, default=None)
 
 
 def set_certificate(facts: CertificateFacts, files: Mapping[str, BundledFile], language: str) -> bytes:
@@ -258,9 +272,7 @@ def _pills(facts: CertificateFacts, words: Words) -> list[dict[str, str]]:
     pills = [{"text": standing, "tone": "good" if facts.status == "stands" else "gone"}]
     if facts.anchor is None:
         return [*pills, {"text": words.say("status.recorded"), "tone": "wait"}]
-    if facts.anchor.trusted:
-        return [*pills, {"text": words.say("status.anchored"), "tone": "good"}]
-    return [*pills, {"text": words.say("status.stamped_by_register_alone"), "tone": "wait"}]
+    return [*pills, {"text": words.say("status.anchored"), "tone": "good"}]
 
 
 def _statement(facts: CertificateFacts, words: Words) -> dict[str, str]:
@@ -304,11 +316,13 @@ def _where(notice: Mapping[str, Any]) -> str:
 
 
 def _anchored(facts: CertificateFacts, words: Words) -> dict[str, Any]:
-    anchor, label = facts.anchor, words.say("label.anchored")
+    say, anchor = words.say, facts.anchor
     if anchor is None:
-        return _row(label, words.say("fact.not_anchored"))
-    by = words.say("fact.anchored_by" if anchor.trusted else "fact.untrusted_by", authority=_name(anchor.authority))
-    return _row(label, words.time(anchor.at), note=by, strong=anchor.trusted)
+        own = min((stamp.at for stamp in facts.anchors), default=None)
+        note = "" if own is None else say("fact.own_clock", time=words.time(own))
+        return _row(say("label.recorded"), say("fact.recorded"), note=note)
+    by = say("fact.anchored_by", authority=_name(anchor.authority))
+    return _row(say("label.anchored"), words.time(anchor.at), note=by, strong=True)
 
 
 def _standing(facts: CertificateFacts, words: Words) -> str:
@@ -318,7 +332,7 @@ def _standing(facts: CertificateFacts, words: Words) -> str:
 
 def _shows(facts: CertificateFacts, words: Words) -> list[str]:
     shown = [words.say("shows.signed"), words.say("shows.logged")]
-    if facts.anchor is not None and facts.anchor.trusted:
+    if facts.anchor is not None:
         time, authority = words.time(facts.anchor.at), _name(facts.anchor.authority)
         shown.append(words.say("shows.anchored", time=time, authority=authority))
     domains = sorted({mail.domain for item in facts.later for mail in item.mails if mail.signed})
@@ -328,7 +342,7 @@ def _shows(facts: CertificateFacts, words: Words) -> list[str]:
 def _shows_not(facts: CertificateFacts, words: Words) -> list[str]:
     confirmed = any(mail.confirms for item in facts.later for mail in item.mails)
     names = ["received_by_mail" if confirmed else "received", "identity"]
-    if facts.anchor is None or not facts.anchor.trusted:
+    if facts.anchor is None:
         names.append("time")
     return [words.say(f"shows_not.{name}") for name in [*names, "lawful"]]
 
@@ -434,7 +448,7 @@ def _later(item: LaterReceipt, words: Words) -> dict[str, Any]:
         received=words.time(item.received_at),
         index=words.number(item.log_index),
     )
-    rows = [_row(say("later.receipt"), item.receipt_sha256.hex(), mono=True)]
+    rows = [_later_state(item, words), _row(say("later.receipt"), item.receipt_sha256.hex(), mono=True)]
     rows += _list(say("later.files"), item.files)
     return {
         "title": say(f"later.{item.kind}"),
@@ -442,6 +456,14 @@ def _later(item: LaterReceipt, words: Words) -> dict[str, Any]:
         "rows": rows,
         "mails": [_mail(mail, words) for mail in item.mails],
     }
+
+
+def _later_state(item: LaterReceipt, words: Words) -> dict[str, Any]:
+    say = words.say
+    if item.anchor is None:
+        return _row(say("label.recorded"), say("fact.recorded"))
+    by = say("fact.anchored_by", authority=_name(item.anchor.authority))
+    return _row(say("label.anchored"), words.time(item.anchor.at), note=by)
 
 
 def _mail(mail: Mail, words: Words) -> dict[str, str]:

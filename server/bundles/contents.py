@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from schemas.proofs import BundleManifest
 from server.core.encoding import JsonObject, format_json, parse_json, sha256
-from server.errors import FieldError, ParseError, VerificationError
+from server.core.policies import parse_trust_policy
+from server.errors import FieldError, ObjectionError, ParseError, VerificationError
 
 MANIFEST = "manifest.json"
 _MANIFEST_SCHEMA = BundleManifest()
-_MAX_MANIFEST_BYTES = 131_072  # a list of as many files as there may be has at most 90,000
 _TEXT = "text/plain; charset=utf-8"
 _AS_SIGNED = ""  # the media type of evidence is the one that its receipt gives
 _REQUIRED = (
@@ -20,6 +20,9 @@ _REQUIRED = (
 )
 _EVIDENCE_NAME = r"[a-z0-9][a-z0-9-]{0,47}\.[a-z0-9]{1,8}"
 _LATER = r"later/[0-9]{2}-(?:supplement|withdrawal)"
+_STAMP = r"[a-z0-9][a-z0-9-]{0,31}\.tst"
+_STAMP_TYPE = "application/vnd.etsi.timestamp-token"
+_ANCHORS = "anchors/"
 # Name → role and media type. A name that none of these describes has no place in a bundle.
 _FORMS = [
     (re.compile(pattern), role, media_type)
@@ -33,10 +36,12 @@ _FORMS = [
         (r"objection\.jsonld", "description", "application/ld+json"),
         (r"README\.txt", "readme", _TEXT),
         (r"verify\.html", "verifier", "text/html; charset=utf-8"),
-        (r"anchors/[a-z0-9][a-z0-9-]{0,31}\.tst", "anchor", "application/vnd.etsi.timestamp-token"),
+        (_ANCHORS + _STAMP, "anchor", _STAMP_TYPE),
         (rf"{_LATER}\.jws", "later-receipt", "application/jose"),
         (rf"{_LATER}\.ack", "acknowledgement", "application/jose"),
         (rf"{_LATER}\.tlog-proof", "later-proof", _TEXT),
+        (rf"{_LATER}\.consistency", "consistency", _TEXT),
+        (rf"{_LATER}/{_STAMP}", "later-anchor", _STAMP_TYPE),
         (r"dkim/[0-9a-f]{64}\.txt", "dkim-key", _TEXT),
         (rf"(?:evidence|later/[0-9]{{2}})/{_EVIDENCE_NAME}", "evidence", _AS_SIGNED),
     )
@@ -76,8 +81,7 @@ def format_manifest(files: Mapping[str, BundledFile]) -> bytes:
         for name, file in files.items()
     ]
     receipt_sha256 = sha256(files["receipt.jws"].data).hex()
-    state = "anchored" if any(file.role == "anchor" for file in files.values()) else "recorded"
-    return format_json({"v": 1, "receipt_sha256": receipt_sha256, "state": state, "files": listed})
+    return format_json({"v": 1, "receipt_sha256": receipt_sha256, "state": _state(files), "files": listed})
 
 
 def with_manifest(files: Mapping[str, BundledFile], manifest: bytes) -> dict[str, BundledFile]:
@@ -116,9 +120,19 @@ def verify_manifest(files: Mapping[str, bytes]) -> dict[str, BundledFile]:
     return found
 
 
+def _state(files: Mapping[str, BundledFile]) -> str:
+    """Return ``anchored`` once there is a stamp by an authority that the bundle's own policy trusts."""
+    try:
+        policy = parse_trust_policy(files["policy.json"].data)
+    except ObjectionError:  # the verifier's next check says so
+        return "recorded"
+    stamps = {f"{_ANCHORS}{authority.name}.tst" for authority in policy.time_authorities if authority.trusted}
+    return "recorded" if stamps.isdisjoint(files) else "anchored"
+
+
 def _parse_manifest(raw: bytes) -> JsonObject:
     try:
-        manifest = parse_json(raw, max_bytes=_MAX_MANIFEST_BYTES)
+        manifest = parse_json(raw)
         if problems := _MANIFEST_SCHEMA.refusals(manifest):
             raise FieldError.from_messages(problems)
     except ParseError as error:

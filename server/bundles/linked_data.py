@@ -77,7 +77,7 @@ def format_linked_data(facts: CertificateFacts) -> bytes:
             for item in facts.receipt.evidence
         ],
     }
-    if facts.anchor is not None and facts.anchor.trusted:
+    if facts.anchor is not None:
         description["objection:existedBefore"] = _time(facts.anchor.at)
     if facts.status == "withdrawn":
         description["objection:withdrawn"] = _time(facts.withdrawn_at)

@@ -31,10 +31,19 @@ def format_readme(
     log_origin: str,
     log_index: int,
     issuer: str,
+    anchored_at: int | None,
 ) -> bytes:
+    """Return the explanation. ``anchored_at``: when an independent clock first stamped it, in seconds, if one did."""
     payload = receipt.payload
     notice = payload["notice"]
     evidence = "".join(f"  evidence/{item.name}\n" for item in receipt.evidence)
+    state = "Recorded: no independent clock has stamped it yet"
+    unproved = """- That the time above is right, if you do not trust the register's clock: no
+  independent clock has stamped it yet.
+"""
+    if anchored_at is not None:
+        state = f"Anchored: no later than {format_time(anchored_at)}"
+        unproved = ""
     by_hand = "receipt.jws evidence/*" if evidence else "receipt.jws"
     practice = _PRACTICE if is_for_practice(notice.get("url"), issuer) else ""
     return f"""PROOF OF OBJECTION
@@ -46,6 +55,7 @@ training AI at Meta. This bundle is the proof of it.
   Prompted by          {_CHANNELS[notice["channel"]]}
   Objected at          {format_time(receipt.iat)} (the clock of the person's computer)
   Received at          {format_time(received_at)} (the register's clock)
+  State                {state}
   Register             {issuer}
   Place in the log     {log_origin}, entry {log_index}
   Receipt, SHA-256     {receipt.sha256.hex()}
@@ -63,9 +73,7 @@ WHAT IT DOES NOT SHOW
 - That Meta received the objection. Only a confirmation by Meta shows that.
 - Who holds the key. Names and accounts stay with the holder, as salted digests;
   they may open them for you, and what they open was fixed at the time above.
-- That the time above is right, if you do not trust the register's clock: this
-  bundle is recorded, but no independent time authority has stamped it yet.
-
+{unproved}- Whether it still stands today. The register's list of today tells.
 
 WHAT IS IN IT
 
@@ -75,7 +83,12 @@ WHAT IS IN IT
   checkpoint.txt       the log's signed state at that moment
   status.jwt           the register's list of objections that no longer stand
   objection.jsonld     what was objected to, in the vocabulary DPV; it explains
-{evidence}  policy.json          the register's public keys, as it states them
+{evidence}  anchors/             time stamps over checkpoint.txt, by whom policy.json names;
+                       that of "local" is the register's own clock's, and shows
+                       no independent time
+  later/               what the person added or withdrew since, with its own time
+                       stamps
+  policy.json          the register's public keys, as it states them
   manifest.json        every file with its size and SHA-256
   META-INF/            the same list in the form of ASiC-E (ETSI EN 319 162-1),
                        stamped by the register's own clock, which nobody need trust

@@ -60,13 +60,13 @@ def format_json(value: Mapping[str, Any]) -> bytes:
     return orjson.dumps(value, option=_CANONICAL)
 
 
-def parse_json(raw: bytes, *, max_bytes: int = MAX_JSON_BYTES) -> JsonObject:
-    """Return the object in ``raw``, which has at most ``max_bytes``.
+def parse_json(raw: bytes) -> JsonObject:
+    """Return the object in ``raw``, which has at most 262,144 bytes.
 
     Raises ParseError: ``json_duplicate_key`` at any depth, ``json_number_refused`` for anything but canonical integers
     within ±(2^53 - 1), ``json_malformed`` for the rest, nesting beyond 16 levels included.
     """
-    value = _parse_json_value(raw, max_bytes)
+    value = _parse_json_value(raw)
     if not isinstance(value, dict):
         raise ParseError("json_malformed", "the top level must be an object")
     return value
@@ -74,15 +74,15 @@ def parse_json(raw: bytes, *, max_bytes: int = MAX_JSON_BYTES) -> JsonObject:
 
 def parse_json_array(raw: bytes) -> list[Any]:
     """Return the array in ``raw``, as strictly as ``parse_json``."""
-    value = _parse_json_value(raw, MAX_JSON_BYTES)
+    value = _parse_json_value(raw)
     if not isinstance(value, list):
         raise ParseError("json_malformed", "the top level must be an array")
     return value
 
 
-def _parse_json_value(raw: bytes, max_bytes: int) -> Any:
-    if len(raw) > max_bytes:  # before any of it is read: what packs well must not cost more than it may
-        raise ParseError("json_malformed", f"at most {max_bytes} bytes of JSON")
+def _parse_json_value(raw: bytes) -> Any:
+    if len(raw) > MAX_JSON_BYTES:  # before any of it is read: what packs well must not cost more than it may
+        raise ParseError("json_malformed", f"at most {MAX_JSON_BYTES} bytes of JSON")
     try:
         text = raw.decode("utf-8", "strict")
         _refuse_deep_nesting(text)

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from server.core.encoding import format_base64url, format_json, sha256
 from server.core.log_policies import LogPolicy, verify_witnesses
-from server.core.merkle import HASH_SIZE, leaf_hash, root_from_path
+from server.core.merkle import HASH_SIZE, leaf_hash, root_from_path, verify_consistency
 from server.core.notes import Checkpoint, format_base64, parse_base64, verify_checkpoint
 from server.errors import ParseError, VerificationError
 
 SALT_SIZE = 32
 _HEADER = "c2sp.org/tlog-proof@v1"
 _INDEX = re.compile(r"index (0|[1-9][0-9]{0,15})")
+_OLD_SIZE = re.compile(r"old ([1-9][0-9]{0,15})")
 _MAX_PATH = 63
 _MAX_PROOF_CHARACTERS = 131_072
 
@@ -52,6 +53,45 @@ def parse_proof(text: str) -> Proof:
     if len(salt) != SALT_SIZE or index is None or len(path) > _MAX_PATH or any(len(h) != HASH_SIZE for h in path):
         raise ParseError("proof_malformed", "salt, index or path are out of bounds")
     return Proof(salt, int(index[1]), path, checkpoint_note)
+
+
+@dataclass(frozen=True)
+class Consistency:
+    """That a log begins with its first ``old_size`` entries; nothing of it is checked yet."""
+
+    old_size: int
+    path: tuple[bytes, ...]
+
+
+def format_consistency(old_size: int, path: Sequence[bytes]) -> str:
+    """Return the lines by which C2SP tlog-witness tells the same, without the checkpoint behind them."""
+    return f"old {old_size}\n" + "".join(f"{format_base64(node)}\n" for node in path)
+
+
+def parse_consistency(text: str) -> Consistency:
+    """Read a consistency proof; raises ParseError ``proof_malformed``."""
+    first, *hashes = text.split("\n")
+    old_size = _OLD_SIZE.fullmatch(first)
+    if old_size is None or not hashes or hashes.pop() or len(hashes) > _MAX_PATH:
+        raise ParseError("proof_malformed", "a consistency proof is the old size and up to 63 hashes, a line each")
+    path = tuple(parse_base64(line, "proof_malformed") for line in hashes)
+    if any(len(node) != HASH_SIZE for node in path):
+        raise ParseError("proof_malformed", "a hash of a consistency proof has 32 bytes")
+    return Consistency(int(old_size[1]), path)
+
+
+def verify_growth(text: str, *, before: Checkpoint, after: Checkpoint) -> None:
+    """Make sure by a consistency proof that the log under ``after`` begins with the one under ``before``.
+
+    Raises ParseError ``proof_malformed``; VerificationError ``proof_mismatch`` when it starts at another size, and
+    ``consistency_mismatch`` when the two are not one log, or the second is no larger.
+    """
+    proof = parse_consistency(text)
+    if proof.old_size != before.size:
+        raise VerificationError("proof_mismatch", "the consistency proof starts elsewhere")
+    if after.size <= before.size:
+        raise VerificationError("consistency_mismatch", "the log did not grow")
+    verify_consistency(old_size=before.size, old_root=before.root, size=after.size, root=after.root, path=proof.path)
 
 
 def verify_proof(proof: Proof, *, entry: bytes, log: LogPolicy) -> Checkpoint:

@@ -28,6 +28,9 @@ anchored_checkpoints = Table(
     Column("size", BigInteger, primary_key=True, autoincrement=False),
     Column("note", Text, nullable=False),  # with the cosignatures over which the time tokens below were made
     Column("mac", LargeBinary, nullable=False, server_default=_EMPTY),  # over this row and the rows of its time tokens
+    # Who cosigned and stamped it, by which a policy finds what it accepts. There are few combinations.
+    Column("vouchers", BYTEWISE, nullable=False, server_default=_EMPTY),
+    Index("anchored_checkpoints_by_vouchers", "vouchers", "size"),
 )
 
 time_tokens = Table(

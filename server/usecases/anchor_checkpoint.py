@@ -25,6 +25,7 @@ from server.store.anchors import AnchoredCheckpoint, TimeToken
 from server.store.database import Database
 from server.store.log import Head
 from server.usecases.anchors import LOCAL_AUTHORITY
+from server.usecases.find_anchor import vouchers_of
 from server.usecases.keyring import Keyring
 from server.usecases.row_sums import changing_sums
 
@@ -114,14 +115,15 @@ class Anchoring:
     def _anchor(self, head: Head, stampers: Sequence[_Stamper]) -> AnchoredCheckpoint | None:
         note = head.checkpoint + self._cosignatures(head)
         # Without its quorum an anchored proof counts as recorded for every verifier: the stamp would be wasted.
-        if not quorum_met(self._policy.log, [name for name, _ in verify_witnesses(note, self._policy.log)]):
+        cosigned = [name for name, _ in verify_witnesses(note, self._policy.log)]
+        if not quorum_met(self._policy.log, cosigned):
             self._say_once("quorum", "the quorum of witnesses is missed: nothing is stamped")
             return None
         self._say_once("quorum", None)
         tokens = self._stamps(note, stampers)
         if not tokens:
             return None
-        anchored = AnchoredCheckpoint(head.size, note, tokens)
+        anchored = AnchoredCheckpoint(head.size, note, tokens, vouchers_of(self._policy, cosigned, tokens))
         macs = self._keyring.row_macs
         with self._database.writing() as connection, changing_sums(connection, macs) as sums:
             anchors.insert_anchored(connection, anchored, mac=_mac(macs, anchored))
@@ -134,9 +136,11 @@ class Anchoring:
         tokens = self._stamps(newest.note, missing)
         if not tokens:
             return None
-        completed = AnchoredCheckpoint(newest.size, newest.note, {**newest.tokens, **tokens})
+        vouchers = newest.vouchers | vouchers_of(self._policy, (), tokens)
+        completed = AnchoredCheckpoint(newest.size, newest.note, {**newest.tokens, **tokens}, vouchers)
+        mac = _mac(self._keyring.row_macs, completed)
         with self._database.writing() as connection:
-            anchors.insert_tokens(connection, newest.size, tokens, mac=_mac(self._keyring.row_macs, completed))
+            anchors.insert_tokens(connection, newest.size, tokens, vouchers=vouchers, mac=mac)
         return completed
 
     def _due(self, stampers: Sequence[_Stamper]) -> list[_Stamper]:

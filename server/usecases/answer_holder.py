@@ -24,6 +24,8 @@ class Answer:
     """``token``: for an objection its token, else the acknowledgement; the same bytes at every repeat.
 
     ``proof``: against a current checkpoint. ``status``: of the objection. ``remains``: what an erasure left.
+    ``anchored_entries``: of the objection and what was added to it, how many an independent clock stamped; only told
+    when the objection is read.
     """
 
     receipt_sha256: bytes
@@ -35,6 +37,7 @@ class Answer:
     proof: str
     repeated: bool
     remains: tuple[str, ...] | None = None
+    anchored_entries: int | None = None
 
 
 def status_of(connection: Connection, objection: Record) -> str:
@@ -44,7 +47,14 @@ def status_of(connection: Connection, objection: Record) -> str:
     return _STATUSES[records.read_status(connection, objection.status_index)]
 
 
-def answer_objection(register: Register, receipt: VerifiedReceipt, logged: Logged, *, status: str) -> Answer:
+def answer_objection(
+    register: Register,
+    receipt: VerifiedReceipt,
+    logged: Logged,
+    *,
+    status: str,
+    anchored_entries: int | None = None,
+) -> Answer:
     """Issue the token for a logged objection; for one receipt it is always the same."""
     record = logged.record
     if record.status_index is None:
@@ -61,7 +71,7 @@ def answer_objection(register: Register, receipt: VerifiedReceipt, logged: Logge
     issuer = register.keyring.issuer_keys[record.issuer_kid]
     claims = token_claims(receipt, recorded, issuer=register.public_url)
     token = sign_token(claims, key=issuer.key, certificate=issuer.certificate)
-    return _answer(receipt, logged, token=token, status=status)
+    return _answer(receipt, logged, token=token, status=status, anchored_entries=anchored_entries)
 
 
 def answer_later(
@@ -87,16 +97,23 @@ def acknowledge(register: Register, receipt: VerifiedReceipt, record: Record, fi
 
 
 def _answer(
-    receipt: VerifiedReceipt, logged: Logged, *, token: str, status: str, remains: tuple[str, ...] | None = None
+    receipt: VerifiedReceipt,
+    logged: Logged,
+    *,
+    token: str,
+    status: str,
+    remains: tuple[str, ...] | None = None,
+    anchored_entries: int | None = None,
 ) -> Answer:
     return Answer(
         receipt_sha256=receipt.sha256,
         kind=receipt.kind,
         received_at=logged.record.received_at,
-        state="recorded" if logged.anchor is None else "anchored",
+        state="anchored" if logged.anchor is not None and logged.anchor.independent else "recorded",
         status=status,
         token=token,
         proof=logged.proof,
         repeated=logged.repeated,
         remains=remains,
+        anchored_entries=anchored_entries,
     )

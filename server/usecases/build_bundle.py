@@ -16,9 +16,10 @@ from server.core.policies import format_trust_policy
 from server.core.proofs import parse_proof
 from server.core.statuslists import STATUS_LIST_SIZE
 from server.usecases.describe_record import describe_record
+from server.usecases.find_anchor import Anchor
 from server.usecases.open_record import OpenedRecord
 from server.usecases.publish_status import publish_status
-from server.usecases.read_record import HeldRecord
+from server.usecases.read_record import HeldRecord, LaterRecord
 from server.usecases.register import Register
 
 
@@ -73,13 +74,13 @@ def _collect(register: Register, held: HeldRecord) -> tuple[CertificateFacts, di
             log_origin=keyring.log_name,
             log_index=proof.index,
             issuer=keyring.issuer,
+            anchored_at=facts.anchor.at if facts.anchor is not None else None,
         ),
     }
     page = verifier_page()
     if page is not None:
         parts["verify.html"] = page
-    stamps = held.anchor.tokens if held.anchor is not None else {}
-    parts |= {f"anchors/{name}.tst": token for name, token in sorted(stamps.items())}
+    parts |= _stamps("anchors", held.anchor)
     files = {name: bundled_file(name, data) for name, data in parts.items()}
     files |= _evidence_files("evidence", held.opened)
     for number, later in enumerate(held.later, 1):
@@ -89,10 +90,24 @@ def _collect(register: Register, held: HeldRecord) -> tuple[CertificateFacts, di
             "ack": later.acknowledgement.encode("ascii"),
             "tlog-proof": later.proof.encode(),
         }
+        if later.consistency is not None:
+            forms["consistency"] = later.consistency.encode()
         files |= {f"{name}.{form}": bundled_file(f"{name}.{form}", data) for form, data in forms.items()}
+        files |= _later_stamps(name, later, held.anchor)
         files |= _evidence_files(f"later/{number:02}", later.opened)
         files |= _mail_keys(later.opened)
     return facts, files
+
+
+def _stamps(folder: str, anchor: Anchor | None) -> dict[str, bytes]:
+    return {f"{folder}/{name}.tst": token for name, token in sorted(anchor.tokens.items())} if anchor else {}
+
+
+def _later_stamps(folder: str, later: LaterRecord, objections: Anchor | None) -> dict[str, BundledFile]:
+    """The stamps over the checkpoint of a later receipt, where it is another one than the objection's."""
+    if later.anchor is None or (objections is not None and later.anchor.size == objections.size):
+        return {}
+    return {name: bundled_file(name, data) for name, data in _stamps(folder, later.anchor).items()}
 
 
 def _evidence_files(folder: str, opened: OpenedRecord) -> dict[str, BundledFile]:

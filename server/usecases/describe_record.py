@@ -33,14 +33,16 @@ def describe_record(register: Register, held: HeldRecord, *, status_at: int) -> 
         assurance=held.assurance,
         status=held.answer.status,
         status_at=status_at,
-        anchors=_stamps(register, held.anchor) if held.anchor is not None else (),
+        anchors=_stamps(register, held.anchor),
         witnesses=[Witness(policy.log.witnesses[name].name, at) for name, at in cosigned],
-        later=[_describe_later(number, later) for number, later in enumerate(held.later, 1)],
+        later=[_describe_later(register, number, later) for number, later in enumerate(held.later, 1)],
     )
 
 
-def _stamps(register: Register, anchor: Anchor) -> list[StampedBy]:
-    stamps = []
+def _stamps(register: Register, anchor: Anchor | None) -> list[StampedBy]:
+    stamps: list[StampedBy] = []
+    if anchor is None:
+        return stamps
     for listed in register.keyring.policy.time_authorities:
         token = anchor.tokens.get(listed.name)
         if token is None:
@@ -51,7 +53,7 @@ def _stamps(register: Register, anchor: Anchor) -> list[StampedBy]:
     return stamps
 
 
-def _describe_later(number: int, later: LaterRecord) -> LaterReceipt:
+def _describe_later(register: Register, number: int, later: LaterRecord) -> LaterReceipt:
     receipt = later.opened.receipt
     mails = [_describe_mail(name, mail["finding"]) for name, mail in later.opened.findings.get("dkim", {}).items()]
     return LaterReceipt(
@@ -62,6 +64,7 @@ def _describe_later(number: int, later: LaterRecord) -> LaterReceipt:
         log_index=parse_proof(later.proof).index,
         files=[f"later/{number:02}/{item.name}" for item in receipt.evidence],
         mails=mails,
+        anchors=_stamps(register, later.anchor),
     )
 
 

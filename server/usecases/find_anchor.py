@@ -1,18 +1,20 @@
 """Find what vouches for a place in the log: a checkpoint that was cosigned and stamped, as the policy asks."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from server.core.encoding import sha256
 from server.core.log_policies import quorum_met, verify_witnesses
-from server.core.policies import TrustPolicy
+from server.core.notes import VerifierKey, format_verifier_key
+from server.core.policies import TimeAuthority, TrustPolicy
 from server.errors import ObjectionError
 from server.store import anchors
 from server.store.anchors import AnchoredCheckpoint
 from server.usecases.known_stamps import stamped_at
 
-_CANDIDATES = 8
+_MAX_TRIES = 8
 
 
 @dataclass(frozen=True)
@@ -29,22 +31,52 @@ class Anchor:
 
 
 def find_anchor(connection: Connection, index: int, policy: TrustPolicy) -> Anchor | None:
-    """Return the smallest anchored checkpoint that covers leaf ``index`` and meets ``policy``, or None.
+    """Return the smallest checkpoint that covers leaf ``index`` and that ``policy`` calls anchored.
 
-    One that an independent authority stamped is preferred. What was anchored before the operator changed witnesses or
-    authorities may not meet the policy of today; the newest one then covers the old leaves, too.
+    Whatever is anchored later changes nothing: the checkpoint stays, and with it the earliest independent time. What
+    only an untrusted clock stamped is returned where there is nothing better, as the smallest such checkpoint. None
+    where nobody stamped, or no checkpoint has the policy's quorum.
     """
-    candidates = anchors.find_anchored(connection, index, limit=_CANDIDATES)
-    if len(candidates) == _CANDIDATES and (newest := anchors.newest_anchored(connection)) is not None:
-        candidates.append(newest)
-    hopes_for_more = any(authority.trusted for authority in policy.time_authorities)
-    found = None
-    for candidate in candidates:
-        anchor = _fit(candidate, policy)
-        if anchor is not None and (anchor.independent or not hopes_for_more):
-            return anchor
-        found = found or anchor
-    return found
+    covering = anchors.find_covering(connection, index)
+    for independent in (True, False):
+        fitting = [size for size, vouchers in covering if _may_fit(vouchers, policy, independent=independent)]
+        # The first one fits, unless the storage was tampered with, or an authority's chain is now written down wrongly.
+        for size in fitting[:_MAX_TRIES]:
+            anchor = _fit(anchors.read_anchored(connection, size), policy)
+            if anchor is not None and (anchor.independent or not independent):
+                return anchor
+    return None
+
+
+def vouchers_of(policy: TrustPolicy, cosigned: Iterable[str], stamped: Iterable[str]) -> frozenset[str]:
+    """Return ids of the witnesses in ``cosigned`` and the authorities in ``stamped``, which have names of ``policy``.
+
+    An id is that of a key, so that a name with another key is somebody else.
+    """
+    authorities = {authority.name: authority for authority in policy.time_authorities}
+    witnesses = {_witness_id(policy.log.witnesses[name]) for name in cosigned}
+    return frozenset(witnesses | {_authority_id(authorities[name]) for name in stamped})
+
+
+def _may_fit(vouchers: frozenset[str], policy: TrustPolicy, *, independent: bool) -> bool:
+    cosigned = [name for name, key in policy.log.witnesses.items() if _witness_id(key) in vouchers]
+    stamped = any(
+        _authority_id(authority) in vouchers and (authority.trusted or not independent)
+        for authority in policy.time_authorities
+    )
+    return stamped and quorum_met(policy.log, cosigned)
+
+
+def _witness_id(key: VerifierKey) -> str:
+    return _short_hash(format_verifier_key(key).encode())
+
+
+def _authority_id(authority: TimeAuthority) -> str:
+    return _short_hash(authority.certificates[0])
+
+
+def _short_hash(data: bytes) -> str:
+    return sha256(data).hex()[:16]  # only finds candidates, all of which are verified
 
 
 def _fit(candidate: AnchoredCheckpoint, policy: TrustPolicy) -> Anchor | None:

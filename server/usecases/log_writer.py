@@ -16,7 +16,7 @@ from schemas.vocabulary import MAX_EVIDENCE_TOTAL_BYTES
 from server.core.encoding import sha256
 from server.core.merkle import SubtreeHashes, TileTree, leaf_hash
 from server.core.notes import Checkpoint, format_checkpoint, sign_note
-from server.core.proofs import format_entry, format_proof
+from server.core.proofs import format_consistency, format_entry, format_proof
 from server.core.receipts import CLOCK_SKEW_S
 from server.core.rowmacs import RowMacs
 from server.core.statuslists import ERASED, STATUS_LIST_SIZE, WITHDRAWN
@@ -72,11 +72,12 @@ class SealedReceipt:
 class Logged:
     """Where a receipt stands in the log. ``repeated``: it stood there before. ``proof``: tlog-proof text.
 
-    The proof leads to the checkpoint of ``anchor`` where there is one, else to the newest.
+    The proof leads to the checkpoint of ``anchor`` where there is one, else to the newest; ``size``: of it.
     """
 
     record: Record
     proof: str
+    size: int
     repeated: bool
     anchor: Anchor | None = None
 
@@ -338,19 +339,23 @@ def writable_head(connection: Connection) -> Head:
 
 
 def find_logged(connection: Connection, receipt_sha256: bytes, *, anchor: Anchor | None = None) -> Logged | None:
-    """Return where a receipt stands in the log, with a proof against the checkpoint of ``anchor``, if that covers it.
+    """Return where a receipt stands in the log, with a proof against the checkpoint of ``anchor``, which covers it.
 
-    Without an anchor, or one that is older than the receipt, the proof is against the newest checkpoint.
+    Without an anchor the proof is against the newest checkpoint.
     """
     record = records.find_record(connection, receipt_sha256)
     head = log.read_head(connection)
     if record is None or head is None:
         return None
-    if anchor is not None and anchor.size <= record.log_index:
-        anchor = None
     size, note = (head.size, head.checkpoint) if anchor is None else (anchor.size, anchor.checkpoint_note)
     tree = TileTree(size, lambda level, number: log.read_tile(connection, level, number))
-    return Logged(record, _proof(record, tree, note), repeated=True, anchor=anchor)
+    return Logged(record, _proof(record, tree, note), size, repeated=True, anchor=anchor)
+
+
+def consistency_of(connection: Connection, old_size: int, size: int) -> str:
+    """Return the proof that the log of ``size`` entries begins with its first ``old_size`` ones."""
+    tree = TileTree(size, lambda level, number: log.read_tile(connection, level, number))
+    return format_consistency(old_size, tree.consistency_path(old_size))
 
 
 def replay_guard(identity: bytes) -> bytes:
@@ -496,7 +501,7 @@ def _gone() -> Gone:
 def _logged(receipt: SealedReceipt, known: Mapping[bytes, Record], tree: TileTree, checkpoint: str) -> Logged:
     record = known[receipt.receipt_sha256]
     # The salt is drawn anew for each submission: another one in the record means that an earlier one made it.
-    return Logged(record, _proof(record, tree, checkpoint), repeated=record.salt != receipt.salt)
+    return Logged(record, _proof(record, tree, checkpoint), tree.size, repeated=record.salt != receipt.salt)
 
 
 def _proof(record: Record, tree: TileTree, checkpoint: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from sqlalchemy import Connection
 
@@ -10,9 +11,10 @@ from server.core.jws import thumbprint
 from server.core.tokens import verify_token
 from server.errors import Forbidden, NotFound, ObjectionError, Unauthorised
 from server.store import records
+from server.store.records import Record
 from server.usecases.answer_holder import Answer, acknowledge, answer_objection, status_of
 from server.usecases.find_anchor import Anchor, find_anchor
-from server.usecases.log_writer import find_logged
+from server.usecases.log_writer import Logged, consistency_of, find_logged
 from server.usecases.open_record import OpenedRecord, data_key_of, find_objection, open_for_its_holder
 from server.usecases.register import Register, holder_scoped
 
@@ -30,12 +32,18 @@ class HolderRequest:
 
 @dataclass(frozen=True)
 class LaterRecord:
-    """A supplement or withdrawal, opened, with the register's acknowledgement and the proof that it is in the log."""
+    """A supplement or withdrawal, opened, with the register's acknowledgement and the proof that it is in the log.
+
+    ``consistency``: that the log of this proof goes on where that of the proof before it ends; None where both lead to
+    one checkpoint.
+    """
 
     opened: OpenedRecord
     acknowledgement: str
     proof: str
+    consistency: str | None
     received_at: int
+    anchor: Anchor | None
 
 
 @dataclass(frozen=True)
@@ -65,33 +73,40 @@ def read_record(register: Register, receipt_sha256: bytes, request: HolderReques
         objection = find_objection(connection, receipt_sha256)
         status = status_of(connection, objection)
         added = records.find_later(connection, receipt_sha256)
-        anchor = _common_anchor(connection, [record.log_index for record in (objection, *added)], register)
-        logged = find_logged(connection, receipt_sha256, anchor=anchor)
-        later = [find_logged(connection, record.receipt_sha256, anchor=anchor) for record in added]
-    if logged is None or objection.status_index is None:
+        logged, *later = _find_all(connection, [objection, *added], register)
+        sizes = [each.size for each in (logged, *later)]
+        consistency = [
+            None if old_size == size else consistency_of(connection, old_size, size)
+            for old_size, size in pairwise(sizes)
+        ]
+    if objection.status_index is None:
         raise NotFound("record_not_found", "there is no such record here")
     opened = open_for_its_holder(register, objection, request.holder_share)
     held = []
-    for each in filter(None, later):
+    for each, consistent in zip(later, consistency, strict=True):
         its = open_for_its_holder(register, each.record, request.holder_share)
         acknowledgement = acknowledge(register, its.receipt, each.record, its.findings)
-        held.append(LaterRecord(its, acknowledgement, each.proof, each.record.received_at))
-    answer = answer_objection(register, opened.receipt, logged, status=status)
+        held.append(LaterRecord(its, acknowledgement, each.proof, consistent, each.record.received_at, each.anchor))
+    anchored = sum(each.anchor is not None and each.anchor.independent for each in (logged, *later))
+    answer = answer_objection(register, opened.receipt, logged, status=status, anchored_entries=anchored)
     data_key = data_key_of(register, objection, request.holder_share)
     return HeldRecord(answer, opened, held, objection.status_index, objection.assurance, logged.anchor, data_key)
 
 
-def _common_anchor(connection: Connection, indexes: Sequence[int], register: Register) -> Anchor | None:
-    """Return an anchor for all places in the log, or at least for the first: the objection's own.
-
-    What was added later must not cost the objection its independent stamp.
-    """
+def _find_all(connection: Connection, found: Sequence[Record], register: Register) -> list[Logged]:
+    """Return where an objection and what was added to it stand, each under the earliest anchor that covers it."""
     policy = register.keyring.policy
-    common = find_anchor(connection, max(indexes), policy)
-    if common is not None and common.independent:
-        return common
-    own = find_anchor(connection, indexes[0], policy)
-    return own if common is None or (own is not None and own.independent) else common
+    logged: list[Logged] = []
+    anchor: Anchor | None = None
+    for record in found:
+        # The smallest independent one that covers an earlier place is the smallest for every other place it covers.
+        if anchor is None or not anchor.independent or anchor.size <= record.log_index:
+            anchor = find_anchor(connection, record.log_index, policy)
+        each = find_logged(connection, record.receipt_sha256, anchor=anchor)
+        if each is None:
+            raise NotFound("record_not_found", "there is no such record here")
+        logged.append(each)
+    return logged
 
 
 def verify_holder(register: Register, receipt_sha256: bytes, request: HolderRequest) -> None:

@@ -12,25 +12,24 @@ from server.bundles.readme import format_time
 from server.core.jws import format_public_jwk, thumbprint
 from server.core.log_policies import quorum_met, verify_witnesses
 from server.core.notes import Checkpoint
-from server.core.policies import TimeAuthority, TrustPolicy, parse_trust_policy, policy_fingerprint
+from server.core.policies import TrustPolicy, parse_trust_policy, policy_fingerprint
 from server.core.practice import is_for_practice
 from server.core.presentations import Challenge, split_presentation, verify_binding, verify_challenge
 from server.core.proofs import format_entry, parse_proof, verify_proof
 from server.core.receipts import CLOCK_SKEW_S, VerifiedReceipt, verify_evidence, verify_receipt
 from server.core.statuslists import ERASED, STANDS, WITHDRAWN, StatusList, verify_status_list
-from server.core.timestamps import Timestamp, TrustedAuthority, embedded_authority, verify_timestamp
+from server.core.timestamps import embedded_authority, verify_timestamp
 from server.core.tokens import VerifiedToken, verify_token, verify_token_of_receipt
 from server.errors import ObjectionError, ParseError, VerificationError
 from server.usecases.recognise import PDF_MAGIC, ZIP_MAGIC, is_proof, refuse_other, unrecognised
 from server.usecases.verification_report import TITLES, Report
-from server.usecases.verify_later import Later, Place, verify_later
+from server.usecases.verify_later import Later, Place, stamps_under, verify_later
+from server.usecases.verify_stamps import MAX_NAME, verify_stamps
 
 # With the white space that may stand around a token, and no other: docs/formats.md.
 _TOKEN = re.compile(rb"[ \t\n\r]*(ey[A-Za-z0-9_-]*\.[A-Za-z0-9_.~-]+)[ \t\n\r]*")
 _MAX_TOKEN_BYTES = 131_072
-_MAX_NAME = 200
 _DAY_S = 86_400
-_LOCAL = "local"
 _LIST_SKEW_S = 360  # a status list is dated back to the full minute, and another machine's clock may be behind
 _BY_WORTH = (STANDS, WITHDRAWN, ERASED)
 _OF_CONTAINERS = ("container", "files", "container-time", "document")
@@ -95,7 +94,7 @@ def _verify_container(raw: bytes, given: _Given) -> Report:
         token = _file(files, TIMESTAMP)
         authority = embedded_authority(token)
         stamp = verify_timestamp(token, _file(files, ASIC_MANIFEST), trusted=authority)
-        name = stamp.authority[:_MAX_NAME]
+        name = stamp.authority[:MAX_NAME]
         saying.reason = f"{format_time(stamp.at)} by an authority that calls itself {name}; proves nothing alone"
     policy = _choose_policy(report, files, given.pinned)
     _verify_proof(report, files, listed, policy, given)
@@ -172,14 +171,11 @@ def _verify_proof(
     else:
         _verify_token_of_receipt(report, token, receipt)
         logged = _verify_log(report, files, receipt, token, policy)
-    note = None if logged is None else logged[0]
+    note, checkpoint = (None, None) if logged is None else logged
     seen = _verify_witnesses(report, note, policy)
-    anchored_at = _verify_anchors(report, _anchors(files), note, token, policy, seen=seen)
-    place = Place(
-        index=-1 if token is None else token.claims["log"]["index"],
-        checkpoint=None if logged is None else logged[1],
-        anchored_at=anchored_at,
-    )
+    stamped_at = _verify_anchors(report, stamps_under(files, "anchors/"), note, token, policy, seen=seen)
+    index = -1 if token is None else token.claims["log"]["index"]
+    place = Place(index, note, checkpoint, stamped_at)
     later = verify_later(report, files, media_types, receipt, policy, objection_at=place)
     _verify_status(report, files.get("status.jwt"), token, policy, later, given=given)
 
@@ -357,14 +353,6 @@ def _verify_witnesses(report: Report, note: str | None, policy: TrustPolicy | No
     return met
 
 
-def _anchors(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    return {
-        name.removeprefix("anchors/").removesuffix(".tst"): data
-        for name, data in files.items()
-        if name.startswith("anchors/")
-    }
-
-
 def _verify_anchors(
     report: Report,
     stamps: Mapping[str, bytes],
@@ -374,51 +362,34 @@ def _verify_anchors(
     *,
     seen: bool,
 ) -> int | None:
-    """Return when the first independent clock stamped the log's state, in seconds. ``seen``: by the quorum, too."""
-    report.facts["state"] = "anchored" if stamps and seen else "recorded"
+    """Return when the first clock that ``policy`` trusts stamped the log's state, in seconds; ``seen``: by its quorum.
+
+    The report calls that time independent, and the proof anchored, only by a policy that the proof did not bring.
+    """
+    report.facts["state"] = "recorded"
     if not stamps:
-        report.not_present("anchor", "recorded, not yet anchored")
+        report.not_present("anchor", "recorded: no clock stamped it yet")
         return None
     if policy is None or note is None or token is None:
         report.unchecked("anchor")
         return None
-    known = {authority.name: authority for authority in policy.time_authorities}
-    words: list[str] = []
-    facts: list[dict[str, Any]] = []
+    first_at: int | None = None
     with report.check("anchor") as saying:
-        for name, stamp in sorted(stamps.items()):
-            if name not in known:
-                words.append(f"{name} stamped it, whom the policy does not know")
-                continue
-            trusted = TrustedAuthority.from_der(known[name].certificates)
-            seen_by = verify_timestamp(stamp, note.encode(), trusted=trusted)
-            if known[name].trusted and seen_by.at + CLOCK_SKEW_S < token.claims["received_at"]:
-                raise VerificationError("timestamp_invalid", "stamped before it was received")
-            facts.append({"authority": name, "at": seen_by.at, "trusted": known[name].trusted})
-            words.append(f"{format_time(seen_by.at)} by {_describe(known[name], seen_by)}")
-        report.facts["anchors"] = facts
-        times = [fact["at"] for fact in facts if fact["trusted"]]
+        stamped = verify_stamps(stamps, note, policy, received_at=token.claims["received_at"])
+        first_at, words = stamped.first_at, "; ".join(stamped.words)
+        report.facts["anchors"] = stamped.facts
         if not seen:
+            saying.absent(f"recorded: stamped, but not seen by the witnesses that this policy wants; {words}")
+        elif first_at is None:
+            saying.absent(f"recorded: no independent clock stamped it; {words}")
+        elif report.facts["keys_from"] == "bundle":
             saying.absent(
-                "stamped, but not seen by the witnesses that this policy wants: counts as recorded; " + "; ".join(words)
+                f"recorded: {words}; that this clock is independent is only the word of the bundle's own policy"
             )
-        elif not times:
-            saying.absent(f"no independent clock: {'; '.join(words)}")
         else:
-            report.facts["anchored_at"] = min(times)
-            saying.reason = "; ".join(words)
-            if report.facts["keys_from"] == "bundle":
-                saying.reason += "; that it is independent is the word of the bundle's own policy"
-    return report.facts.get("anchored_at")
-
-
-def _describe(listed: TimeAuthority, stamp: Timestamp) -> str:
-    if listed.name == _LOCAL and not listed.trusted:
-        return f"{listed.name}, the register's own clock, UNTRUSTED: proves nothing alone"
-    named = f"{listed.name} ({stamp.authority[:_MAX_NAME]})"
-    if not listed.trusted:
-        return f"{named}, which the policy does not count as independent"
-    return f"{named}, which says that it is qualified" if stamp.says_qualified else named
+            report.facts |= {"state": "anchored", "anchored_at": first_at}
+            saying.reason = f"anchored: {words}"
+    return first_at
 
 
 def _verify_status(

@@ -5,15 +5,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from server.bundles.readme import format_time
 from server.core.acknowledgements import verify_acknowledgement
 from server.core.encoding import JsonObject, sha256
 from server.core.mails import recheck_finding
 from server.core.notes import Checkpoint
 from server.core.policies import TrustPolicy
-from server.core.proofs import format_entry, parse_proof, verify_proof
-from server.core.receipts import CLOCK_SKEW_S, VerifiedReceipt, verify_evidence, verify_receipt
+from server.core.proofs import format_entry, parse_proof, verify_growth, verify_proof
+from server.core.receipts import VerifiedReceipt, verify_evidence, verify_receipt
 from server.errors import ParseError, VerificationError
 from server.usecases.verification_report import Report
+from server.usecases.verify_stamps import refuse_early, verify_stamps
 
 _NO_MAIL = "no mail is among what was added"
 _RECEIPT = re.compile(r"later/([0-9]{2})-(supplement|withdrawal)\.jws")
@@ -63,14 +65,15 @@ class AddedMail:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the objection stands: ``index`` in the log, under ``checkpoint`` if that holds.
+    """Where a receipt stands: ``index`` in the log, under the ``checkpoint`` in ``note`` if that holds.
 
-    ``anchored_at``: when the first independent clock stamped that checkpoint, in seconds; None where none did.
+    ``stamped_at``: when the first clock that the policy trusts stamped that checkpoint, in seconds; None if none did.
     """
 
     index: int
+    note: str | None
     checkpoint: Checkpoint | None
-    anchored_at: int | None
+    stamped_at: int | None
 
 
 @dataclass
@@ -109,22 +112,32 @@ def verify_later(
             raise VerificationError("policy_malformed", "without a policy there is no register to trust")
         receipts = sorted(name for name in names if _RECEIPT.fullmatch(name))
         known: set[str] = set()
-        index = objection_at.index
+        place = objection_at
         for number, name in enumerate(receipts, 1):
             added = _Added(files, media_types, name, number)
-            index = _verify_one(added, objection, policy, later, after=index, main=objection_at)
+            place = _verify_one(added, objection, policy, later, before=place, main=objection_at)
+            if place.stamped_at is not None and report.facts["keys_from"] == "policy":
+                later.facts[-1]["anchored_at"] = place.stamped_at
             known |= added.known
         if strangers := set(names) - known:
             raise VerificationError("later_mismatch", f"belongs to no later receipt: {', '.join(sorted(strangers))}")
         withdrawal = " and a withdrawal" if later.withdrawn_at is not None else ""
         saying.reason = f"{later.supplements} supplement(s){withdrawal}: signed by the holder, acknowledged, in the log"
-        if recorded := sum(not fact["anchored"] for fact in later.facts):
-            saying.reason += (
-                f"; {recorded} of them not under the independent stamp: their times are the register's word"
-            )
+        saying.reason += "".join(f"; {number}: {_state(fact)}" for number, fact in enumerate(later.facts, 1))
         report.facts["later"] = later.facts
     _verify_mails(report, later)
     return later
+
+
+def stamps_under(files: Mapping[str, bytes], folder: str) -> dict[str, bytes]:
+    """Return the time stamps in a folder by authority."""
+    return {
+        name.removeprefix(folder).removesuffix(".tst"): data for name, data in files.items() if name.startswith(folder)
+    }
+
+
+def _state(fact: Mapping[str, Any]) -> str:
+    return f"anchored on {format_time(fact['anchored_at'])}" if "anchored_at" in fact else "recorded"
 
 
 class _Added:
@@ -147,8 +160,18 @@ class _Added:
             None if media_types is None else {path: media_types.get(folder + path, "") for path in self.evidence}
         )
 
+    def stamps(self) -> dict[str, bytes]:
+        """Return the stamps over this receipt's own checkpoint."""
+        folder = self.name.removesuffix(".jws") + "/"
+        self.known |= {path for path in self._files if path.startswith(folder)}
+        return stamps_under(self._files, folder)
+
     def file(self, suffix: str) -> bytes:
         return self.named(self.name.removesuffix(".jws") + suffix)
+
+    def optional(self, suffix: str) -> None:
+        """Take a file that cannot be checked here, if there is one, for one of this receipt's."""
+        self.known.add(self.name.removesuffix(".jws") + suffix)
 
     def named(self, name: str) -> bytes:
         if name not in self._files:
@@ -158,9 +181,12 @@ class _Added:
 
 
 def _verify_one(
-    added: _Added, objection: VerifiedReceipt, policy: TrustPolicy, later: Later, *, after: int, main: Place
-) -> int:
-    """Check one later receipt with all that belongs to it; return its place in the log, which is after ``after``."""
+    added: _Added, objection: VerifiedReceipt, policy: TrustPolicy, later: Later, *, before: Place, main: Place
+) -> Place:
+    """Check one later receipt with all that belongs to it; return its place, which is behind ``before``.
+
+    ``main``: the objection's place, whose stamps count for whatever stands under the same checkpoint.
+    """
     receipt = verify_receipt(added.file(".jws"))
     if receipt.kind != added.kind or receipt.payload["objection_sha256"] != objection.sha256.hex():
         raise VerificationError("later_mismatch", f"{added.name} is about something else")
@@ -176,12 +202,12 @@ def _verify_one(
     received_at = acknowledged.received_at
     entry = format_entry(kind=receipt.kind, salt=proof.salt, receipt_sha256=receipt.sha256, received_at=received_at)
     checkpoint = verify_proof(proof, entry=entry, log=policy.log)
-    if (checkpoint.origin, proof.index) != (log["origin"], log["index"]) or proof.index <= after:
+    if (checkpoint.origin, proof.index) != (log["origin"], log["index"]) or proof.index <= before.index:
         raise VerificationError("proof_mismatch", f"{added.name}: the acknowledgement names another place in the log")
-    anchored = _is_anchored(added.name, checkpoint, received_at, main)
-    later.facts.append(
-        {"kind": receipt.kind, "signed_at": receipt.iat, "received_at": received_at, "anchored": anchored}
-    )
+    _verify_growth(added, before.checkpoint, checkpoint)
+    stamped_at = _verify_stamps(added, proof.checkpoint_note, policy, received_at, main)
+    told = {"receipt_sha256": receipt.sha256.hex(), "signed_at": receipt.iat, "received_at": received_at}
+    later.facts.append({"kind": receipt.kind} | told)
     if receipt.kind == "supplement":
         later.supplements += 1
         for name, dkim in acknowledged.dkim.items():
@@ -191,20 +217,29 @@ def _verify_one(
         raise VerificationError("later_mismatch", "an objection is withdrawn once")
     else:
         later.withdrawn_at = received_at
-    return proof.index
+    return Place(proof.index, proof.checkpoint_note, checkpoint, stamped_at)
 
 
-def _is_anchored(name: str, checkpoint: Checkpoint, received_at: int, main: Place) -> bool:
-    """Tell whether the objection's independent stamp covers what stands under ``checkpoint``, too."""
-    if main.checkpoint is None:
-        return False
-    if checkpoint.size > main.checkpoint.size:
-        return False
-    if checkpoint != main.checkpoint:
-        raise VerificationError("proof_mismatch", f"{name}: under an older state than the objection, or in a fork")
-    if main.anchored_at is not None and main.anchored_at + CLOCK_SKEW_S < received_at:
-        raise VerificationError("timestamp_invalid", f"{name}: stamped before it was received")
-    return main.anchored_at is not None
+def _verify_growth(added: _Added, before: Checkpoint | None, checkpoint: Checkpoint) -> None:
+    """Make sure that the log under ``checkpoint`` begins with the one ``before``, or is the same."""
+    if before is None:  # another check failed, and says so
+        added.optional(".consistency")
+        return
+    if checkpoint.size < before.size:
+        raise VerificationError("proof_mismatch", f"{added.name}: under an older state of the log than what was before")
+    if checkpoint.size > before.size:
+        verify_growth(_text(added.file(".consistency"), "proof_malformed"), before=before, after=checkpoint)
+    elif checkpoint.root != before.root:
+        raise VerificationError("consistency_mismatch", f"{added.name}: in another log of the same size")
+
+
+def _verify_stamps(added: _Added, note: str, policy: TrustPolicy, received_at: int, main: Place) -> int | None:
+    """Return when a clock that the policy trusts first stamped what a later receipt stands under."""
+    if note != main.note:
+        return verify_stamps(added.stamps(), note, policy, received_at=received_at).first_at
+    if main.stamped_at is not None:
+        refuse_early(main.stamped_at, received_at)
+    return main.stamped_at
 
 
 def _verify_mails(report: Report, later: Later) -> None:
@@ -232,8 +267,8 @@ def _describe(dkim: JsonObject) -> str:
     return words.format(domain=dkim.get("domain"), kind=_KINDS.get(str(dkim.get("kind")), ""))
 
 
-def _text(raw: bytes) -> str:
+def _text(raw: bytes, code: str = "jws_malformed") -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ParseError("jws_malformed", "not text") from error
+        raise ParseError(code, "not text") from error

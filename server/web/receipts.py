@@ -81,6 +81,8 @@ def _answer(answer: Answer, status: HTTPStatus) -> Response:
     }
     if answer.remains is not None:
         body["remains"] = list(answer.remains)
+    if answer.anchored_entries is not None:
+        body["anchored_entries"] = answer.anchored_entries
     response = Response(format_json(body), status, mimetype="application/json")
     response.headers["Cache-Control"] = "no-store"
     return response

@@ -20,7 +20,7 @@ def main() -> None:
         for number in range(_RECORDINGS):
             time.sleep(2 + number % 5 * 0.13)  # at no fixed moment of the worker's round
             waits_s.append(_measure(server, database))
-    print(f"from recorded to anchored, {_RECORDINGS} recordings, local authority:")
+    print(f"from recorded to stamped by the register's own clock, {_RECORDINGS} recordings:")
     print(f"median {statistics.median(waits_s):.2f} s, least {min(waits_s):.2f} s, most {max(waits_s):.2f} s")
 
 

@@ -57,7 +57,12 @@ def test_practice_is_said_on_each_page(language: str, mark: str) -> None:
     notice = {**make_record().receipt.payload["notice"], "url": "http://127.0.0.1:8000/practice"}
     for case in (make_case(receipt_changes={"notice": notice}), make_case(register="http://127.0.0.1:8000")):
         assert b"PRACTICE" in format_readme(
-            case.facts.receipt, received_at=0, log_origin="x", log_index=0, issuer=case.facts.register
+            case.facts.receipt,
+            received_at=0,
+            log_origin="x",
+            log_index=0,
+            issuer=case.facts.register,
+            anchored_at=None,
         )
         pdf = set_certificate(case.facts, case.files, language)
         with pikepdf.open(io.BytesIO(pdf)) as opened:
@@ -100,20 +105,35 @@ def test_what_stands_behind_the_signature_is_told(language: str, assurance: str)
         assert (words.say(f"technical.assurance_{other}") in shown) == (other == assurance)
 
 
-def test_what_is_only_stamped_by_the_register_is_called_untrusted() -> None:
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_only_the_register_stamped_is_recorded(language: str) -> None:
     case = make_case(evidence={}, anchors=(LOCAL,))
-    shown = text_of(set_certificate(case.facts, case.files, "en"))
-    assert "UNTRUSTED, the register’s own, proves nothing alone" in shown
-    assert "no independent authority has stamped it yet" in shown
-    assert "Recorded and anchored in time" not in shown
+    shown, words = text_of(set_certificate(case.facts, case.files, language)), load_words(language)
+    told = f"{words.say('label.recorded')} {words.say('fact.recorded')}"
+    assert f"{told} · {words.say('fact.own_clock', time=words.time(LOCAL.at))}" in shown
+    assert words.say("shows_not.time") in shown
+    assert words.say("status.anchored") not in shown
 
 
 def test_the_independent_stamp_is_the_one_that_is_told() -> None:
     case = make_case(evidence={}, anchors=(LOCAL, INDEPENDENT))
     shown = text_of(set_certificate(case.facts, case.files, "en"))
-    assert "Recorded and anchored in time" in shown
-    assert "no independent authority" not in shown
-    assert "No later than 18 November 2026, 11:07:55 UTC" in shown
+    assert "Anchored 18 November 2026, 11:07:55 UTC · no later than this, by the stamp of Example Time" in shown
+    assert "Recorded No independent clock" not in shown
+    assert "no independent clock" not in shown
+
+
+def test_what_came_later_has_a_time_of_its_own() -> None:
+    stamped = replace(INDEPENDENT, at=SIGNED_AT + 951_000)
+    later = (MAILED, replace(WITHDRAWAL, anchors=(LOCAL, stamped)))
+    case = make_case(evidence={}, anchors=(LOCAL, INDEPENDENT), later=later)
+    shown = text_of(set_certificate(case.facts, case.files, "en"))
+    first, _, annex = shown.partition("ANNEX C: ")
+    assert "Anchored 18 November 2026, 11:07:55 UTC" in first
+    added, _, withdrawn = annex.partition("Objection withdrawn")
+    assert "Recorded No independent clock has stamped it yet" in added
+    assert "Anchored 29 November 2026" in withdrawn
+    assert "Anchored 29 November 2026" not in first
 
 
 def test_a_withdrawal_and_a_confirmation_are_told() -> None:

@@ -53,7 +53,7 @@ def test_core_raises_documented_codes_only() -> None:
     """Core's own errors are shared, but for those that only a register can have."""
     register_only = {"dpop_refused", "holder_share_wrong", "keys_missing", "share_damaged", "log_inconsistent"}
     register_only |= {"tile_not_found", "entries_malformed"}
-    register_only |= {"consistency_mismatch", "request_malformed", "reply_malformed"}  # between logs and witnesses
+    register_only |= {"request_malformed", "reply_malformed"}  # between logs and witnesses
     register_only |= {"release_inconsistent"}
     raised = {
         code

@@ -13,7 +13,15 @@ from server.core.log_policies import format_log_policy, quorum_met, verify_witne
 from server.core.notes import Checkpoint, format_checkpoint, verify_checkpoint
 from server.core.policies import TrustPolicy, format_trust_policy, parse_trust_policy
 from server.core.presentations import Challenge, split_presentation, verify_binding, verify_challenge
-from server.core.proofs import format_entry, format_proof, parse_proof, verify_proof
+from server.core.proofs import (
+    format_consistency,
+    format_entry,
+    format_proof,
+    parse_consistency,
+    parse_proof,
+    verify_growth,
+    verify_proof,
+)
 from server.core.receipts import verify_freshness, verify_receipt
 from server.core.statuslists import ERASED, STANDS, WITHDRAWN, verify_status_list
 from server.core.tokens import verify_token
@@ -74,11 +82,20 @@ def _check_status_list(vector: Vector) -> None:
         listed.status(vector["index"])
 
 
+def _check_consistency(vector: Vector) -> None:
+    before, after = (
+        Checkpoint("log.example", int(vector[name]["size"]), bytes.fromhex(vector[name]["root"]))
+        for name in ("before", "after")
+    )
+    verify_growth(vector["consistency"], before=before, after=after)
+
+
 CHECKS: dict[str, Callable[[Vector], object]] = {
     "receipts": _check_receipt,
     "tokens": _check_token,
     "presentations": _check_presentation,
     "proofs": _check_proof,
+    "consistency": _check_consistency,
     "acknowledgements": _check_acknowledgement,
     "statuslists": _check_status_list,
 }
@@ -119,6 +136,9 @@ def test_valid_ones_encode_to_the_same_bytes(path: Path) -> None:
         token, _, binding = vector["presentation"].rpartition("~")
         _assert_canonical_jws(binding)
         _assert_canonical_jws(token.partition("~")[0])
+    elif "consistency" in vector:
+        consistency = parse_consistency(vector["consistency"])
+        assert format_consistency(consistency.old_size, consistency.path) == vector["consistency"]
     elif "token" in vector:
         _assert_canonical_jws(vector["token"].partition("~")[0])
         policy = _policy(vector)

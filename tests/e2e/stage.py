@@ -107,11 +107,13 @@ class TlsRegister:
     data: Path
     certificate: tuple[Path, Path]
     port: int
+    anchors: Path | None = None
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def settings(self) -> dict[str, str]:
-        return {"OBJECTION_DATA_DIR": str(self.data), "OBJECTION_PUBLIC_URL": REGISTER, "OBJECTION_WORK": "20"}
+        settings = {"OBJECTION_DATA_DIR": str(self.data), "OBJECTION_PUBLIC_URL": REGISTER, "OBJECTION_WORK": "20"}
+        return settings | ({"OBJECTION_ANCHORS": str(self.anchors)} if self.anchors else {})
 
     def start(self) -> None:
         certificate, key = self.certificate

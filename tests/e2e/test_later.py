@@ -1,7 +1,6 @@
 """What a person does with an objection afterwards: adds a reply, withdraws, erases; and all its pages for axe."""
 
 import json
-import re
 import subprocess
 import sys
 import zipfile
@@ -21,6 +20,7 @@ from tests.e2e.stage import (
     serving_pages,
     wait_until,
 )
+from tests.fixtures.anchoring import TestAuthority, http_server, write_anchors
 from tests.fixtures.ports import free_port
 
 pytestmark = WITH_EXTENSION
@@ -36,10 +36,15 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def register(tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Path, Path]) -> Iterator[TlsRegister]:
-    running = TlsRegister(tmp_path_factory.mktemp("register"), certificate, free_port())
-    running.start()
-    yield running
-    running.stop()
+    """A register that an independent authority stamps for."""
+    authority, folder = TestAuthority(), tmp_path_factory.mktemp("authority")
+    with http_server(authority) as server:
+        listed = [("tsa", server.url, authority.write_pem(folder))]
+        anchors = write_anchors(folder / "anchors.toml", authorities=listed)
+        running = TlsRegister(tmp_path_factory.mktemp("register"), certificate, free_port(), anchors)
+        running.start()
+        yield running
+        running.stop()
 
 
 @pytest.fixture
@@ -163,11 +168,11 @@ def test_anchored_proof_is_saved_beside_the_first(browser: Browser) -> None:
     wait_until(lambda: any(state_of(path) == "anchored" for path in browser.saved_files()))
     newest = newest_bundle(browser)
     with zipfile.ZipFile(newest) as bundle:
-        assert [name for name in bundle.namelist() if re.fullmatch(r"anchors/[a-z0-9-]+\.tst", name)]
+        assert "anchors/tsa.tst" in bundle.namelist()
     assert verify(str(newest))[0] == 0
     assert first.read_bytes() == kept
     popup = extension_page(browser, "popup.html")
-    popup.get_by_text("Anchored on").wait_for()
+    popup.get_by_text("Anchored: it existed no later than").wait_for()
 
 
 def state_of(bundle: Path) -> object:

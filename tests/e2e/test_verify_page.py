@@ -172,6 +172,14 @@ PROOFS: dict[str, tuple[Callable[[World], bytes], str]] = {
         "valid",
     ),
     "bundle, supplement": (lambda w: w.bundle(w.files() | w.later("supplement")), "valid"),
+    "bundle, supplement anchored": (lambda w: w.bundle(w.files() | w.later("supplement", stamped=True)), "valid"),
+    "bundle, all anchored": (
+        lambda w: w.bundle(
+            w.files() | w.later("supplement", stamped=True) | w.later("withdrawal", number=2, index=12, stamped=True)
+        ),
+        "withdrawn",
+    ),
+    "bundle, supplement in a fork": (lambda w: w.bundle(w.files() | w.later("supplement", fork=True)), "invalid"),
     "bundle, withdrawn": (lambda w: w.bundle(w.files() | w.later("withdrawal")), "withdrawn"),
     "bundle, one clock": (
         lambda w: w.bundle(w.files(anchors={"local": w.register.stamp(w.checkpoint().encode())})),
@@ -332,7 +340,7 @@ def test_page_and_command_agree_on_odd_containers(record: Record, verifier: Veri
     raw, policy = record.bundle(), record.register.policy
     verifier.trust(policy)
     odd = [write_zip([member for member in members_of(raw) if member.name != one.name]) for one in members_of(raw)]
-    odd += [record.bundle(more={f"later/01/{number}.txt": b"x" for number in range(count)}) for count in (256, 340)]
+    odd += [record.bundle(more={f"later/01/{number}.txt": b"x" for number in range(count)}) for count in (256, 500)]
     odd += [rewrite(raw, lambda members: members.append(Member(b"META-INF/more.xml", b"x")))]
     odd += [rewrite(raw, lambda members: members.append(Member(b"bomb.txt", bytes(9_000_000))))]
     odd += [rewrite(raw, lambda members: members.append(Member(b"link", b"/etc/passwd", attributes=0o120777 << 16)))]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 from flask import Flask
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from server.core.log_policies import quorum_met, verify_witnesses
 from server.core.notes import VerifierKey, verify_checkpoint
@@ -20,7 +20,7 @@ from server.core.timestamps import TrustedAuthority, verify_timestamp
 from server.errors import LogInconsistent, OperatorError
 from server.outside.timestamps import create_local_authority
 from server.store import anchors
-from server.store.anchors import AnchoredCheckpoint
+from server.store.anchors import AnchoredCheckpoint, TimeToken
 from server.usecases.check_log import check_log
 from server.usecases.find_anchor import find_anchor
 from server.usecases.log_writer import Logged, find_logged
@@ -46,7 +46,7 @@ def append(register: Register, count: int = 1) -> list[Logged]:
 
 def stored(register: Register) -> list[AnchoredCheckpoint]:
     with register.database.reading() as connection:
-        return anchors.find_anchored(connection, -1, limit=1000)
+        return [anchored for anchored, _ in anchors.stream_anchored(connection)]
 
 
 def expect_consistent(register: Register) -> None:
@@ -583,12 +583,65 @@ def test_proofs_meet_the_policy_of_today(tmp_path: Path) -> None:
                 assert find_anchor(connection, 0, register.keyring.policy) is None, "no longer that authority's stamp"
 
 
+def test_the_earliest_independent_anchor_stays_whatever_comes_later(tmp_path: Path) -> None:
+    """Twelve times the register's own clock stamps; then an authority, too; then again the register's clock alone."""
+    clock, authority = Clock(), TestAuthority()
+
+    def anchor_more(app: Flask, times: int) -> None:
+        for _ in range(times):
+            append(register_of(app))
+            clock.now += 60
+            assert anchoring_of(app, clock).run_once() is not None
+
+    with running(make_settings(tmp_path / "data")) as app:
+        (first,) = append(register_of(app))
+        anchor_more(app, 12)
+    with outside(tmp_path, {}, authorities=(authority,)) as (settings, _):
+        with running(make_settings(tmp_path / "data", **settings)) as app:
+            anchor_more(app, 2)
+            found = expect_anchored_proof(register_of(app), first).anchor
+        with running(make_settings(tmp_path / "data")) as app:
+            anchor_more(app, 12)
+            alone = expect_anchored_proof(register_of(app), first).anchor
+        with running(make_settings(tmp_path / "data", **settings)) as app:
+            anchor_more(app, 2)
+            again = expect_anchored_proof(register_of(app), first).anchor
+    assert found is not None
+    assert (found.size, found.independent) == (14, True)
+    assert again == found
+    assert alone is not None
+    assert (alone.size, alone.independent) == (2, False), "that register trusts no authority now"
+
+
+def test_an_anchor_is_found_among_many_that_do_not_fit(tmp_path: Path) -> None:
+    """The last of the covering checkpoints fits; 30 before it, or 300, cost the same number of statements."""
+    with running(make_settings(tmp_path / "data")) as app:
+        register = register_of(app)
+        append(register, 400)
+        assert anchoring_of(app, Clock()).run_once() is not None
+        counts = []
+        for sizes in (range(2, 30), range(30, 300)):
+            with register.database.writing() as connection:
+                for size in sizes:
+                    vouchers = frozenset({f"stranger-{size % 3}", f"other-{size % 17}"})
+                    anchors.insert_anchored(
+                        connection, AnchoredCheckpoint(size, "x\n", {"other": TimeToken(b"x", size)}, vouchers), mac=b""
+                    )
+            statements: list[str] = []
+            with register.database.reading() as connection:
+                event.listen(connection, "before_cursor_execute", lambda *given, seen=statements: seen.append(given[2]))
+                anchor = find_anchor(connection, 0, register.keyring.policy)
+            assert anchor is not None
+            assert anchor.size == 400
+            counts.append(len(statements))
+    assert counts[0] == counts[1]
+    assert counts[0] == 3
+
+
 @pytest.mark.parametrize("statement", ["INSERT INTO anchored_checkpoints", "INSERT INTO time_tokens", "COMMIT"])
 def test_a_crash_while_storing_leaves_all_or_nothing(
     tmp_path: Path, storage_settings: dict[str, str], statement: str
 ) -> None:
-    from sqlalchemy import event
-
     class Crash(BaseException):
         pass
 

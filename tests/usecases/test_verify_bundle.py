@@ -63,7 +63,7 @@ def test_a_bundle_verifies_and_says_what_it_shows(record: Record, policy: TrustP
     assert tuple(item.id for item in report.checks) == IDS
     absent = {item.id for item in report.checks if item.outcome == NOT_PRESENT}
     assert absent == {"disclosures", "holder", "witnesses", "anchor", "later", "mail"}
-    assert check(report, "anchor").reason == "recorded, not yet anchored"
+    assert check(report, "anchor").reason == "recorded: no clock stamped it yet"
     assert "UNTRUSTED" in check(report, "container-time").reason
     assert "proves nothing alone" in check(report, "container-time").reason
     facts = {

@@ -1,6 +1,5 @@
 """The offline verifier on an anchored proof with all that was added later: each part changed, swapped, dropped."""
 
-import json
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -35,8 +34,9 @@ from tests.fixtures.holders import Holder, Submission
 from tests.fixtures.lasting import DOMAIN as MAIL_DOMAIN
 from tests.fixtures.lasting import SELECTOR as MAIL_SELECTOR
 from tests.fixtures.lasting import Lasting, LaterPart, bundle_of, bundled, finding, key_record, signed_mail
+from tests.fixtures.reading import download
 from tests.fixtures.records import SIGNED_AT, STATUS_INDEX, WITNESS, TestRegister, no_tile
-from tests.fixtures.servers import PUBLIC_URL, make_settings, post, register_of, running
+from tests.fixtures.servers import make_settings, post, register_of, running
 from tests.fixtures.zips import Member, members_of, write_zip
 
 verify_file = partial(verify_bundle.verify_file, now=SIGNED_AT + 2 * 86_400)
@@ -101,7 +101,7 @@ def test_everything_present_holds(lasting: Lasting, files: Files, policy: TrustP
         ("supplement", SIGNED_AT + 12),
     ]
     assert [mail["name"] for mail in report.facts["mails"]] == ["mail.eml"]
-    assert "UNTRUSTED" in check(report, "anchor").reason
+    assert "the register's own clock, which is not independent" in check(report, "anchor").reason
     assert check(report, "witnesses").outcome == check(report, "anchor").outcome == PASSED
     assert not any("no authority that is known to be independent" in sentence for sentence in report.does_not_show)
 
@@ -262,10 +262,15 @@ def _add_later(kind: str, *, holder: Holder | None = None, **changes: Any) -> Ca
     return change
 
 
-def _put(lasting: Lasting, files: Files, number: int, part: LaterPart, kind: str) -> None:
-    note = lasting.register.checkpoint(lasting.record.tree)
+def _put(
+    lasting: Lasting, files: Files, number: int, part: LaterPart, kind: str, *, stamps: Files | None = None
+) -> None:
+    """Put in a later receipt under a newer checkpoint than the others'. ``stamps``: over it, by authority."""
+    note = lasting.register.cosigned(lasting.register.checkpoint(lasting.record.tree))
     stem = f"later/{number:02}-{kind}"
     files[f"{stem}.jws"] = part.receipt.raw
+    files[f"{stem}.consistency"] = lasting.consistency()
+    files |= {f"{stem}/{name}.tst": stamp for name, stamp in (stamps or {}).items()}
     files[f"{stem}.ack"] = part.acknowledgement(lasting.register)
     files[f"{stem}.tlog-proof"] = lasting.proof(part.index, part.salt, note)
     files |= {f"later/{number:02}/{name}": data for name, data in part.evidence.items()}
@@ -332,6 +337,49 @@ def _fork(size: Callable[[int], int]) -> Callable[[Lasting, Files], None]:
         files["later/01-supplement.tlog-proof"] = format_proof(
             salt=part.salt, index=part.index, path=fork.path(part.index), checkpoint_note=register.checkpoint(fork)
         ).encode()
+
+    return change
+
+
+def _at(after_s: int) -> datetime:
+    return datetime.fromtimestamp(SIGNED_AT + after_s, UTC)
+
+
+def _grown(
+    *,
+    fork: bool = False,
+    old: int = 0,
+    drop: str = "",
+    consistency: bytes = b"",
+    stamp: Callable[[Lasting, bytes], bytes] | None = None,
+) -> Callable[[Lasting, Files], None]:
+    """A third supplement, received at 13 s, under a newer checkpoint: with a fork before it, or parts that are bad."""
+
+    def change(lasting: Lasting, files: Files) -> None:
+        lasting.add("supplement", {"a.txt": b"x"}, {})
+        part, tree = lasting.later.pop(), lasting.record.tree
+        if fork:
+            claims = part.claims(lasting.register)
+            entry = format_entry(
+                kind="supplement",
+                salt=part.salt,
+                receipt_sha256=part.receipt.sha256,
+                received_at=claims["received_at"],
+            )
+            lasting.record.tree = TileTree(0, no_tile)
+            lasting.record.tree.append(
+                leaf_hash(entry if n == part.index else bytes([n])) for n in range(part.index + 1)
+            )
+        note = lasting.register.cosigned(lasting.register.checkpoint(lasting.record.tree))
+        stamps = {"tsa": stamp(lasting, note.encode())} if stamp else {}
+        _put(lasting, files, 3, part, "supplement", stamps=stamps)
+        lasting.record.tree = tree
+        if old:
+            files["later/03-supplement.consistency"] = lasting.consistency(lasting.size + old)
+        if drop:
+            del files[f"later/03-supplement.{drop}"]
+        if consistency:
+            files["later/03-supplement.consistency"] = consistency
 
     return change
 
@@ -491,7 +539,37 @@ FORGED: dict[str, tuple[Callable[[Lasting, Files], None], Roots]] = {
         _set(tsa=lambda each: _stamped(each, -290)),
         {"later": "timestamp_invalid"},
     ),
-    "later: under a fork of the log": (_fork(lambda size: size), {"later": "proof_mismatch"}),
+    "later: under a fork of the log": (_fork(lambda size: size), {"later": "consistency_mismatch"}),
+    "later: under a fork that grew": (_grown(fork=True), {"later": "consistency_mismatch"}),
+    "later: under a log that grew": (_grown(), {}),
+    "later: in a log that grew from elsewhere": (_grown(old=-1), {"later": "proof_mismatch"}),
+    "later: that it only grew is not proved": (_grown(drop="consistency"), {"later": MISSING}),
+    "later: that it only grew is no proof": (_grown(consistency=b"old 1\nx\n"), {"later": "proof_malformed"}),
+    "later: that it only grew is no text": (_grown(consistency=b"\xff"), {"later": "proof_malformed"}),
+    "later: a consistency proof without need": (
+        lambda lasting, files: files.update({"later/01-supplement.consistency": lasting.consistency(3)}),
+        {"later": "later_mismatch"},
+    ),
+    "later: its own stamp over other bytes": (
+        _grown(stamp=lambda each, note: each.register.anchor(note + b"\n")),
+        {"later": "timestamp_invalid"},
+    ),
+    "later: its own stamp from before it was received": (
+        _grown(stamp=lambda each, note: each.register.authority.timestamp(note, now=_at(-288))),
+        {"later": "timestamp_invalid"},
+    ),
+    "later: its own stamp from hardly before it was received": (
+        _grown(stamp=lambda each, note: each.register.authority.timestamp(note, now=_at(-287))),
+        {},
+    ),
+    "later: its own stamp by the register, in another's name": (
+        _grown(stamp=lambda each, note: each.register.stamp(note)),
+        {"later": "timestamp_invalid"},
+    ),
+    "later: a stamp where the objection's counts": (
+        lambda lasting, files: files.update({"later/01-supplement/tsa.tst": files["anchors/tsa.tst"]}),
+        {"later": "later_mismatch"},
+    ),
     "later: under an older state of the log": (_fork(lambda size: size - 1), {"later": "proof_mismatch"}),
     "anchor: no time stamp": (_set(tsa=lambda _: b"x"), {"anchor": "timestamp_malformed"}),
     "status: of another list": (
@@ -637,22 +715,60 @@ def test_a_quorum_that_changed_makes_no_proof_false(lasting: Lasting, files: Fil
     report = verify_file(bundle_of(files, lasting.register), policy=replace(policy, log=log))
     assert report.verdict == "valid"
     assert {check(report, each).outcome for each in ("witnesses", "anchor")} == {NOT_PRESENT}
-    assert "counts as recorded" in check(report, "anchor").reason
+    assert check(report, "anchor").reason.startswith("recorded: stamped, but not seen by the witnesses")
     assert report.facts["state"] == "recorded"
     assert "anchored_at" not in report.facts
-    assert {each["anchored"] for each in report.facts["later"]} == {False}
+    assert anchored_times(report) == [None, None]
 
 
-def test_each_later_receipt_says_whether_the_stamp_covers_it(lasting: Lasting, policy: TrustPolicy) -> None:
+def anchored_times(report: Report) -> list[int | None]:
+    return [each.get("anchored_at") for each in report.facts["later"]]
+
+
+FIRST_AT, SECOND_AT = SIGNED_AT + 90, SIGNED_AT + 6_000
+
+
+@pytest.mark.parametrize(
+    ("stamps", "expected"),
+    [
+        ({}, None),
+        ({"tsa": lambda each, note: each.authority.timestamp(note, now=_at(6_000))}, SECOND_AT),
+        ({"local": lambda each, note: each.stamp(note)}, None),
+        ({"stranger": lambda each, note: each.anchor(note)}, None),
+    ],
+)
+def test_each_later_receipt_has_the_time_of_its_own_stamp(
+    stamps: dict[str, Callable[[TestRegister, bytes], bytes]],
+    expected: int | None,
+    lasting: Lasting,
+    policy: TrustPolicy,
+) -> None:
     grown = Lasting(lasting.register)
     files = grown.files()
     grown.add("supplement", {"a.txt": b"x"}, {})
-    part = grown.later.pop()
-    _put(grown, files, 3, part, "supplement")
+    note = grown.register.cosigned(grown.register.checkpoint(grown.record.tree)).encode()
+    made = {name: stamp(grown.register, note) for name, stamp in stamps.items()}
+    _put(grown, files, 3, grown.later.pop(), "supplement", stamps=made)
     report = verify_file(bundle_of(files, grown.register), policy=policy)
-    assert report.verdict == "valid"
-    assert [each["anchored"] for each in report.facts["later"]] == [True, True, False]
-    assert "1 of them not under the independent stamp" in check(report, "later").reason
+    assert report.verdict == "valid", report.checks
+    assert report.facts["anchored_at"] == FIRST_AT
+    assert anchored_times(report) == [FIRST_AT, FIRST_AT, expected]
+    assert check(report, "later").reason.endswith("; 3: recorded") is (expected is None)
+    unpinned = verify_file(bundle_of(files, grown.register), policy=None)
+    assert anchored_times(unpinned) == [None, None, None]
+
+
+def test_a_later_stamp_that_the_witnesses_did_not_see_counts_for_nothing(lasting: Lasting, policy: TrustPolicy) -> None:
+    grown = Lasting(lasting.register)
+    files = grown.files()
+    grown.add("supplement", {"a.txt": b"x"}, {})
+    part, register = grown.later.pop(), grown.register
+    note = register.checkpoint(grown.record.tree)
+    _put(grown, files, 3, part, "supplement", stamps={"tsa": register.anchor(note.encode())})
+    files["later/03-supplement.tlog-proof"] = grown.proof(part.index, part.salt, note)
+    report = verify_file(bundle_of(files, register), policy=policy)
+    assert report.verdict == "valid", report.checks
+    assert anchored_times(report) == [FIRST_AT, FIRST_AT, None]
 
 
 def test_a_clock_that_the_policy_does_not_trust_is_not_called_the_registers_own(lasting: Lasting, files: Files) -> None:
@@ -660,7 +776,7 @@ def test_a_clock_that_the_policy_does_not_trust_is_not_called_the_registers_own(
     none = tuple(replace(each, trusted=False) for each in policy.time_authorities)
     report = verify_file(bundle_of(files, lasting.register), policy=replace(policy, time_authorities=none))
     reason = check(report, "anchor").reason
-    assert "local, the register's own clock, UNTRUSTED" in reason
+    assert "local, the register's own clock, which is not independent" in reason
     assert reason.count("the register's own clock") == 1
     assert "UNTRUSTED), which the policy does not count as independent" in reason.replace("\\", "")
 
@@ -819,20 +935,6 @@ def anchored_app(tmp_path: Path) -> Iterator[tuple[Flask, Holder, Submission]]:
             yield app, holder, objection
 
 
-def download(app: Flask, holder: Holder, objection: Submission, media_type: str) -> bytes:
-    token = json.loads(post(app, objection).data)["token"]
-    address = f"/v1/receipts/{objection.sha256}/bundle"
-    headers = {
-        "Authorization": f"DPoP {token}",
-        "DPoP": holder.dpop(token, "GET", PUBLIC_URL + address),
-        "Objection-Holder-Share": objection.holder_share,
-        "Accept": media_type,
-    }
-    response = app.test_client().get(address, headers=headers)
-    assert response.status_code == 200, response.data
-    return bytes(response.data)
-
-
 def test_what_is_added_later_costs_a_proof_no_stamp(tmp_path: Path) -> None:
     """An authority stamped the objection, but was away when the supplement came: another one did that counts less."""
     authority, other, now = TestAuthority(), TestAuthority(), int(time.time())
@@ -857,7 +959,7 @@ def test_what_is_added_later_costs_a_proof_no_stamp(tmp_path: Path) -> None:
             report = verify_bundle.verify_file(raw, policy=register_of(app).keyring.policy, now=now)
     assert report.verdict == "valid", report.checks
     assert check(report, "anchor").outcome == PASSED
-    assert [each["anchored"] for each in report.facts["later"]] == [False]
+    assert anchored_times(report) == [None]
 
 
 def test_a_certificate_as_the_register_makes_it(tmp_path: Path) -> None:

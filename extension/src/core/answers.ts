@@ -15,8 +15,6 @@ export interface VerifiedAnswer {
   /** Where in the log the receipt stands. */
   index: number;
   logOrigin: string;
-  /** How many entries the checkpoint of the proof covers. */
-  logSize: bigint;
   /** By evidence name, what the register found of a mail's own signature. */
   mails: Record<string, MailFinding>;
 }
@@ -47,6 +45,10 @@ export async function verifyAnswer(
   if (!STATUS_AFTER[kind].includes(answer.status) || (answer.remains !== undefined) !== (kind === 'erasure')) {
     throw new ObjectionError('token_receipt_mismatch', 'the answer names a status that cannot follow');
   }
+  const { state, anchored_entries: entries } = answer;
+  if (entries !== undefined && (state === 'anchored') !== entries > 0) {
+    throw new ObjectionError('token_receipt_mismatch', 'the answer contradicts itself on what is anchored');
+  }
   const { index, checkpoint } = await verifyProof(
     answer.proof,
     { kind, receiptSha256: receipt.sha256, receivedAtS: answer.received_at },
@@ -57,7 +59,7 @@ export async function verifyAnswer(
     throw new ObjectionError('proof_mismatch', 'token and proof name different places in the log');
   }
   const { index: at, origin: logOrigin } = log;
-  return { answer, index: at, logOrigin, logSize: checkpoint.size, mails: mailsIn(claims) };
+  return { answer, index: at, logOrigin, mails: mailsIn(claims) };
 }
 
 // A repeat of an earlier receipt is answered with the status of now.

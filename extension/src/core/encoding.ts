@@ -135,8 +135,8 @@ function compareCodePoints(one: string, other: string): number {
  * Returns the object in `raw`, which has at most `maxBytes`. Throws `json_duplicate_key` at any depth, `json_number_refused` for anything but
  * canonical integers within ±(2^53 − 1), `json_malformed` for the rest, nesting beyond 16 levels included.
  */
-export function parseJson(raw: Bytes, maxBytes = MAX_JSON_BYTES): JsonObject {
-  const value = parseJsonValue(raw, maxBytes);
+export function parseJson(raw: Bytes): JsonObject {
+  const value = parseJsonValue(raw);
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw malformed('the top level must be an object');
   }
@@ -144,9 +144,9 @@ export function parseJson(raw: Bytes, maxBytes = MAX_JSON_BYTES): JsonObject {
 }
 
 /** As parseJson, for the one place where the top level is not an object: a disclosure. */
-export function parseJsonValue(raw: Bytes, maxBytes = MAX_JSON_BYTES): Json {
+export function parseJsonValue(raw: Bytes): Json {
   // Before any of it is read: what packs well must not cost more than it may.
-  if (raw.length > maxBytes) throw malformed(`at most ${maxBytes} bytes of JSON`);
+  if (raw.length > MAX_JSON_BYTES) throw malformed(`at most ${MAX_JSON_BYTES} bytes of JSON`);
   const text = parseUtf8(raw, 'json_malformed');
   refuseDeepNesting(text);
   return new Reader(text).whole();

@@ -1,13 +1,12 @@
 /** What a bundle holds, whatever its container: files by name, and manifest.json that lists them all. */
 import { type Bytes, type Json, type JsonObject, parseJson, sha256Hex } from './encoding';
 import { ObjectionError } from './errors';
+import { parseTrustPolicy } from './policies';
 import { MAX_EVIDENCE_BYTES } from './receipts';
 
 export const MANIFEST = 'manifest.json';
 /** What an objection can come to, with 16 supplements of 8 files each (schemas/vocabulary.py counts it up). */
-export const MAX_FILES = 332;
-/** A list of as many files as there may be has at most 90 000. */
-const MAX_MANIFEST_BYTES = 131_072;
+export const MAX_FILES = 485;
 
 export interface ListedFile {
   name: string;
@@ -37,6 +36,9 @@ const REQUIRED = [
 const TEXT = 'text/plain; charset=utf-8';
 const JOSE = 'application/jose';
 const LATER = 'later/[0-9]{2}-(?:supplement|withdrawal)';
+const STAMP = '[a-z0-9][a-z0-9-]{0,31}\\.tst';
+const STAMP_TYPE = 'application/vnd.etsi.timestamp-token';
+const ANCHORS = 'anchors/';
 const EVIDENCE_NAME = '[a-z0-9][a-z0-9-]{0,47}\\.[a-z0-9]{1,8}';
 /** Name, role, media type; evidence has the one that its receipt gives. A name that none describes has no place here. */
 const FORMS: [pattern: RegExp, role: string, mediaType?: string][] = [
@@ -49,10 +51,12 @@ const FORMS: [pattern: RegExp, role: string, mediaType?: string][] = [
   [/^objection\.jsonld$/, 'description', 'application/ld+json'],
   [/^README\.txt$/, 'readme', TEXT],
   [/^verify\.html$/, 'verifier', 'text/html; charset=utf-8'],
-  [/^anchors\/[a-z0-9][a-z0-9-]{0,31}\.tst$/, 'anchor', 'application/vnd.etsi.timestamp-token'],
+  [new RegExp(`^${ANCHORS}${STAMP}$`), 'anchor', STAMP_TYPE],
   [new RegExp(`^${LATER}\\.jws$`), 'later-receipt', JOSE],
   [new RegExp(`^${LATER}\\.ack$`), 'acknowledgement', JOSE],
   [new RegExp(`^${LATER}\\.tlog-proof$`), 'later-proof', TEXT],
+  [new RegExp(`^${LATER}\\.consistency$`), 'consistency', TEXT],
+  [new RegExp(`^${LATER}/${STAMP}$`), 'later-anchor', STAMP_TYPE],
   [/^dkim\/[0-9a-f]{64}\.txt$/, 'dkim-key', TEXT],
   [new RegExp(`^(?:evidence|later/[0-9]{2})/${EVIDENCE_NAME}$`), 'evidence'],
 ];
@@ -88,7 +92,7 @@ export async function verifyManifest(files: Map<string, Bytes>): Promise<Manifes
   if (receiptSha256 !== listed.get('receipt.jws')?.sha256) {
     throw new ObjectionError('bundle_file_mismatch', `${MANIFEST} names another receipt than receipt.jws`);
   }
-  if ((state === 'anchored') !== items.some(({ role }) => role === 'anchor')) {
+  if (state !== (await stateOf(files))) {
     throw malformed('the manifest tells another state than its files');
   }
   return { state, files: items, mediaTypes: new Map(items.map(({ name, mediaType }) => [name, mediaType])) };
@@ -107,10 +111,22 @@ export function fileNamed(files: Map<string, Bytes>, name: string): Bytes {
   return file;
 }
 
+/** `anchored` once there is a stamp by an authority that the bundle's own policy trusts. */
+async function stateOf(files: Map<string, Bytes>): Promise<Manifest['state']> {
+  try {
+    const { timeAuthorities } = await parseTrustPolicy(parseJson(fileNamed(files, 'policy.json')));
+    const stamped = timeAuthorities.some(({ name, trusted }) => trusted && files.has(`${ANCHORS}${name}.tst`));
+    return stamped ? 'anchored' : 'recorded';
+  } catch (error) {
+    if (!(error instanceof ObjectionError)) throw error;
+    return 'recorded'; // the verifier's next check says so
+  }
+}
+
 function parseManifest(raw: Bytes): { receiptSha256: string; state: Manifest['state']; items: ListedFile[] } {
   let value: JsonObject;
   try {
-    value = parseJson(raw, MAX_MANIFEST_BYTES);
+    value = parseJson(raw);
   } catch (error) {
     if (!(error instanceof ObjectionError)) throw error;
     throw new ObjectionError('bundle_malformed', `${MANIFEST}: ${error.message}`, { cause: error });

@@ -2,12 +2,13 @@
 import { type Bytes, concat, formatBase64url, formatJson, parseBase64, sameBytes, sha256, utf8 } from './encoding';
 import { ObjectionError } from './errors';
 import { type LogPolicy, verifyWitnesses } from './log-policies';
-import { HASH_SIZE, leafHash, rootFromPath } from './merkle';
+import { HASH_SIZE, leafHash, rootFromPath, verifyConsistency } from './merkle';
 import { type Checkpoint, verifyCheckpoint } from './notes';
 
 const SALT_SIZE = 32;
 const HEADER = 'c2sp.org/tlog-proof@v1';
 const INDEX = /^index (0|[1-9][0-9]{0,15})$/;
+const OLD_SIZE = /^old ([1-9][0-9]{0,15})$/;
 const MAX_PATH = 63;
 const MAX_PROOF_CHARACTERS = 131_072;
 
@@ -46,6 +47,32 @@ export function parseProof(text: string): UnverifiedProof {
   const inBounds = salt.length === SALT_SIZE && path.length <= MAX_PATH && path.every((h) => h.length === HASH_SIZE);
   if (!inBounds || position === undefined) throw malformed('salt, index or path are out of bounds');
   return { salt, index: BigInt(position), path, checkpointNote: text.slice(blank + 2) };
+}
+
+/**
+ * Makes sure by a consistency proof that the log under `after` begins with the one under `before`. Throws
+ * `proof_malformed`; `proof_mismatch` when it starts at another size; `consistency_mismatch` when the two are not one log,
+ * or the second is no larger.
+ */
+export async function verifyGrowth(text: string, before: Grown, after: Grown): Promise<void> {
+  const { oldSize, path } = parseConsistency(text);
+  if (oldSize !== before.size) throw new ObjectionError('proof_mismatch', 'the consistency proof starts elsewhere');
+  if (after.size <= before.size) throw new ObjectionError('consistency_mismatch', 'the log did not grow');
+  await verifyConsistency(before, after, path);
+}
+
+type Grown = Pick<Checkpoint, 'size' | 'root'>;
+
+/** Reads a proof that a log begins with its first `oldSize` entries. Throws `proof_malformed`. */
+function parseConsistency(text: string): { oldSize: bigint; path: Bytes[] } {
+  const [first = '', ...lines] = text.split('\n');
+  const oldSize = OLD_SIZE.exec(first)?.[1];
+  if (oldSize === undefined || lines.pop() !== '' || lines.length > MAX_PATH) {
+    throw malformed('a consistency proof is the old size and up to 63 hashes, a line each');
+  }
+  const path = lines.map((line) => parseBase64(line, 'proof_malformed'));
+  if (path.some((hash) => hash.length !== HASH_SIZE)) throw malformed('a hash of a consistency proof has 32 bytes');
+  return { oldSize: BigInt(oldSize), path };
 }
 
 /**

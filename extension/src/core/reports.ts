@@ -63,12 +63,13 @@ export interface Facts {
   log_origin?: string;
   log_index?: number;
   log_size?: number;
+  /** `anchored` with `anchored_at`: by a clock that the reader's own policy trusts, not the proof's. */
   state?: 'recorded' | 'anchored';
   witnesses?: { name: string; at: number }[];
   anchors?: { authority: string; at: number; trusted: boolean }[];
   anchored_at?: number;
-  /** `anchored`: whether the objection's independent stamp covers it, too. */
-  later?: { kind: string; signed_at: number; received_at: number; anchored: boolean }[];
+  /** `anchored_at`: when an independent clock stamped it; each has its own. */
+  later?: { kind: string; receipt_sha256: string; signed_at: number; received_at: number; anchored_at?: number }[];
   /** Who wrote what, and when, is for the reader of the mail. `kind` is the register's word. */
   mails?: (Partial<Pick<SignedMail, 'domain' | 'selector' | 'key_sha256' | 'kind'>> & {
     name: string;

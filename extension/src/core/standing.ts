@@ -6,14 +6,14 @@ import { type MailFinding, recheckFinding } from './mail';
 import { fileNamed, filesUnder, type Manifest } from './manifest';
 import type { Checkpoint } from './notes';
 import type { TrustPolicy } from './policies';
-import { verifyProof } from './proofs';
+import { parseProof, verifyGrowth, verifyProof } from './proofs';
 import { type VerifiedReceipt, verifyEvidence, verifyReceipt } from './receipts';
 import { absent, type Facts, type Report, type Saying, say } from './reports';
+import { refuseEarly, verifyStamps } from './stamps';
 import { type Status, statusAt, verifyStatusList } from './statuslists';
 import type { VerifiedToken } from './tokens';
 
 const [ERASED, WITHDRAWN] = ['objection_erased', 'objection_withdrawn'];
-const CLOCK_SKEW_S = 300;
 /** A status list is dated back to the full minute, and another machine's clock may be behind. */
 const LIST_SKEW_S = 360;
 const BY_WORTH: Status[] = ['stands', 'withdrawn', 'erased'];
@@ -43,13 +43,14 @@ interface Bundle {
 }
 
 /**
- * Where the objection stands: `index` in the log, under `checkpoint` if that holds. `anchoredAtS`: when the first
- * independent clock stamped that checkpoint; undefined where none did.
+ * Where a receipt stands: `index` in the log, under the `checkpoint` in `note` if that holds. `stampedAtS`: when the first
+ * clock that the policy trusts stamped that checkpoint; undefined where none did.
  */
 export interface Place {
   index: bigint;
+  note: string | undefined;
   checkpoint: Checkpoint | undefined;
-  anchoredAtS: number | undefined;
+  stampedAtS: number | undefined;
 }
 
 export function nothingLater(): Later {
@@ -73,12 +74,14 @@ export async function checkLater(report: Report, bundle: Bundle): Promise<Later>
   await report.check('later', async () => {
     if (!policy) throw new ObjectionError('policy_malformed', 'without a policy there is no register to trust');
     const known = new Set<string>();
-    let { index } = bundle.place; // all of them stand behind the objection
+    let { place } = bundle; // all of them stand behind the objection
     for (const [i, name] of names
       .filter((one) => RECEIPT.test(one))
       .sort()
       .entries()) {
-      index = await verifyOne(name, i + 1, { ...bundle, objection: receipt, policy, later, known }, index);
+      place = await verifyOne(name, i + 1, { ...bundle, objection: receipt, policy, later, known }, place);
+      const fact = later.facts.at(-1);
+      if (fact && place.stampedAtS !== undefined && report.pinned) fact.anchored_at = place.stampedAtS;
     }
     const strangers = names.filter((name) => !known.has(name));
     if (strangers.length > 0) throw mismatch(`belongs to no later receipt: ${strangers.sort().join(', ')}`);
@@ -89,8 +92,10 @@ export async function checkLater(report: Report, bundle: Bundle): Promise<Later>
   return later;
 }
 
-function laterSaying({ kind, received_at, anchored }: Later['facts'][number]): Saying {
-  return say(`later_${kind}${anchored ? '_anchored' : ''}`, { time: { time: received_at } });
+function laterSaying({ kind, received_at, anchored_at }: Later['facts'][number]): Saying {
+  const received = { time: { time: received_at } };
+  if (anchored_at === undefined) return say(`later_${kind}`, received);
+  return say(`later_${kind}_anchored`, { ...received, anchored: { time: anchored_at } });
 }
 
 interface Adding {
@@ -98,14 +103,15 @@ interface Adding {
   manifest: Manifest | undefined;
   objection: VerifiedReceipt;
   policy: TrustPolicy;
+  /** The objection's, whose stamps count for whatever stands under the same checkpoint. */
   place: Place;
   later: Later;
   /** The files that were seen to belong to a later receipt. */
   known: Set<string>;
 }
 
-/** Checks one later receipt with all that belongs to it; returns its place in the log, which is after `after`. */
-async function verifyOne(name: string, number: number, adding: Adding, after: bigint): Promise<bigint> {
+/** Checks one later receipt with all that belongs to it; returns its place, which is behind `before`. */
+async function verifyOne(name: string, number: number, adding: Adding, before: Place): Promise<Place> {
   const { files, manifest, objection, policy, place, later, known } = adding;
   const [, digits = '', kind] = RECEIPT.exec(name) ?? [];
   if (Number(digits) !== number) throw mismatch('later receipts are numbered 01, 02, … without a gap');
@@ -137,16 +143,32 @@ async function verifyOne(name: string, number: number, adding: Adding, after: bi
     policy,
   );
   const receivedAtS = claims.received_at;
+  const rawProof = parseUtf8(take(`${stem}.tlog-proof`), 'jws_malformed');
   const { index, checkpoint } = await verifyProof(
-    parseUtf8(take(`${stem}.tlog-proof`), 'jws_malformed'),
+    rawProof,
     { kind, receiptSha256: receipt.sha256, receivedAtS },
     policy.log,
   );
-  if (checkpoint.origin !== claims.log.origin || index !== BigInt(claims.log.index) || index <= after) {
+  if (checkpoint.origin !== claims.log.origin || index !== BigInt(claims.log.index) || index <= before.index) {
     throw new ObjectionError('proof_mismatch', `${name}: the acknowledgement names another place in the log`);
   }
-  const anchored = isAnchored(name, checkpoint, receivedAtS, place);
-  later.facts.push({ kind, signed_at: payload.iat, received_at: receivedAtS, anchored });
+  const consistency = `${stem}.consistency`;
+  if (before.checkpoint) await requireGrowth(name, before.checkpoint, checkpoint, () => take(consistency));
+  else known.add(consistency); // it cannot be checked, because another check failed, and says so
+  const note = parseProof(rawProof).checkpointNote;
+  let stampedAtS = place.stampedAtS;
+  if (note !== place.note) {
+    for (const path of files.keys()) if (path.startsWith(`${stem}/`)) known.add(path);
+    stampedAtS = (await verifyStamps(filesUnder(files, `${stem}/`), note, policy, receivedAtS)).firstAtS;
+  } else if (stampedAtS !== undefined) {
+    refuseEarly(stampedAtS, receivedAtS);
+  }
+  later.facts.push({
+    kind,
+    receipt_sha256: receipt.sha256Hex,
+    signed_at: payload.iat,
+    received_at: receivedAtS,
+  });
   if (kind === 'withdrawal') {
     if (later.withdrawnAtS !== undefined) throw mismatch('an objection is withdrawn once');
     later.withdrawnAtS = receivedAtS;
@@ -155,21 +177,24 @@ async function verifyOne(name: string, number: number, adding: Adding, after: bi
     const keyRecord = 'key_sha256' in finding ? take(`dkim/${finding.key_sha256}.txt`) : undefined;
     later.mails.push({ name: mail, raw: fileNamed(evidence, mail), dkim: finding, keyRecord });
   }
-  return index;
+  return { index, note, checkpoint, stampedAtS };
 }
 
-/** Whether the objection's independent stamp covers what stands under `checkpoint`, too. */
-function isAnchored(name: string, { size, root }: Checkpoint, receivedAtS: number, place: Place): boolean {
-  const { checkpoint: main, anchoredAtS } = place;
-  if (!main) return false;
-  if (size > main.size) return false;
-  if (size !== main.size || !sameBytes(root, main.root)) {
-    throw new ObjectionError('proof_mismatch', `${name}: under an older state than the objection, or in a fork`);
+/** Makes sure that the log under `checkpoint` begins with the one `before`, or is the same. */
+async function requireGrowth(
+  name: string,
+  before: Checkpoint,
+  checkpoint: Checkpoint,
+  takeConsistency: () => Bytes,
+): Promise<void> {
+  if (checkpoint.size < before.size) {
+    throw new ObjectionError('proof_mismatch', `${name}: under an older state of the log than what was before`);
   }
-  if (anchoredAtS !== undefined && anchoredAtS + CLOCK_SKEW_S < receivedAtS) {
-    throw new ObjectionError('timestamp_invalid', `${name}: stamped before it was received`);
+  if (checkpoint.size > before.size) {
+    await verifyGrowth(parseUtf8(takeConsistency(), 'proof_malformed'), before, checkpoint);
+  } else if (!sameBytes(checkpoint.root, before.root)) {
+    throw new ObjectionError('consistency_mismatch', `${name}: in another log of the same size`);
   }
-  return anchoredAtS !== undefined;
 }
 
 async function checkMails(report: Report, { mails }: Later): Promise<void> {

@@ -16,7 +16,8 @@ import { splitPresentation, verifyBinding } from './presentations';
 import { parseProof, verifyProof } from './proofs';
 import { type VerifiedReceipt, verifyEvidence, verifyReceipt } from './receipts';
 import { isProof, PDF_MAGIC, refuseOther, startsWith, unrecognised, ZIP_MAGIC } from './recognise';
-import { absent, type CheckId, type Facts, Report, type Saying, say } from './reports';
+import { absent, type CheckId, Report, type Saying, say } from './reports';
+import { MAX_NAME, verifyStamps } from './stamps';
 import { checkLater, checkStatus, nothingLater } from './standing';
 import { embeddedChain, type Timestamp, verifyTimestamp } from './timestamps';
 import { type VerifiedToken, verifyToken, verifyTokenOfReceipt } from './tokens';
@@ -25,9 +26,6 @@ const CLOCK_SKEW_S = 300;
 /** With the white space that may stand around a token, and no other: docs/formats.md. */
 const TOKEN = /^[ \t\n\r]*(ey[A-Za-z0-9_-]*\.[A-Za-z0-9_.~-]+)[ \t\n\r]*$/;
 const MAX_TOKEN_BYTES = 131_072;
-const MAX_NAME = 200;
-const ANCHORS = 'anchors/';
-const LOCAL = 'local';
 
 /** A policy that the reader chose to trust. `source`: who gave it, for the words. */
 export interface PinnedPolicy {
@@ -174,10 +172,11 @@ async function verifyBundle(
     logged = await checkLog(report, files, receipt, token, policy);
   }
   const seen = await checkWitnesses(report, logged?.note, policy);
-  const stamped = { stamps: filesUnder(files, ANCHORS), note: logged?.note, receivedAtS: token?.claims.received_at };
-  const anchoredAtS = await checkAnchors(report, stamped, policy, seen);
+  const { note, checkpoint } = logged ?? {};
+  const stamps = filesUnder(files, 'anchors/');
+  const stampedAtS = await checkAnchors(report, { stamps, note, receivedAtS: token?.claims.received_at, seen }, policy);
   const index = BigInt(token?.claims.log.index ?? -1);
-  const place = { index, checkpoint: logged?.checkpoint, anchoredAtS };
+  const place = { index, note, checkpoint, stampedAtS };
   const later = await checkLater(report, { files, manifest, receipt, policy, place });
   await checkStatus(report, [status, files.get('status.jwt')], { token, policy, later, nowS });
 }
@@ -383,20 +382,24 @@ async function checkWitnesses(
   return met;
 }
 
-interface Stamped {
+interface Anchoring {
   stamps: Map<string, Bytes>;
   note: string | undefined;
   receivedAtS: number | undefined;
+  /** By the policy's quorum of witnesses. */
+  seen: boolean;
 }
 
-/** Returns when the first independent clock stamped the log's state. `seen`: by the policy's quorum, too. */
+/**
+ * Returns when the first clock that `policy` trusts stamped the log's state. The report calls that time independent, and
+ * the proof anchored, only by a policy that the proof did not bring.
+ */
 async function checkAnchors(
   report: Report,
-  { stamps, note, receivedAtS }: Stamped,
+  { stamps, note, receivedAtS, seen }: Anchoring,
   policy: TrustPolicy | undefined,
-  seen: boolean,
 ): Promise<number | undefined> {
-  report.facts.state = stamps.size > 0 && seen ? 'anchored' : 'recorded';
+  report.facts.state = 'recorded';
   if (stamps.size === 0) {
     report.notPresent('anchor', say('anchor_none'));
     return undefined;
@@ -405,38 +408,20 @@ async function checkAnchors(
     report.unchecked('anchor');
     return undefined;
   }
+  let stampedAtS: number | undefined;
   await report.check('anchor', async () => {
-    const list: Saying[] = [];
-    const facts: NonNullable<Facts['anchors']> = [];
-    for (const [file, token] of [...stamps].sort(([one], [other]) => (one < other ? -1 : 1))) {
-      const name = file.replace(/\.tst$/, '');
-      const authority = policy.timeAuthorities.find((one) => one.name === name);
-      if (!authority) {
-        list.push(say('by_unknown', { name }));
-        continue;
-      }
-      const stamp = await verifyTimestamp(token, utf8(note), authority.certificates);
-      if (authority.trusted && stamp.atS + CLOCK_SKEW_S < receivedAtS) {
-        throw new ObjectionError('timestamp_invalid', 'stamped before it was received');
-      }
-      facts.push({ authority: name, at: stamp.atS, trusted: authority.trusted });
-      list.push(stampSaying(name, authority.trusted, stamp));
-    }
+    const { firstAtS, facts, says } = await verifyStamps(stamps, note, policy, receivedAtS);
+    const list = { list: { list: says } };
+    stampedAtS = firstAtS;
     report.facts.anchors = facts;
-    // A local clock proves nothing alone, however well its token holds. The earliest independent one counts.
-    const [first] = facts.filter(({ trusted }) => trusted).sort((one, other) => one.at - other.at);
-    if (!seen) return absent(say('anchor_unseen', { list: { list } }));
-    if (!first) return absent(say('anchor_local', { list: { list } }));
-    report.facts.anchored_at = first.at;
-    return say(report.pinned ? 'list' : 'anchor_unpinned', { list: { list } });
+    if (!seen) return absent(say('anchor_unseen', list));
+    if (firstAtS === undefined) return absent(say('anchor_local', list));
+    if (!report.pinned) return absent(say('anchor_unpinned', list));
+    report.facts.state = 'anchored';
+    report.facts.anchored_at = firstAtS;
+    return say('anchor', list);
   });
-  return report.facts.anchored_at;
-}
-
-function stampSaying(name: string, trusted: boolean, { atS, authority, saysQualified }: Timestamp): Saying {
-  const untrusted = name === LOCAL ? 'by_local' : 'by_dependent';
-  const key = !trusted ? untrusted : saysQualified ? 'by_qualified' : 'by_independent';
-  return say(key, { name, authority: authority.slice(0, MAX_NAME), time: { time: atS } });
+  return stampedAtS;
 }
 
 /** A token by an authority that nobody vouches for: its time is told, if it has any. */

@@ -5,7 +5,7 @@ import type { MailFinding } from '../core/mail';
 import type { Disclosures, Platform } from '../core/objection';
 
 const NAME = 'proof-of-objection';
-const VERSION = 2;
+const VERSION = 3;
 
 /** A signed receipt with everything needed to send it. */
 interface SignedReceipt {
@@ -73,6 +73,8 @@ export interface RecordedLater {
   mails: Record<string, MailFinding>;
   /** Of an erasure: what the register says it cannot take back. */
   remains: string[];
+  /** As in the objection: of its own. */
+  anchored_at?: number;
 }
 
 /** An objection that the register recorded and whose proof was checked here. */
@@ -87,10 +89,12 @@ export interface RecordedObjection extends SignedObjection {
   left_campaign?: boolean;
   /** In the order in which the register recorded them. */
   later: RecordedLater[];
-  /** How many of our entries (this one and the later ones) the anchored checkpoint covers; 0: none is anchored yet. */
-  anchored_entries: number;
-  /** When this browser first saw it anchored, seconds. */
-  anchored_seen_at?: number;
+  /** By when it existed, as an independent clock says in the proof that is kept here; seconds. Never given up. */
+  anchored_at?: number;
+  /** Of this entry and the later ones, how many are anchored by the register's word; a proof must show it. */
+  anchored_told: number;
+  /** The register's policy names no independent clock: nothing to wait for. */
+  no_clock: boolean;
   /** How often the register was asked for the state since something of ours was recorded. */
   checks: number;
   /** Milliseconds since 1970; infinite when it is not asked any more by itself. */
@@ -201,8 +205,10 @@ function open(): Promise<IDBDatabase> {
   const request = indexedDB.open(NAME, VERSION);
   request.onupgradeneeded = ({ oldVersion }) => {
     if (oldVersion < 1) makeStores(request.result);
-    request.result.createObjectStore('files', { keyPath: 'id' });
+    if (oldVersion < 2) request.result.createObjectStore('files', { keyPath: 'id' });
     if (oldVersion === 1 && request.transaction) addLaterReceipts(request.transaction);
+    if (oldVersion === 2 && request.transaction)
+      change(request.transaction.objectStore('objections'), () => UNANCHORED);
   };
   return settled(request);
 }
@@ -215,15 +221,16 @@ function makeStores(database: IDBDatabase): void {
   }
 }
 
+/** The second version kept other times than those of the proof: it is fetched once more. */
+const UNANCHORED = { anchored_told: 0, no_clock: false, checks: 0, next_check_at: 0 };
+
 // The first version knew objections only, and no anchors.
 function addLaterReceipts(transaction: IDBTransaction): void {
   change(transaction.objectStore('queue'), () => ({ kind: 'objection' }));
   change(transaction.objectStore('objections'), ({ bundle, file }) => ({
     status: 'stands',
     later: [],
-    anchored_entries: 0,
-    checks: 0,
-    next_check_at: 0,
+    ...UNANCHORED,
     bundle_wanted: !bundle,
     bundle_unsaved: Boolean(bundle && !file),
   }));

@@ -2,15 +2,17 @@
 
 import { parseAnswer, type VerifiedAnswer, verifyAnswer } from '../core/answers';
 import { MIME_TYPE as BUNDLE_TYPE } from '../core/asice';
+import type { SubmissionAnswer } from '../core/contract.gen';
 import { formatJson } from '../core/encoding';
 import { ObjectionError } from '../core/errors';
 import { verifyReceipt } from '../core/receipts';
+import type { Facts } from '../core/reports';
 import { isDue, nextAttemptAt, problemOf } from './attempts';
 import { changed } from './badge';
-import { verifyProofOf } from './checking';
+import { anchoredOf, verifyProofOf } from './checking';
 import { type RecordedObjection, read, write } from './database';
 import { saveFile } from './downloads';
-import { verifyByPinned } from './pins';
+import { namesClock, verifyByPinned } from './pins';
 import { getAnswer, getBundle, getCertificate, leaveCampaign, PDF_TYPE, Refused } from './register';
 
 const MINUTE_MS = 60_000;
@@ -114,21 +116,17 @@ export async function recorded(receipt: string): Promise<RecordedObjection> {
 }
 
 /** True when the register has nothing more to add by itself. */
-export function isSettled({ status, anchored_entries, later }: RecordedObjection): boolean {
-  return status === 'erased' || anchored_entries === 1 + later.length;
+export function isSettled(objection: RecordedObjection): boolean {
+  return objection.status === 'erased' || anchoredOf(objection) === 1 + objection.later.length;
 }
 
-export function proofName({
-  platform,
-  received_at,
-  receipt_sha256,
-  anchored_entries,
-  later,
-}: RecordedObjection): string {
+export function proofName(objection: RecordedObjection): string {
+  const { platform, received_at, receipt_sha256, later } = objection;
+  const anchored = anchoredOf(objection);
   const day = new Date(received_at * 1000).toISOString().slice(0, 10);
   const parts = [platform, day, receipt_sha256.slice(0, 8)];
   if (later.length > 0) parts.push(`plus-${later.length}`);
-  if (anchored_entries > 0) parts.push(anchored_entries === 1 + later.length ? 'anchored' : 'partly-anchored');
+  if (anchored > 0) parts.push(anchored === 1 + later.length ? 'anchored' : 'partly-anchored');
   return parts.join('-');
 }
 
@@ -145,8 +143,9 @@ type Schedule = Pick<RecordedObjection, 'checks' | 'next_check_at'>;
 async function check(objection: RecordedObjection, schedule: Schedule): Promise<void> {
   let found: RecordedObjection;
   try {
-    found = await withAnswer(objection, await askedNow(objection));
-    found = { ...found, ...scheduled(isSettled(found) ? NEVER_AGAIN : schedule) };
+    const { answer } = await askedNow(objection);
+    const no_clock = !(await namesClock());
+    found = { ...(await withAnswer(objection, answer)), no_clock, ...scheduled(no_clock ? NEVER_AGAIN : schedule) };
   } catch (error) {
     // What it refuses it would refuse again.
     const again = error instanceof Refused ? NEVER_AGAIN : schedule;
@@ -175,20 +174,18 @@ async function askedNow(objection: RecordedObjection): Promise<VerifiedAnswer> {
   return verified;
 }
 
-async function withAnswer(objection: RecordedObjection, verified: VerifiedAnswer): Promise<RecordedObjection> {
-  const { answer, logSize } = verified;
-  const indexes = [objection, ...objection.later].map(({ log_index }) => log_index);
-  const covered = answer.state === 'anchored' ? indexes.filter((index) => BigInt(index) < logSize).length : 0;
+async function withAnswer(objection: RecordedObjection, answer: SubmissionAnswer): Promise<RecordedObjection> {
+  const told = answer.anchored_entries ?? 0;
   // Only the holder can change the status: what this browser has not signed, nobody has.
   const strange = answer.status !== objection.status && !(await hasQueued(objection.receipt_sha256));
   const clean = without(objection, 'check_problem');
   const found = strange ? { ...clean, check_problem: strangeStatus(answer.status) } : clean;
-  if (covered <= objection.anchored_entries) return found;
+  if (told <= objection.anchored_told) return found;
+  // Only told so far: the proof itself must show it.
   return {
     ...found,
     proof: answer.proof,
-    anchored_entries: covered,
-    anchored_seen_at: Math.floor(Date.now() / 1000),
+    anchored_told: told,
     bundle_wanted: true,
     bundle_attempts: 0,
     bundle_next_attempt_at: 0,
@@ -206,7 +203,7 @@ function strangeStatus(status: string) {
 
 async function keep(before: RecordedObjection, after: RecordedObjection): Promise<void> {
   await write('objections', (objections) => objections.put(after));
-  const news = (['anchored_entries', 'check_problem'] as const).some(
+  const news = (['no_clock', 'check_problem'] as const).some(
     (name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]),
   );
   if (news) await changed();
@@ -223,10 +220,12 @@ async function fetchBundle(objection: RecordedObjection): Promise<RecordedObject
   let next: RecordedObjection;
   try {
     const raw = await getBundle(objection);
-    await verifyProofOf(raw, objection); // only what holds may take the place of the one that is kept
+    // Only what holds, and shows no later a time, may take the place of the one that is kept.
+    const shown = withTimes(objection, await verifyProofOf(raw, objection));
     const bundle = new Blob([raw], { type: BUNDLE_TYPE });
     const fetched = { bundle, bundle_wanted: false, bundle_unsaved: true };
-    next = { ...without(objection, 'bundle_problem'), ...fetched, bundle_attempts: 0, bundle_next_attempt_at: 0 };
+    next = { ...without(shown, 'bundle_problem'), ...fetched, bundle_attempts: 0, bundle_next_attempt_at: 0 };
+    if (isSettled(next)) next = { ...next, ...NEVER_AGAIN };
   } catch (error) {
     const attempts = objection.bundle_attempts + 1;
     next = {
@@ -242,6 +241,17 @@ async function fetchBundle(objection: RecordedObjection): Promise<RecordedObject
   await changed();
   return next;
 }
+
+/** The objection with the independent times that a proof shows. */
+function withTimes(objection: RecordedObjection, facts: Facts): RecordedObjection {
+  const later = objection.later.map((one) => {
+    const found = facts.later?.find(({ receipt_sha256 }) => receipt_sha256 === one.receipt_sha256);
+    return { ...one, ...timeOf(found) };
+  });
+  return { ...objection, ...timeOf(facts), later };
+}
+
+const timeOf = ({ anchored_at }: { anchored_at?: number } = {}) => (anchored_at === undefined ? {} : { anchored_at });
 
 async function saveFirstTime(objection: RecordedObjection): Promise<void> {
   try {

@@ -39,6 +39,11 @@ export async function verifyByPinned<T>(verify: (policy: TrustPolicy) => Promise
   }
 }
 
+/** Whether the pinned policy names a clock that is independent of the register. */
+export async function namesClock(): Promise<boolean> {
+  return (await pinnedPolicy()).time_authorities.some(({ trusted }) => trusted);
+}
+
 async function refuseChangedKeys(): Promise<void> {
   const pinned = await stored();
   if (pinned && formatJson(asJson(pinned)) !== formatJson(asJson(await getPolicy()))) {

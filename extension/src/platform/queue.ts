@@ -21,7 +21,7 @@ import {
 } from './database';
 import { clearPassingFiles } from './downloads';
 import { askAboutAll, FIRST_CHECK_MS, keepUp, nextKeepingAt } from './keeping';
-import { KEYS_CHANGED, verifyByPinned } from './pins';
+import { KEYS_CHANGED, namesClock, verifyByPinned } from './pins';
 import { postReceipt, Refused } from './register';
 import { postObjection } from './working';
 
@@ -84,10 +84,13 @@ export async function releaseHeld(): Promise<void> {
     }
     for (const objection of await store('objections').all()) {
       const { check_problem, ...kept } = objection;
-      if (check_problem?.code === KEYS_CHANGED) await store('objections').put({ ...kept, next_check_at: 0 });
-      else if (objection.bundle_problem?.code === KEYS_CHANGED) {
-        await store('objections').put({ ...objection, bundle_next_attempt_at: 0 });
-      }
+      const asked = check_problem?.code === KEYS_CHANGED;
+      const fetched = objection.bundle_problem?.code === KEYS_CHANGED;
+      await store('objections').put({
+        ...(asked ? kept : objection),
+        ...(asked || kept.no_clock ? { next_check_at: 0 } : {}), // among the new keys may be a clock
+        ...(fetched ? { bundle_next_attempt_at: 0 } : {}),
+      });
     }
   });
   await flush();
@@ -161,13 +164,18 @@ async function verified(queued: QueuedReceipt, rawAnswer: Bytes): Promise<Verifi
 // In one transaction: the receipt is in the queue or among the objections, never in both and never in neither.
 async function settle(queued: QueuedObjection, rawAnswer: Bytes): Promise<void> {
   const answer = await verified(queued, rawAnswer);
+  const no_clock = !(await namesClock());
   await inTransaction(['queue', 'objections'], 'readwrite', async (store) => {
-    await store('objections').add(recordedObjection(queued, answer));
+    await store('objections').add(recordedObjection(queued, answer, no_clock));
     await store('queue').delete(queued.receipt_sha256);
   });
 }
 
-function recordedObjection(queued: QueuedObjection, { answer, index, logOrigin }: VerifiedAnswer): RecordedObjection {
+function recordedObjection(
+  queued: QueuedObjection,
+  { answer, index, logOrigin }: VerifiedAnswer,
+  no_clock: boolean,
+): RecordedObjection {
   const { kind, state, attempts, next_attempt_at, problem, ...kept } = queued;
   return {
     ...kept,
@@ -178,9 +186,10 @@ function recordedObjection(queued: QueuedObjection, { answer, index, logOrigin }
     log_index: index,
     status: 'stands',
     later: [],
-    anchored_entries: 0,
+    anchored_told: 0,
+    no_clock,
     checks: 0,
-    next_check_at: Date.now() + FIRST_CHECK_MS,
+    next_check_at: firstCheck(no_clock),
     bundle_wanted: true,
     bundle_unsaved: false,
     bundle_attempts: 0,
@@ -224,11 +233,16 @@ function withLater(objection: RecordedObjection, later: RecordedLater): Recorded
     later: all,
     status: later.kind === 'withdrawal' ? 'withdrawn' : kept.status,
     checks: 0,
-    next_check_at: Date.now() + FIRST_CHECK_MS,
+    next_check_at: firstCheck(kept.no_clock),
     bundle_wanted: true,
     bundle_attempts: 0,
     bundle_next_attempt_at: 0,
   };
+}
+
+// Where there is no independent clock, nothing will come by itself.
+function firstCheck(noClock: boolean): number {
+  return noClock ? Number.POSITIVE_INFINITY : Date.now() + FIRST_CHECK_MS;
 }
 
 function afterFailure(queued: QueuedReceipt, error: unknown): QueuedReceipt {

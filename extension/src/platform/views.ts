@@ -9,6 +9,7 @@ import { verifyReceipt } from '../core/receipts';
 import { openSlots, type Slot } from '../core/tokens';
 import { evidenceOf } from './amending';
 import { DNS_SILENT } from './attempts';
+import { anchoredOf } from './checking';
 import type { QueuedLater, QueuedReceipt, RecordedLater, RecordedObjection, StoredProblem } from './database';
 import type { Draft } from './drafts';
 import { isWorking } from './working';
@@ -41,7 +42,10 @@ export interface ObjectionView {
   /** When the newest step was recorded: the withdrawal, the erasure. */
   changedAt: number;
   anchoring: 'recorded' | 'partly' | 'anchored';
-  anchoredSeenAt: number | undefined;
+  /** By an independent clock, as the proof shows it. */
+  anchoredAt: number | undefined;
+  /** The register has no independent clock. */
+  noClock: boolean;
   file: string | undefined;
   bundleProblem: StoredProblem | undefined;
   /** What went wrong when the register was asked last. */
@@ -58,6 +62,7 @@ export interface LaterView {
   evidence: Evidence[];
   mails: Record<string, MailFinding>;
   remains: string[];
+  anchoredAt: number | undefined;
 }
 
 /** `declared`: the person's own words, to choose from when showing the token. */
@@ -141,7 +146,8 @@ export function viewObjection(objection: RecordedObjection): ObjectionView {
     status: objection.status,
     changedAt: ended?.received_at ?? received_at,
     anchoring: anchoringOf(objection),
-    anchoredSeenAt: objection.anchored_seen_at,
+    anchoredAt: objection.anchored_at,
+    noClock: objection.no_clock,
     file: objection.file,
     bundleProblem: objection.bundle_problem,
     checkProblem: objection.check_problem,
@@ -154,9 +160,10 @@ function assuranceOf({ token }: RecordedObjection): TokenClaims['assurance'] {
   return parseJson(parseBase64url(token.split('.')[1] ?? '')).assurance === 'work' ? 'work' : 'device';
 }
 
-function anchoringOf({ anchored_entries, later }: RecordedObjection): ObjectionView['anchoring'] {
-  if (anchored_entries === 0) return 'recorded';
-  return anchored_entries === 1 + later.length ? 'anchored' : 'partly';
+function anchoringOf(objection: RecordedObjection): ObjectionView['anchoring'] {
+  const anchored = anchoredOf(objection);
+  if (anchored === 0) return 'recorded';
+  return anchored === 1 + objection.later.length ? 'anchored' : 'partly';
 }
 
 /** `header`: what stands before the payload in a receipt that this browser signs. */
@@ -189,5 +196,6 @@ function viewLater(later: RecordedLater): LaterView {
     evidence: later.evidence,
     mails: later.mails,
     remains: later.remains,
+    anchoredAt: later.anchored_at,
   };
 }

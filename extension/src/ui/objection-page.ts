@@ -169,6 +169,7 @@ export function objectionPage(first: DetailView): ObjectionPage {
             t(HISTORY[one.kind]),
             one.receivedAt,
             one.logIndex,
+            one.kind !== 'erasure' && laterState(one),
             one.evidence.length > 0 && evidenceList(one.evidence, one.mails),
             one.remains.length > 0 && remainsList(one),
           ),
@@ -252,10 +253,11 @@ const REMAINS: Record<string, Parameters<typeof t>[0]> = {
 };
 
 function leadText(objection: ObjectionView): string {
-  const { status, receivedAt, changedAt, anchoring, asksAgain } = objection;
+  const { status, receivedAt, changedAt, anchoring, noClock, asksAgain } = objection;
   if (status === 'erased') return t('lead_erased', formatDay(changedAt));
   if (status === 'withdrawn') return t('lead_withdrawn', formatDay(changedAt));
   if (anchoring !== 'recorded') return t('lead_anchored', formatDay(receivedAt));
+  if (noClock) return t('lead_no_clock', formatDay(receivedAt));
   return t(asksAgain ? 'lead_recorded' : 'lead_recorded_idle', formatDay(receivedAt));
 }
 
@@ -300,6 +302,11 @@ function findingText(found: MailFinding): string {
 function historyItem(what: string, when: number, index: number, ...more: Child[]): HTMLElement {
   const place = h('span', { class: 'soft small' }, `${formatTime(when)} · ${t('log_number', String(index))}`);
   return h('li', {}, h('strong', {}, what), place, ...more);
+}
+
+function laterState({ anchoredAt }: LaterView): HTMLElement {
+  const text = anchoredAt === undefined ? t('chip_recorded') : t('anchor_seen', formatTime(anchoredAt));
+  return h('span', { class: 'small block' }, text);
 }
 
 function remainsList({ remains }: LaterView): HTMLElement {

@@ -26,13 +26,14 @@ export function statusChip({ status }: ObjectionView): HTMLElement {
   return h('span', { class: status === 'stands' ? 'chip good' : 'chip ended' }, t(STATUS[status]));
 }
 
-/** Neutral about whose clock it was: that is in the proof, not in the register's answer. */
-export function anchoringText({ anchoring, anchoredSeenAt, status, asksAgain }: ObjectionView): string {
+/** Recorded, and why no more; or anchored, by when. */
+export function anchoringText({ anchoring, anchoredAt = 0, noClock, status, asksAgain }: ObjectionView): string {
   if (anchoring === 'recorded') {
     if (status === 'erased') return t('anchor_none');
+    if (noClock) return t('anchor_no_clock');
     return t(asksAgain ? 'anchor_pending' : 'anchor_idle');
   }
-  return t(anchoring === 'partly' ? 'anchor_partly' : 'anchor_seen', formatDay(anchoredSeenAt ?? 0));
+  return t(anchoring === 'partly' ? 'anchor_partly' : 'anchor_seen', formatTime(anchoredAt));
 }
 
 /** What is wrong with an objection that is on record, and what can be done about it. */

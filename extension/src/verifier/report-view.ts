@@ -139,13 +139,7 @@ function factsView(facts: Facts, speech: Speech): HTMLElement {
     ['fact_categories', categories?.map((name) => categoryName(name, speech)).join(', ')],
     ['fact_objected_at', ...(at(facts.objected_at, speech.t('clock_holder')) ?? [undefined])],
     ['fact_received_at', ...(at(facts.received_at, speech.t('clock_register')) ?? [undefined])],
-    [
-      'fact_anchored_at',
-      ...(at(
-        facts.anchored_at,
-        speech.t(facts.keys_from === 'policy' ? 'clock_authority' : 'clock_named', { name: stampedBy(facts) }),
-      ) ?? [undefined]),
-    ],
+    stateRow(facts, speech),
     ...disclosedRows(facts),
     ['fact_issuer', facts.issuer],
     ['fact_assurance', facts.assurance && speech.t(ASSURANCES[facts.assurance])],
@@ -161,8 +155,14 @@ function factsView(facts: Facts, speech: Speech): HTMLElement {
   );
 }
 
-function stampedBy({ anchors = [], anchored_at }: Facts): string {
-  return anchors.find(({ at, trusted }) => trusted && at === anchored_at)?.authority ?? '';
+/** Anchored, with the time; or recorded, and why no more is said. */
+function stateRow(facts: Facts, speech: Speech): [WordKey, string | undefined, string?] {
+  const { state, anchors = [], anchored_at, keys_from } = facts;
+  if (anchored_at !== undefined) {
+    const name = anchors.find(({ at, trusted }) => trusted && at === anchored_at)?.authority ?? '';
+    return ['fact_anchored_at', speech.time(anchored_at), speech.t('clock_authority', { name })];
+  }
+  return ['fact_recorded', state && speech.t(keys_from === 'policy' ? 'state_recorded' : 'state_unpinned')];
 }
 
 function disclosedRows({ disclosed = {} }: Facts): [WordKey, string, string][] {

@@ -94,12 +94,19 @@ const SHA256 = der(0x30, oid('608648016503040201'));
 const ECDSA = der(0x30, oid('2a8648ce3d040302'));
 const TST_INFO = oid('2a864886f70d0109100104');
 
-/** Returns an RFC 3161 authority that sees everything at `atS`. */
-export async function timeAuthority(atS: number): Promise<Stamp> {
+/** An RFC 3161 authority. `chain`: its own certificate first, its root last. */
+export interface TimeAuthority {
+  chain: Bytes[];
+  stamp(data: Bytes, atS: number): Promise<Bytes>;
+}
+
+export async function timeAuthority(): Promise<TimeAuthority> {
   const [root, own] = await Promise.all([makeKey(), makeKey()]);
   const rootCertificate = await certificate('Test root', 1, { subject: root, issuer: root });
   const ownCertificate = await certificate('Test authority', 2, { subject: own, issuer: root });
-  return async (data) => {
+  return { chain: [ownCertificate, rootCertificate], stamp };
+
+  async function stamp(data: Bytes, atS: number): Promise<Bytes> {
     const imprint = der(0x30, SHA256, der(0x04, await sha256(data)));
     const info = der(0x30, integer(1), oid('2a030405'), imprint, integer(1), der(0x18, time(atS)));
     const named = der(0x30, der(0x30, der(0x30, der(0x04, await sha256(ownCertificate)))));
@@ -115,7 +122,7 @@ export async function timeAuthority(atS: number): Promise<Stamp> {
     const certificates = der(0xa0, setOf(rootCertificate, ownCertificate));
     const signed = der(0x30, integer(3), der(0x31, SHA256), content, certificates, der(0x31, signer));
     return der(0x30, oid('2a864886f70d010702'), der(0xa0, signed));
-  };
+  }
 }
 
 async function certificate(

@@ -34,8 +34,10 @@ export interface Register {
   intercept: ((request: Request) => Promise<Response | undefined>) | undefined;
   fetch(request: Request): Promise<Response>;
   record(receipt: string): Promise<SubmissionAnswer>;
-  /** From now on a time stamp covers everything recorded so far. */
-  anchor(): void;
+  /** From now on a time stamp of `atS` covers everything recorded so far. */
+  anchor(atS?: number): void;
+  /** Forgets the earliest time stamp: a register that changed its clocks. */
+  loseAnchor(): void;
   /** What it makes of an acknowledgement before it signs: a register gone wrong. */
   acknowledging: (claims: AcknowledgementClaims) => AcknowledgementClaims;
   /** What it sees in mails, by evidence name. */
@@ -55,7 +57,8 @@ interface Recorded {
   evidence: Map<string, Bytes>;
 }
 
-export async function startRegister(): Promise<Register> {
+/** `clock`: whether its policy calls the authority that stamps for it independent. */
+export async function startRegister({ clock = true } = {}): Promise<Register> {
   const issuer = await crypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, ['sign', 'verify']);
   const { kty, crv, x, y } = await crypto.subtle.exportKey('jwk', issuer.publicKey);
   const { jwk } = await parsePublicJwk({ kty, crv, x, y } as Json);
@@ -66,8 +69,9 @@ export async function startRegister(): Promise<Register> {
   const vkey = `${ORIGIN}+${formatHex(logKeyId)}+${formatBase64(logKey)}`;
   const records = new Map<string, Recorded>();
   const leaves: Bytes[] = [await leafHash(utf8('an earlier entry'))];
-  let anchored = 0;
-  const stamp = await timeAuthority(RECEIVED_AT);
+  const anchors: { size: number; atS: number }[] = [];
+  const { chain, stamp } = await timeAuthority();
+  const authority = { name: clock ? 'tsa' : 'local', certificates: chain.map(formatBase64), trusted: clock };
 
   const register: Register = {
     policy: {
@@ -75,7 +79,7 @@ export async function startRegister(): Promise<Register> {
       issuer: ISSUER,
       issuer_keys: [{ kid, ...jwk }],
       log: `log ${vkey}\nquorum none\n`,
-      time_authorities: [],
+      time_authorities: [authority],
     },
     seen: [],
     posted: [],
@@ -92,8 +96,11 @@ export async function startRegister(): Promise<Register> {
       const [, , , hash = '', below] = pathname.split('/');
       return holds(request, hash, below);
     },
-    anchor: () => {
-      anchored = leaves.length;
+    anchor: (atS = RECEIVED_AT + 60) => {
+      anchors.push({ size: leaves.length, atS });
+    },
+    loseAnchor: () => {
+      anchors.shift();
     },
     acknowledging: (claims) => claims,
     dkim: {},
@@ -137,7 +144,8 @@ export async function startRegister(): Promise<Register> {
   async function answerTo(hash: string): Promise<SubmissionAnswer> {
     const { receipt, salt, index, token } = records.get(hash) as Recorded;
     const { kind } = receipt.payload;
-    const size = index < anchored ? anchored : leaves.length;
+    const anchor = anchorOf(index);
+    const size = anchor?.size ?? leaves.length;
     const text = `${ORIGIN}\n${size}\n${formatBase64(await rootOf(leaves.slice(0, size)))}\n`;
     const signature = new Uint8Array(await crypto.subtle.sign('Ed25519', log.privateKey, utf8(text)));
     const note = `${text}\n— ${ORIGIN} ${formatBase64(concat(logKeyId, signature))}\n`;
@@ -146,12 +154,30 @@ export async function startRegister(): Promise<Register> {
       receipt_sha256: hash,
       kind,
       received_at: RECEIVED_AT,
-      state: index < anchored ? 'anchored' : 'recorded',
+      state: 'recorded',
       status: objectionOf(receipt).status,
       token,
       proof: `c2sp.org/tlog-proof@v1\nextra ${formatBase64(salt)}\nindex ${index}\n${path}\n${note}`,
       ...(kind === 'erasure' ? { remains: ['log-commitment', 'status-bit'] as const satisfies string[] } : {}),
     };
+  }
+
+  /** The smallest one that covers an entry. */
+  function anchorOf(index: number) {
+    return anchors.find(({ size }) => size > index);
+  }
+
+  /** What was added to an objection, in the order of the log. */
+  function laterThan({ receipt }: Recorded): Recorded[] {
+    return [...records.values()]
+      .filter((one) => one.receipt.payload.kind !== 'objection' && objectionOf(one.receipt).receipt === receipt)
+      .sort((one, other) => one.index - other.index);
+  }
+
+  /** The answer to the holder who asks. */
+  async function answerNow(hash: string, known: Recorded): Promise<SubmissionAnswer> {
+    const entries = [known, ...laterThan(known)].filter(({ index }) => clock && anchorOf(index)).length;
+    return { ...(await answerTo(hash)), state: entries > 0 ? 'anchored' : 'recorded', anchored_entries: entries };
   }
 
   async function acknowledge({ payload, holderJwk, sha256Hex }: VerifiedReceipt, index: number): Promise<string> {
@@ -216,7 +242,7 @@ export async function startRegister(): Promise<Register> {
       return problem(401, 'dpop_refused');
     }
     if (known.status === 'erased') return problem(410, 'record_erased');
-    if (below !== 'bundle') return Response.json(await answerTo(hash));
+    if (below !== 'bundle') return Response.json(await answerNow(hash, known));
     if (request.headers.get('accept') === 'application/pdf') {
       register.languages.push(request.headers.get('accept-language'));
       return new Response(register.certificate);
@@ -224,8 +250,9 @@ export async function startRegister(): Promise<Register> {
     return new Response(await bundle(hash, known));
   }
 
-  async function bundle(hash: string, { receipt, token, status, evidence }: Recorded): Promise<Bytes> {
-    const { proof, state } = await answerTo(hash);
+  async function bundle(hash: string, known: Recorded): Promise<Bytes> {
+    const { receipt, token, status, evidence } = known;
+    const { proof, state } = await answerNow(hash, known);
     const text = 'text/plain; charset=utf-8';
     const file = (role: string, mediaType: string, data: string | Bytes): Packed => {
       return { role, mediaType, data: typeof data === 'string' ? utf8(data) : data };
@@ -234,17 +261,29 @@ export async function startRegister(): Promise<Register> {
       ('evidence' in payload ? payload.evidence : []).map(({ name, media_type }) => {
         return [`${folder}/${name}`, file('evidence', media_type, files.get(name) ?? new Uint8Array())];
       });
-    const later = [...records.values()]
-      .filter((one) => one.receipt.payload.kind !== 'objection' && objectionOf(one.receipt).receipt === receipt)
-      .sort((one, other) => one.index - other.index);
+    const later = laterThan(known);
+    const stamps = async (folder: string, index: number, proofText: string) => {
+      const anchor = anchorOf(index);
+      if (!anchor) return [];
+      const data = await stamp(utf8(noteOf(proofText)), anchor.atS);
+      const role = folder === 'anchors' ? 'anchor' : 'later-anchor';
+      return [[`${folder}/${authority.name}.tst`, file(role, 'application/vnd.etsi.timestamp-token', data)]];
+    };
+    const sizeAt = (index: number) => anchorOf(index)?.size ?? leaves.length;
     const laterFiles = await Promise.all(
       later.map(async (one, i) => {
         const folder = `later/0${i + 1}`;
         const stem = `${folder}-${one.receipt.payload.kind}`;
+        const itsProof = (await answerTo(one.receipt.sha256Hex)).proof;
+        const [before, after] = [sizeAt((later[i - 1] ?? known).index), sizeAt(one.index)];
+        const path = await consistencyPath(before, leaves.slice(0, after));
+        const grown = `old ${before}\n${path.map((hash) => `${formatBase64(hash)}\n`).join('')}`;
         return [
           [`${stem}.jws`, file('later-receipt', 'application/jose', one.receipt.raw)],
           [`${stem}.ack`, file('acknowledgement', 'application/jose', one.token)],
-          [`${stem}.tlog-proof`, file('later-proof', text, (await answerTo(one.receipt.sha256Hex)).proof)],
+          [`${stem}.tlog-proof`, file('later-proof', text, itsProof)],
+          ...(before === after ? [] : [[`${stem}.consistency`, file('consistency', text, grown)]]),
+          ...(noteOf(itsProof) === noteOf(proof) ? [] : await stamps(stem, one.index, itsProof)),
           ...evidenceFiles(folder, one.receipt, one.evidence),
         ];
       }),
@@ -253,17 +292,18 @@ export async function startRegister(): Promise<Register> {
       'receipt.jws': file('receipt', 'application/jose', receipt.raw),
       'token.sd-jwt': file('token', 'application/dc+sd-jwt', token),
       'proof.tlog-proof': file('proof', text, proof),
-      'checkpoint.txt': file('checkpoint', text, proof.slice(proof.indexOf('\n\n') + 2)),
+      'checkpoint.txt': file('checkpoint', text, noteOf(proof)),
       'policy.json': file('policy', 'application/json', formatJson(register.policy as unknown as Json)),
       'status.jwt': file('status', 'application/statuslist+jwt', await statusList(status)),
       'objection.jsonld': file('description', 'application/ld+json', '{}'),
       'README.txt': file('readme', text, `${state}, ${leaves.length} entries`),
-      ...(state === 'anchored'
-        ? { 'anchors/test.tst': file('anchor', 'application/vnd.etsi.timestamp-token', '…') }
-        : {}),
-      ...Object.fromEntries([...evidenceFiles('evidence', receipt, evidence), ...laterFiles.flat()]),
+      ...Object.fromEntries([
+        ...(await stamps('anchors', known.index, proof)),
+        ...evidenceFiles('evidence', receipt, evidence),
+        ...laterFiles.flat(),
+      ]),
     };
-    return packContainer(files, { receipt: hash, state, stamp });
+    return packContainer(files, { receipt: hash, state, stamp: (data) => stamp(data, RECEIVED_AT) });
   }
 
   /** Every objection has number 7. */
@@ -294,6 +334,16 @@ async function pathTo(index: number, leaves: Bytes[]): Promise<Bytes[]> {
   return [...(await pathTo(index - half, right)), await rootOf(left)];
 }
 
+/** RFC 9162, 2.1.4.1: that the log of `leaves` begins with its first `size` ones. */
+async function consistencyPath(size: number, leaves: Bytes[], whole = true): Promise<Bytes[]> {
+  if (size === leaves.length) return whole ? [] : [await rootOf(leaves)];
+  const half = splitOf(leaves.length);
+  const [left, right] = [leaves.slice(0, half), leaves.slice(half)];
+  if (size <= half) return [...(await consistencyPath(size, left, whole)), await rootOf(right)];
+  return [...(await consistencyPath(size - half, right, false)), await rootOf(left)];
+}
+
+const noteOf = (proof: string) => proof.slice(proof.indexOf('\n\n') + 2);
 const splitOf = (size: number) => 2 ** Math.ceil(Math.log2(size) - 1);
 
 export function problem(status: number, code: string): Response {

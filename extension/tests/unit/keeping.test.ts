@@ -8,7 +8,7 @@ import { forget, leave, saveAcknowledgement, saveAgain, saveCertificate } from '
 import { ALARM, flush, lookAgain } from '../../src/platform/queue';
 import { type Downloads, freshBrowser } from '../support/browser';
 import { makeDue, objectionOf, recordObjection, signed } from '../support/recorded';
-import { problem, type Register, startRegister } from '../support/register';
+import { problem, RECEIVED_AT, type Register, startRegister } from '../support/register';
 import { flipped, indexOf, sample } from '../support/samples';
 
 let register: Register;
@@ -106,9 +106,8 @@ describe('an anchored proof', () => {
     const { file: first } = await objectionOf(objection);
     register.anchor();
     await dueFlush();
-    const { anchored_entries, anchored_seen_at, file, bundle } = await objectionOf(objection);
-    expect(anchored_entries).toBe(1);
-    expect(Math.abs((anchored_seen_at ?? 0) - Date.now() / 1000)).toBeLessThan(60);
+    const { anchored_at, file, bundle } = await objectionOf(objection);
+    expect(anchored_at).toBe(RECEIVED_AT + 60);
     expect(await bundle?.text()).toContain('anchored');
     expect(file).toBe(first?.replace('.asice', '-anchored.asice'));
     expect(downloads.saved.map(({ filename }) => filename)).toEqual([first, file]);
@@ -124,17 +123,20 @@ describe('an anchored proof', () => {
     expect(register.seen.length).toBe(seen);
   });
 
-  it('covers what was added later only when the checkpoint does', async () => {
-    register.anchor();
+  it('keeps its time whatever is added later, which has its own', async () => {
+    register.anchor(RECEIVED_AT + 60);
     await dueFlush();
     await signed('supplement', objection);
     await flush();
     await dueFlush();
-    expect((await objectionOf(objection)).anchored_entries).toBe(1);
-    register.anchor();
+    const between = await objectionOf(objection);
+    expect([between.anchored_at, between.later[0]?.anchored_at]).toEqual([RECEIVED_AT + 60, undefined]);
+    expect(between.file).toMatch(/-plus-1-partly-anchored\.asice$/);
+    register.anchor(RECEIVED_AT + 6000);
     await dueFlush();
     expect(await objectionOf(objection)).toMatchObject({
-      anchored_entries: 2,
+      anchored_at: RECEIVED_AT + 60,
+      later: [{ anchored_at: RECEIVED_AT + 6000 }],
       next_check_at: Number.POSITIVE_INFINITY,
     });
     expect((await objectionOf(objection)).file).toMatch(/-plus-1-anchored\.asice$/);
@@ -152,7 +154,7 @@ describe('an anchored proof', () => {
     register.anchor();
     vi.setSystemTime(Date.now() + 11_000);
     await lookAgain();
-    expect((await objectionOf(objection)).anchored_entries).toBe(1);
+    expect((await objectionOf(objection)).anchored_at).toBe(RECEIVED_AT + 60);
     vi.useRealTimers();
   });
 });
@@ -166,15 +168,17 @@ describe('an answer about the state is not believed', () => {
       'note_unverified',
     ],
     ['with an unknown state', (a) => ({ ...a, state: 'eternal' }), 'field_invalid'],
+    ['anchored without an entry', (a) => ({ ...a, state: 'anchored', anchored_entries: 0 }), 'token_receipt_mismatch'],
+    ['recorded with an anchored entry', (a) => ({ ...a, anchored_entries: 1 }), 'token_receipt_mismatch'],
   ])('%s', async (_, change, code) => {
     register.anchor();
     forge(change);
     await dueFlush();
-    expect(await objectionOf(objection)).toMatchObject({ anchored_entries: 0, check_problem: { code } });
+    expect(await objectionOf(objection)).toMatchObject({ anchored_told: 0, check_problem: { code } });
     register.intercept = undefined;
     await dueFlush();
     const found = await objectionOf(objection);
-    expect(found.anchored_entries).toBe(1);
+    expect(found.anchored_at).toBe(RECEIVED_AT + 60);
     expect(found.check_problem).toBeUndefined();
   });
 
@@ -324,6 +328,47 @@ describe('a bundle that does not hold', () => {
     expect((await objectionOf(objection)).bundle_problem?.detail).toContain('quorum_missed');
   });
 
+  it('because it shows a later independent time does not replace an earlier one', async () => {
+    register.anchor(RECEIVED_AT + 60);
+    await dueFlush();
+    const before = await kept();
+    register.anchor(RECEIVED_AT + 6000);
+    register.loseAnchor();
+    await saveAgain(objection);
+    expect(await kept()).toBe(before);
+    const { anchored_at, bundle_problem } = await objectionOf(objection);
+    expect(anchored_at).toBe(RECEIVED_AT + 60);
+    expect(bundle_problem?.detail).toContain('anchor_later');
+    expect(downloads.saved.at(-1)?.content).toBe(before);
+  });
+
+  it('because it shows a later time of what was added does not replace an earlier one', async () => {
+    register.anchor(RECEIVED_AT + 60);
+    await signed('supplement', objection);
+    await flush();
+    register.anchor(RECEIVED_AT + 600);
+    await dueFlush();
+    const before = await kept();
+    register.anchor(RECEIVED_AT + 6000);
+    register.loseAnchor();
+    register.loseAnchor();
+    await saveAgain(objection);
+    expect(await kept()).toBe(before);
+    expect((await objectionOf(objection)).later[0]?.anchored_at).toBe(RECEIVED_AT + 600);
+  });
+
+  it('because it shows less than the register says is anchored does not replace one', async () => {
+    const recorded = new Uint8Array((await (await objectionOf(objection)).bundle?.arrayBuffer()) ?? []);
+    const before = await kept();
+    register.anchor();
+    damage(() => recorded);
+    await dueFlush();
+    expect(await kept()).toBe(before);
+    const { anchored_at, bundle_problem } = await objectionOf(objection);
+    expect(anchored_at).toBeUndefined();
+    expect(bundle_problem?.detail).toContain('quorum_missed');
+  });
+
   it('a withdrawn one does', async () => {
     await signed('withdrawal', objection);
     await flush();
@@ -375,23 +420,47 @@ describe('what the first version kept', () => {
   it('is carried over', async () => {
     await makeFirstVersion(await firstVersion(objection));
     const [kept] = await read('objections', (store) => store.all());
-    expect(kept).toMatchObject({ status: 'stands', later: [], anchored_entries: 0, bundle_wanted: false });
+    expect(kept).toMatchObject({ status: 'stands', later: [], anchored_told: 0, bundle_wanted: false });
     expect((await read('queue', (store) => store.all()))[0]).toMatchObject({ kind: 'objection' });
     register.anchor();
     await dueFlush();
-    expect((await objectionOf(objection)).anchored_entries).toBe(1);
+    expect((await objectionOf(objection)).anchored_at).toBe(RECEIVED_AT + 60);
   });
 });
 
-type First = Omit<
-  RecordedObjection,
-  'status' | 'later' | 'anchored_entries' | 'checks' | 'next_check_at' | 'bundle_wanted' | 'bundle_unsaved'
->;
+describe('a register whose only clock is its own', () => {
+  beforeEach(async () => {
+    await freshBrowser();
+    register = await startRegister({ clock: false });
+    objection = await recordObjection();
+  });
+
+  it('is not waited for, and what it stamps is not called anchored', async () => {
+    expect(await objectionOf(objection)).toMatchObject({ no_clock: true, next_check_at: Number.POSITIVE_INFINITY });
+    expect(await browser.alarms.get(ALARM)).toBeFalsy();
+    register.anchor();
+    await dueFlush();
+    expect([asked(), bundles()]).toEqual([0, 1]);
+    await lookAgain();
+    expect(asked()).toBe(1);
+    const { anchored_at, anchored_told, file } = await objectionOf(objection);
+    expect([anchored_at, anchored_told]).toEqual([undefined, 0]);
+    await saveAgain(objection);
+    const { bundle, file: again } = await objectionOf(objection);
+    expect(await bundle?.text()).toContain('anchors/local.tst');
+    expect(again).toMatch(/[0-9a-f]{8}\.asice$/);
+    expect(file).not.toContain('anchored');
+  });
+});
+
+const ADDED = ['status', 'later', 'anchored_told', 'no_clock', 'checks', 'next_check_at'] as const;
+type Added = (typeof ADDED)[number] | 'bundle_wanted' | 'bundle_unsaved';
+type First = Omit<RecordedObjection, Added>;
 
 async function firstVersion(hash: string): Promise<First> {
-  const { status, later, anchored_entries, checks, next_check_at, bundle_wanted, bundle_unsaved, ...first } =
-    await objectionOf(hash);
-  return first;
+  const { bundle_wanted, bundle_unsaved, ...first } = await objectionOf(hash);
+  const added: string[] = [...ADDED];
+  return Object.fromEntries(Object.entries(first).filter(([name]) => !added.includes(name))) as unknown as First;
 }
 
 /** The database as version 1 left it: `objection` recorded, and the same once more in the queue under another hash. */

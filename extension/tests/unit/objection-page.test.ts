@@ -50,7 +50,8 @@ beforeEach(async () => {
       status: 'stands',
       changedAt: 2,
       anchoring: 'recorded',
-      anchoredSeenAt: undefined,
+      anchoredAt: undefined,
+      noClock: false,
       file: 'proof-of-objection/one.asice',
       bundleProblem: undefined,
       checkProblem: undefined,
@@ -207,7 +208,7 @@ describe('what is wrong', () => {
   it('is not said when all is well', () => expect(hints()).toEqual([]));
 
   it('is not promised away: a browser that does not ask by itself any more says so', () => {
-    expect(text()).toContain('this browser asks for it by itself');
+    expect(text()).toContain('this browser asks by itself');
     show(objection({ asksAgain: false }));
     expect(text()).not.toContain('by itself');
     expect(text()).toContain('asks again when you open this page');
@@ -392,7 +393,26 @@ describe('an update', () => {
     evidence: [],
     mails: {},
     remains: [],
+    anchoredAt: undefined,
   };
+
+  it('says of each thing whether it is recorded or anchored, and by when', () => {
+    const added: LaterView = { ...later, kind: 'supplement' };
+    page.update({ ...view, ...objection({ anchoring: 'partly', anchoredAt: 5 }), later: [added] });
+    expect(text()).toContain('Anchored: it existed no later than 1 January 1970');
+    const [, inHistory] = document.querySelectorAll('.history li');
+    expect(inHistory?.textContent).toContain('Recorded');
+    page.update({ ...view, ...objection({}), later: [{ ...added, anchoredAt: 86_400 * 31 }] });
+    const [, anchored] = document.querySelectorAll('.history li');
+    expect(anchored?.textContent).toContain('Anchored: it existed no later than 1 February 1970');
+  });
+
+  it('says that a register without an independent clock has none, and not that one is awaited', () => {
+    page.update({ ...view, ...objection({ noClock: true, asksAgain: false }) });
+    expect(text().split('This register has no independent clock.')).toHaveLength(3);
+    expect(text()).not.toContain('Anchored');
+    expect(text()).not.toContain('asks');
+  });
 
   it('says what was recorded, once it was', () => {
     expect(text()).not.toContain('your objection is withdrawn');
@@ -426,10 +446,10 @@ describe('an update', () => {
     const nonce = document.querySelector('#nonce') as HTMLInputElement;
     nonce.value = 'typed';
     find('Withdraw …')?.focus();
-    page.update({ ...view, ...objection({ anchoring: 'anchored', anchoredSeenAt: 5 }) });
+    page.update({ ...view, ...objection({ anchoring: 'anchored', anchoredAt: 5 }) });
     expect(document.activeElement?.textContent).toBe('Withdraw …');
     expect((document.querySelector('#nonce') as HTMLInputElement).value).toBe('typed');
-    expect(text()).toContain('Anchored on');
+    expect(text()).toContain('Anchored: it existed');
   });
 });
 

@@ -6,7 +6,7 @@ import { type Json, parseBase64 } from '../../src/core/encoding';
 import { ObjectionError } from '../../src/core/errors';
 import { quorumMet, verifyWitnesses } from '../../src/core/log-policies';
 import { parseTrustPolicy } from '../../src/core/policies';
-import { parseProof, verifyProof } from '../../src/core/proofs';
+import { parseProof, verifyGrowth, verifyProof } from '../../src/core/proofs';
 import { verifyReceipt } from '../../src/core/receipts';
 import { statusAt, verifyStatusList } from '../../src/core/statuslists';
 import { verifyTimestamp } from '../../src/core/timestamps';
@@ -49,6 +49,13 @@ const checks: Record<string, (vector: Vector) => Promise<unknown>> = {
     const list = await verifyStatusList(String(status_list), await parseTrustPolicy(policy as Json));
     for (const [at, said] of Object.entries(statuses ?? {})) expect(statusAt(list, Number(at))).toBe(said);
     if (index !== undefined) statusAt(list, Number(index));
+  },
+  consistency: async ({ consistency, before, after }) => {
+    const [old, grown] = [before, after].map((state) => {
+      const { size, root } = state as Record<'size' | 'root', string>;
+      return { size: BigInt(size), root: Uint8Array.from(Buffer.from(root, 'hex')) };
+    });
+    if (old && grown) await verifyGrowth(String(consistency), old, grown);
   },
   proofs: async ({ proof, policy, receipt_sha256, kind, received_at, cosigned, quorum_met }) => {
     const { log } = await parseTrustPolicy(policy as Json);

@@ -170,6 +170,7 @@ describe('the report', () => {
     ['anchored.asice', 'valid', {}],
     ['recorded.asice', 'valid', {}],
     ['withdrawn.asice', 'withdrawn', { status: 'objection_withdrawn' }],
+    ['forked.asice', 'invalid', { later: 'consistency_mismatch' }],
     ['proof.pdf', 'valid', {}],
     ['stranger.pdf', 'invalid', { document: 'document_signature_invalid' }],
     ['token.txt', 'valid', {}],
@@ -210,6 +211,18 @@ describe('the report', () => {
       expect(pinned.shows).toEqual(['objection', 'logged', 'anchored', 'witnessed']);
       expect(headlineOf({ ...checked, report: pinned })).toBe('valid');
     }
+  });
+
+  it('gives what was added later a time of its own', async () => {
+    const { facts } = await verified(sample('withdrawn.asice'));
+    const [supplement, withdrawal] = facts.later ?? [];
+    expect(facts.state).toBe('anchored');
+    expect(supplement?.anchored_at).toBeGreaterThanOrEqual(facts.anchored_at ?? Number.NaN);
+    expect(withdrawal?.anchored_at).toBeUndefined();
+    const unpinned = await verified(sample('withdrawn.asice'), { pinned: false });
+    expect(unpinned.facts.state).toBe('recorded');
+    expect(unpinned.facts.anchored_at).toBeUndefined();
+    expect(unpinned.facts.later?.map(({ anchored_at }) => anchored_at)).toEqual([undefined, undefined]);
   });
 
   it('refuses what is no proof', async () => {
