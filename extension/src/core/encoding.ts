@@ -132,7 +132,7 @@ function compareCodePoints(one: string, other: string): number {
 }
 
 /**
- * Returns the object in `raw`, which has at most `maxBytes`. Throws `json_duplicate_key` at any depth, `json_number_refused` for anything but
+ * Returns the object in `raw`, which has at most 262 144 bytes. Throws `json_duplicate_key` at any depth, `json_number_refused` for anything but
  * canonical integers within ±(2^53 − 1), `json_malformed` for the rest, nesting beyond 16 levels included.
  */
 export function parseJson(raw: Bytes): JsonObject {
