@@ -90,7 +90,7 @@ def test_slot_digests_of_before_stay(tmp_path: Path, storage_settings: dict[str,
     ("row", "table"), [(records.Record, tables.records), (tallies.Contribution, tables.contributions)]
 )
 def test_rows_have_the_order_of_their_columns(row: type[Any], table: Table) -> None:
-    columns = [column.name for column in table.columns if column.name != "mac"]  # the check value over the others, the last
+    columns = [column.name for column in table.columns if column.name != "mac"]  # the check value, the last
     assert [field.name for field in fields(row)] == columns
     assert table.columns.keys()[: len(columns)] == columns
 
