@@ -61,7 +61,7 @@ const FORMS: [pattern: RegExp, role: string, mediaType?: string][] = [
   [new RegExp(`^(?:evidence|later/[0-9]{2})/${EVIDENCE_NAME}$`), 'evidence'],
 ];
 /** What the register's own schema lets a name be, before it is asked whether the file has a place in a proof. */
-const NAME = /^(?:[a-z]{1,16}\/(?:[0-9]{2}\/)?)?[a-z0-9A-Z][A-Za-z0-9-]{0,63}\.[a-z0-9-]{1,16}$/;
+const NAME = /^(?:[a-z]{1,16}\/(?:[0-9]{2}(?:-[a-z]{1,16})?\/)?)?[a-z0-9A-Z][A-Za-z0-9-]{0,63}\.[a-z0-9-]{1,16}$/;
 const MEDIA_TYPE = /^[a-z]+\/[a-z0-9.+-]{1,100}(?:; charset=utf-8)?$/;
 const SHA256 = /^[0-9a-f]{64}$/;
 const MAX_SHOWN = 300;
