@@ -3,13 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 EXTENSION := cd extension &&
 
-.PHONY: run test lint format fuzz bench extension lock clean
+.PHONY: run test lint format fuzz bench extension install lock clean
 
-run: .venv/ready extension/.output/practice/ready extension/.output/verifier/verify.html extension/.output/counts/charts.js
+run: .venv/ready extension/.output/practice/ready server/assets/verify.html server/assets/charts.js
 	$(BIN)/objection serve --practice
 
-test: .venv/ready extension/.output/tests/ready extension/.output/practice/ready extension/.output/verifier/verify.html \
-  extension/.output/counts/charts.js
+test: .venv/ready extension/.output/tests/ready extension/.output/practice/ready server/assets/verify.html \
+  server/assets/charts.js
 	$(EXTENSION) npm run --silent test
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
@@ -30,7 +30,7 @@ format: .venv/ready extension/node_modules/ready
 	$(BIN)/python -m schemas.openapi > schemas/openapi.json.new && mv schemas/openapi.json.new schemas/openapi.json
 	$(EXTENSION) npm run --silent format
 
-bench: .venv/ready extension/node_modules/ready extension/.output/verifier/verify.html
+bench: .venv/ready extension/node_modules/ready server/assets/verify.html
 	@command -v wrk >/dev/null || { echo "make bench needs wrk (Debian: apt-get install wrk)" >&2; exit 1; }
 	$(BIN)/python -m tests.bench.recording
 	$(BIN)/python -m tests.bench.whole
@@ -52,6 +52,11 @@ extension: extension/node_modules/ready
 	  README.md Makefile docs/permissions.md extension schemas ':!schemas/vectors' ':!extension/tests'
 	@echo "$(RELEASE): built for $(REGISTER_URL)"
 
+# For production: code, libraries and pages in one tree that needs nothing of this folder (docs/production.md).
+PREFIX ?= /opt/proof-of-objection
+install: server/assets/verify.html server/assets/charts.js
+	PYTHON='$(PYTHON)' deploy/install '$(PREFIX)' '$(DESTDIR)'
+
 # For every Python that we support, whichever one runs this: what only an old one needs is in the lock, with a marker.
 LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
   --no-emit-find-links
@@ -59,9 +64,10 @@ LOCK := $(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-ha
 lock:
 	$(LOCK) -o requirements/run.lock pyproject.toml
 	$(LOCK) --extra dev -o requirements/dev.lock pyproject.toml
+	echo 'setuptools>=80' | $(LOCK) -o requirements/build.lock -
 
 clean:
-	rm -rf .venv extension/node_modules extension/.output extension/.wxt
+	rm -rf .venv build server/assets extension/node_modules extension/.output extension/.wxt
 
 .venv/ready: requirements/dev.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -79,13 +85,13 @@ EXTENSION_SOURCES := $(shell find extension/src extension/rules extension/public
 VERIFIER_SOURCES := $(shell find extension/src/verifier extension/src/core extension/src/ui schemas -type f \
   -not -name '*.gen.ts' -not -path '*/__pycache__/*' 2>/dev/null) extension/scripts/build-verifier.mjs
 
-extension/.output/verifier/verify.html: extension/node_modules/ready $(VERIFIER_SOURCES)
+server/assets/verify.html: extension/node_modules/ready $(VERIFIER_SOURCES)
 	$(EXTENSION) npm run --silent build:verifier
 	touch $@
 
 COUNTS_SOURCES := $(shell find extension/src/counts -type f 2>/dev/null) extension/scripts/build-counts.mjs
 
-extension/.output/counts/charts.js: extension/node_modules/ready $(COUNTS_SOURCES)
+server/assets/charts.js: extension/node_modules/ready $(COUNTS_SOURCES)
 	$(EXTENSION) npm run --silent build:counts
 	touch $@
 

@@ -143,12 +143,15 @@ def serve(practice: bool) -> None:
     click.echo(f"Register   {settings.public_url}")
     click.echo(f"Data       {settings.data_dir}")
     if practice:
-        click.echo(f"Extension  {root / 'extension/.output/practice/chrome-mv3'}")
-        click.echo("           load it at chrome://extensions (Developer mode, Load unpacked), then open")
+        built = root / "extension/.output/practice/chrome-mv3"
+        if built.is_dir():
+            click.echo(f"Extension  {built}")
+            click.echo("           load it at chrome://extensions (Developer mode, Load unpacked), then open")
         click.echo(f"Practice   {settings.public_url}/practice")
     sys.stdout.flush()
-    arguments = ["gunicorn", "--config", str(root / "gunicorn.conf.py"), "--chdir", str(root), "wsgi:application"]
-    os.execve(sys.executable, [sys.executable, "-m", *arguments], environment)  # noqa: S606 (no shell wanted)
+    os.chdir(root)  # gunicorn imports from the folder that it starts in first: ours, not the caller's
+    arguments = ["gunicorn", "--config", "python:server.gunicorn_conf", "wsgi:application"]
+    os.execve(sys.executable, [sys.executable, "-m", *arguments], environment | settings.paths())  # noqa: S606 (no shell)
 
 
 @main.command()

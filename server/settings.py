@@ -22,6 +22,7 @@ _SERVER = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?::[0-9]{1,5})?")
 _MOST_WORK = 100_000  # PBKDF2 iterations a try: minutes on a phone
 # Meta names them as the only ones from which it writes about accounts (docs/operating.md).
 _MAIL_DOMAINS = "facebookmail.com,facebook.com,instagram.com,fb.com,meta.com,metamail.com"
+_SQLITE = "sqlite:///"
 _RATE = re.compile(r"[1-9][0-9]* per (?:second|minute|hour|day)")
 
 
@@ -59,7 +60,7 @@ class Settings:
         settings = cls(
             data_dir=data_dir,
             public_url=public_url,
-            database_url=reader.read("DATABASE_URL", _database_url, f"sqlite:///{data_dir}/register.sqlite"),
+            database_url=reader.read("DATABASE_URL", _database_url, f"{_SQLITE}{data_dir}/register.sqlite"),
             log_origin=reader.read("LOG_ORIGIN", _origin, f"{urlsplit(public_url).netloc}/log"),
             rate_limit_storage_url=reader.read("RATE_LIMIT_STORAGE_URL", _rate_storage, "memory://"),
             record_rate=reader.read("RECORD_RATE", _rate, "30 per minute"),
@@ -80,6 +81,16 @@ class Settings:
         )
         reader.refuse_problems()
         return settings
+
+    def paths(self) -> dict[str, str]:
+        """Return the variables that name files, in full: for a process that starts in another folder than this one."""
+        named = {
+            "DATA_DIR": self.data_dir,
+            "ANCHORS": self.anchors,
+            "KNOWN_MAILS": self.known_mails,
+            "DATABASE_URL": self.database_url if self.database_url.startswith(_SQLITE) else None,
+        }
+        return {_PREFIX + name: str(value) for name, value in named.items() if value is not None}
 
 
 def load_settings() -> Settings:
@@ -129,8 +140,8 @@ def _url(text: str) -> str:
 def _database_url(text: str) -> str:
     if text.startswith("postgresql://"):
         return text.replace("postgresql://", "postgresql+psycopg://", 1)
-    if text.startswith("sqlite:///"):
-        return text
+    if text.startswith(_SQLITE):
+        return _SQLITE + str(Path(text.removeprefix(_SQLITE)).absolute())
     raise ValueError("must start with sqlite:/// or postgresql://")
 
 

@@ -143,6 +143,27 @@ def test_the_longest_names_make_tokens_that_verify(tmp_path: Path) -> None:
     assert (claims["iss"], claims["log"]["origin"]) == (url, origin)
 
 
+def test_files_are_the_same_ones_for_a_process_in_another_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    given = {
+        "OBJECTION_DATA_DIR": "data",
+        "OBJECTION_ANCHORS": "anchors.toml",
+        "OBJECTION_KNOWN_MAILS": "mails.toml",
+        "OBJECTION_DATABASE_URL": "sqlite:///register.sqlite",
+    }
+    settings = Settings.from_env(given)
+    assert settings.data_dir == here / "data"
+    assert settings.database_url == f"sqlite:///{here}/register.sqlite"
+    monkeypatch.chdir(tmp_path)
+    assert Settings.from_env(given | settings.paths()) == settings
+    assert settings.paths().keys() == given.keys()
+    assert Settings.from_env({"OBJECTION_DATABASE_URL": "postgresql://u@h/d"}).paths().keys() == {"OBJECTION_DATA_DIR"}
+
+
 def test_every_setting_can_be_given() -> None:
     assert {name.lower() for name in GOOD} == set(Settings.__dataclass_fields__)
 
@@ -163,7 +184,9 @@ def expect_one_line(process: subprocess.CompletedProcess[str], code: str) -> Non
 
 
 def test_gunicorn_ends_with_one_line_on_bad_settings(tmp_path: Path) -> None:
-    process = run("-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:application", DATA_DIR=str(tmp_path), WORKERS="0")
+    process = run(
+        "-m", "gunicorn", "-c", "python:server.gunicorn_conf", "wsgi:application", DATA_DIR=str(tmp_path), WORKERS="0"
+    )
     expect_one_line(process, "settings_invalid")
     assert process.returncode == GIVE_UP
 
@@ -206,7 +229,9 @@ def test_gunicorn_gives_up_when_its_workers_cannot_start(tmp_path: Path) -> None
     run("-c", "import wsgi; wsgi.application.extensions['objection'].close()", DATA_DIR=str(tmp_path))
     (tmp_path / "keys/log-1.key").chmod(0o644)
     options = {"DATA_DIR": str(tmp_path), "WORKERS": "1", "BIND": f"unix:{tmp_path}/socket"}
-    process = run("-m", "gunicorn", "-c", "gunicorn.conf.py", "--log-level", "critical", "wsgi:application", **options)
+    process = run(
+        "-m", "gunicorn", "-c", "python:server.gunicorn_conf", "--log-level", "critical", "wsgi:application", **options
+    )
     assert process.returncode != 0
     assert "objection: keys_exposed: " in process.stderr
     assert "Traceback" not in process.stderr

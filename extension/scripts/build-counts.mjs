@@ -1,5 +1,5 @@
 /**
- * Writes the charts of the counts as one script: `<OUTPUT_DIR>/counts/charts.js`. It asks nobody for anything.
+ * Writes the charts of the counts as one script: `server/assets/charts.js`. It asks nobody for anything.
  *
  * The map is Natural Earth's (1:50m, public domain, from the package world-atlas), reduced to Europe and simplified.
  */
@@ -13,7 +13,7 @@ import { presimplify, quantile, simplify } from 'topojson-simplify';
 import { build } from 'vite';
 
 const root = fileURLToPath(new URL('../', import.meta.url));
-const target = `${process.env.OUTPUT_DIR ?? `${root}.output`}/counts`;
+const target = fileURLToPath(new URL('../../server/assets', import.meta.url));
 const KEPT_POINTS = 0.4;
 const GRID = 4_000;
 const SMALLEST_PART = 2e-7; // of the unit sphere: islands below that are a speck on a phone, and half the bytes

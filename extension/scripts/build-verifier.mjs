@@ -1,5 +1,5 @@
 /**
- * Writes the verifier as one file that needs nothing else: `<OUTPUT_DIR>/verifier/verify.html`.
+ * Writes the verifier as one file that needs nothing else: `server/assets/verify.html`.
  *
  * Its own policy (CSP) allows this one script and this one style sheet, by hash, and no network at all. A register that
  * serves it takes the hashes from there, and puts its trust policy where `<!--policy-->` stands.
@@ -11,7 +11,7 @@ import { build } from 'vite';
 
 const root = fileURLToPath(new URL('../', import.meta.url));
 const source = `${root}src/verifier`;
-const target = `${process.env.OUTPUT_DIR ?? `${root}.output`}/verifier`;
+const target = fileURLToPath(new URL('../../server/assets', import.meta.url));
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const CONTROL = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\ufdd0-\ufdef\ufffe\uffff]/g;

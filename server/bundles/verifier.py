@@ -1,11 +1,11 @@
-"""The verifier as one HTML file, as ``npm run build:verifier`` leaves it: served at ``/verify``, put into bundles."""
+"""The verifier as one HTML file, as ``npm run build:verifier`` writes it: served at ``/verify``, put into bundles."""
 
 from functools import cache
 from pathlib import Path
 
 from schemas.vocabulary import MAX_EVIDENCE_BYTES
 
-PATH = Path(__file__).parents[2] / "extension/.output/verifier/verify.html"
+PATH = Path(__file__).parents[1] / "assets/verify.html"
 
 
 @cache

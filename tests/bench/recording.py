@@ -1,6 +1,6 @@
 """Receipts per second of the register, as a ratio to bare Flask reading the same body, in the same run.
 
-Both run on gunicorn with this project's gunicorn.conf.py; wrk sends distinct pre-signed receipts over loopback.
+Both run on gunicorn with server/gunicorn_conf.py; wrk sends distinct pre-signed receipts over loopback.
 """
 
 import json
@@ -105,7 +105,7 @@ def serving(application: str, settings: dict[str, str]) -> Iterator[str]:
         "-m",
         "gunicorn",
         "-c",
-        str(ROOT / "gunicorn.conf.py"),
+        "python:server.gunicorn_conf",
         "--log-level",
         "error",
         application,

@@ -31,7 +31,7 @@ from tests.fixtures.holders import Holder, Submission
 from tests.fixtures.servers import MULTIPART, PUBLIC_URL, format_multipart, make_settings, parts_of, register_of
 
 ROOT = Path(__file__).parents[2]
-VERIFIER = Path("extension/.output/verifier/verify.html")
+VERIFIER = Path("server/assets/verify.html")
 STEPS = ("record", "poll", "bundle", "pdf")
 BATCH = 10
 WITH_PDF = {0, 3, 6}  # of each ten

@@ -117,7 +117,7 @@ class TlsRegister:
 
     def start(self) -> None:
         certificate, key = self.certificate
-        command = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), "--log-level", "error"]
+        command = [sys.executable, "-m", "gunicorn", "-c", "python:server.gunicorn_conf", "--log-level", "error"]
         command += ["--certfile", str(certificate), "--keyfile", str(key), "wsgi:application"]
         environment = os.environ | self.settings | {"OBJECTION_BIND": f"127.0.0.1:{self.port}"}
         self.process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)

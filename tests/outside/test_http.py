@@ -3,14 +3,24 @@
 import gzip
 import re
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from server.core.notes import VerifierKey, format_verifier_key
 from server.errors import ObjectionError, Unavailable
@@ -36,6 +46,33 @@ def redirects(client: socket.socket, _stop: threading.Event) -> None:
     while head := read_head(client):
         place = b"http://127.0.0.1:%d%sx" % (client.getsockname()[1], head.split(b" ")[1])
         client.sendall(b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + place + b"\r\n\r\n")
+
+
+@contextmanager
+def private_tls(folder: Path, answer: bytes) -> Iterator[tuple[str, Path]]:
+    """Yield the address of a server whose certificate an authority of our own signed, and that authority's file."""
+    now, keys = datetime.now(UTC), [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+    names = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in ("our own", "127.0.0.1")]
+    certificates = []
+    for name, key in zip(names, keys, strict=True):
+        made = x509.CertificateBuilder(names[0], name, key.public_key(), x509.random_serial_number())
+        made = made.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+        made = made.add_extension(x509.BasicConstraints(ca=name == names[0], path_length=None), critical=True)
+        address = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+        certificates.append(made.add_extension(address, critical=False).sign(keys[0], hashes.SHA256()))
+    authority, chain = folder / "authority.pem", folder / "server.pem"
+    authority.write_bytes(certificates[0].public_bytes(Encoding.PEM))
+    key = keys[1].private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    chain.write_bytes(key + certificates[1].public_bytes(Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain)
+
+    def speak(client: socket.socket, stop: threading.Event) -> None:
+        with context.wrap_socket(client, server_side=True) as wrapped:
+            says(answer)(wrapped, stop)
+
+    with scripted(speak) as host:
+        yield f"https://{host}", authority
 
 
 SLOW: dict[str, tuple[str, Script]] = {
@@ -86,6 +123,17 @@ def ask(url: str, timeout_s: float = WAIT_S) -> Unavailable:
 
 def read(url: str, timeout_s: float = WAIT_S) -> bytes:
     return LogReader(url, deadline=time.monotonic() + timeout_s).read("checkpoint", max_bytes=65_536)
+
+
+def test_an_authority_of_ones_own_is_trusted_when_ssl_cert_file_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = OK + b"Content-Length: 3\r\n\r\nyes"
+    with private_tls(tmp_path, answer) as (url, authority):
+        assert "SSLCertVerificationError" in str(ask(url, MOST_S))
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority))
+        assert post(url, b"?", media_type="text/plain", accept="*/*", timeout_s=MOST_S, code="x").body == b"yes"
+        assert read(url, MOST_S) == b"yes"
 
 
 @pytest.mark.parametrize("case", SLOW)

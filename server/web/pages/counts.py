@@ -19,7 +19,7 @@ from server.usecases.register import Register
 from server.usecases.show_counts import WORDS, Figure, campaign_figures, general_figures, read_total, shown
 from server.web.figures import published, refuse_strangers
 
-_CHARTS = Path(__file__).parents[3] / "extension/.output/counts/charts.js"
+_CHARTS = Path(__file__).parents[2] / "assets/charts.js"
 _EMBEDDED = (
     "default-src 'none'; style-src 'self'; script-src 'self'; form-action 'none'; frame-ancestors *; base-uri 'none'"
 )
