@@ -44,12 +44,15 @@ bench: .venv/ready extension/node_modules/ready server/assets/verify.html
 
 # For people who object: made anew each time, for the one register that it names. Mozilla builds from the sources.
 RELEASE := extension/.output/release
+SOURCES := README.md Makefile docs/permissions.md extension schemas ':!schemas/vectors' ':!extension/tests'
 extension: extension/node_modules/ready
 	@test -n "$(REGISTER_URL)" || { echo 'make extension needs the register: REGISTER_URL=https://… make extension' >&2; exit 1; }
 	rm -rf $(RELEASE)
 	$(EXTENSION) REGISTER_URL='$(REGISTER_URL)' npm run --silent zip
-	git archive --format=zip -o $(RELEASE)/proof-of-objection-sources.zip HEAD -- \
-	  README.md Makefile docs/permissions.md extension schemas ':!schemas/vectors' ':!extension/tests'
+	$(EXTENSION) npx web-ext lint --source-dir .output/release/firefox-mv3 --warnings-as-errors
+	@if [ ! -e .git ]; then echo 'not a clone: no sources are packed'; \
+	elif ! git diff --quiet HEAD -- $(SOURCES); then echo 'changes are not committed: no sources are packed' >&2; \
+	else git archive --format=zip -o $(RELEASE)/proof-of-objection-sources.zip HEAD -- $(SOURCES); fi
 	@echo "$(RELEASE): built for $(REGISTER_URL)"
 
 # For production: code, libraries and pages in one tree that needs nothing of this folder (docs/production.md).

@@ -13,7 +13,9 @@ import pytest
 from flask import Flask
 
 from schemas.openapi import describe
-from server.settings import Settings
+from server import gunicorn_conf
+from server.cli_common import UNUSABLE
+from server.settings import GIVE_UP, Settings
 from server.web.problems import TITLES
 from tests.fixtures.servers import ROOT, make_settings, running
 
@@ -200,6 +202,24 @@ def test_operating_names_every_setting() -> None:
     named = set(re.findall(r"OBJECTION_([A-Z_]+[A-Z])", (ROOT / "docs/operating.md").read_text()))
     assert {name.upper() for name in Settings.__dataclass_fields__} - named == set()
     assert named - {name.upper() for name in Settings.__dataclass_fields__} - {"TEST_POSTGRES"} == set()
+
+
+def test_the_example_of_the_settings_is_understood() -> None:
+    lines = (ROOT / "deploy/environment.example").read_text().splitlines()
+    given = dict(line.lstrip("#").split("=", 1) for line in lines if re.match("#?[A-Z_]+=", line))
+    assert given.pop("SSL_CERT_FILE")
+    settings = Settings.from_env(given)
+    assert settings.log_origin == Settings.from_env({"OBJECTION_PUBLIC_URL": settings.public_url}).log_origin
+    assert settings.trusted_proxies == 1
+
+
+@pytest.mark.parametrize(("unit", "codes"), [("", {UNUSABLE, GIVE_UP}), ("-worker", {UNUSABLE})])
+def test_a_unit_gives_up_when_the_program_says_so(unit: str, codes: set[int]) -> None:
+    text = (ROOT / f"deploy/proof-of-objection{unit}.service").read_text()
+    said = dict(line.split("=", 1) for line in text.splitlines() if re.match("[A-Z]\\w*=", line))
+    assert {int(code) for code in said["RestartPreventExitStatus"].split()} == codes
+    assert int(said["TimeoutStopSec"]) > gunicorn_conf.graceful_timeout
+    assert int(said["LimitNOFILE"]) >= 2 * gunicorn_conf.worker_connections
 
 
 class Links(HTMLParser):
