@@ -22,7 +22,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from playwright.sync_api import BrowserContext, CDPSession, Page, Worker, sync_playwright
+from playwright.sync_api import BrowserContext, CDPSession, ElementHandle, Page, Worker, sync_playwright
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "extension/.output/tests/chrome-mv3"
@@ -34,6 +34,8 @@ WITH_EXTENSION = [
         reason="needs Chromium and a production build of the extension (make extension)",
     ),
 ]
+SEEN_MS = 700
+"""Longer than our card must have been seen before it takes a click."""
 REGISTER = "https://register.proof-of-objection.example"
 _META = (
     "*.facebook.com",
@@ -211,8 +213,26 @@ class Card:
         return sum(quad[0::2]) / 4, sum(quad[1::2]) / 4
 
     def click(self, name: str = "Record my objection") -> None:
+        """Click as a person does, who sees the card first, and clicks again when told to."""
         self.wait_for()
-        self.page.mouse.click(*self.center(name))
+        for _ in range(20):
+            self.page.wait_for_timeout(SEEN_MS)
+            self.page.mouse.click(*self.center(name))
+            if not self.says("Please click once more"):
+                return
+        raise AssertionError("the card takes no click")
+
+    def host(self) -> ElementHandle:
+        """The element that the card stands in, found as a page would find it: by what lies there."""
+        found = self.page.evaluate_handle("([x, y]) => document.elementFromPoint(x, y)", self.center()).as_element()
+        assert found is not None
+        return found
+
+    def says(self, words: str) -> bool:
+        """Whether the page, our card included, says ``words`` to a screen reader."""
+        with self._devtools() as session:
+            nodes = session.send("Accessibility.getFullAXTree")["nodes"]
+        return any(words in node["name"]["value"] for node in nodes if "name" in node)
 
     def is_focused(self, name: str = "Record my objection") -> bool:
         properties = [one for button in self.buttons(name) for one in button["properties"]]

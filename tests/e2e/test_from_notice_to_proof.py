@@ -14,6 +14,7 @@ from playwright.sync_api import Page
 
 from tests.e2e.stage import (
     ROOT,
+    SEEN_MS,
     WITH_EXTENSION,
     Browser,
     Card,
@@ -133,6 +134,7 @@ def test_one_review_for_two_clicks_which_ends_with_its_window(browser: Browser) 
     with browser.context.expect_page() as opened:
         card = Card(page)
         card.wait_for()
+        page.wait_for_timeout(2 * SEEN_MS)
         page.mouse.dblclick(*card.center())
     sheet = opened.value
     sheet.get_by_role("heading", name="Review before you record").wait_for()
@@ -190,7 +192,8 @@ def test_quotation_in_a_post_is_no_notice(browser: Browser) -> None:
 def test_other_sites_never_see_the_extension(browser: Browser) -> None:
     page = browser.open("https://news.example/")
     page.wait_for_timeout(1000)
-    assert page.locator("proof-of-objection-card").count() == 0
+    assert page.locator("html > :not(head, body)").count() == 0
+    assert Card(page).buttons() == []
 
 
 FIXTURES = sorted((ROOT / "extension/tests/fixtures/pages").glob("*/*.html"))

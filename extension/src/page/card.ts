@@ -1,7 +1,9 @@
-/** The small card on Meta's page. What the page says and styles does not reach into it (closed shadow DOM). */
-
-/** The card's element; its words are none of the notice's. */
-export const CARD = 'proof-of-objection-card';
+/**
+ * The small card on Meta's page. What the page says and styles does not reach into it: the host is a plain `div`, for the
+ * page may define what any name of an own element does, and look into its closed root; and what is shown in the top layer
+ * stands inside that root, where no style, event or script of the page gets to it.
+ */
+import { watchSight } from './sight';
 
 export interface CardTexts {
   language: string;
@@ -12,6 +14,8 @@ export interface CardTexts {
   dismiss: string;
   /** Said once, to those who cannot see that a card came. */
   announcement: string;
+  /** Said when a click did not count. */
+  again: string;
 }
 
 export interface Card {
@@ -23,42 +27,41 @@ export interface Card {
   remove(): void;
 }
 
+// Literal colours: the page can register any custom property, and so decide what it may hold. Generic fonts: the page can
+// define any other, and so what its letters look like. No animations: the page can ask for those, and for what they move.
 const STYLE = `
 /* Important here is stronger than important in the page's styles and in the style attribute. */
-:host {
-  all: initial !important; direction: ltr !important; display: block !important;
-  position: fixed !important; inset: auto 16px 16px auto !important; z-index: 2147483647 !important;
-}
-:host::backdrop { display: none !important; }
-section[hidden] { display: none; }
+:host { all: initial !important; direction: ltr !important; unicode-bidi: isolate !important; display: contents !important; }
 section {
-  --ink: #16213a; --soft: #47526b; --paper: #ffffff; --line: #d5dae5; --accent: #1d4ed8; --on-accent: #ffffff;
-  position: relative; box-sizing: border-box; width: min(340px, calc(100vw - 32px)); padding: 16px;
-  border: 1px solid var(--line); border-radius: 14px; background: var(--paper); color: var(--ink);
-  box-shadow: 0 8px 30px rgb(10 20 50 / 18%);
-  font: 400 14px/1.45 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; text-align: start;
-  animation: rise 180ms ease-out;
+  position: fixed; inset: auto 16px 16px auto; box-sizing: border-box; width: min(340px, calc(100vw - 32px));
+  max-height: calc(100vh - 32px); overflow: auto; margin: 0; padding: 16px; border: 1px solid #d5dae5;
+  border-radius: 14px; background: #ffffff; color: #16213a; box-shadow: 0 8px 30px rgb(10 20 50 / 18%);
+  font: 400 14px/1.45 system-ui, sans-serif; text-align: start; cursor: default;
 }
+section::backdrop { display: none; }
+section[hidden] { display: none; }
 p { margin: 0 0 8px; }
 .title { font-size: 15px; font-weight: 600; }
-.soft { color: var(--soft); }
+.soft { color: #47526b; }
 .status { margin: 10px 0 0; font-weight: 600; }
 .status:empty { margin: 0; } /* not hidden: screen readers would miss what comes */
 .unseen { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
 .actions { display: flex; flex-wrap: wrap; gap: 8px; margin-top: 12px; }
 button {
   font: inherit; font-weight: 600; min-height: 40px; padding: 0 14px; border-radius: 10px; cursor: pointer;
-  border: 1px solid var(--line); background: transparent; color: var(--ink);
+  border: 1px solid #d5dae5; background: transparent; color: #16213a;
 }
-button.primary { border-color: var(--accent); background: var(--accent); color: var(--on-accent); }
+button.primary { border-color: #1d4ed8; background: #1d4ed8; color: #ffffff; }
 button:hover { filter: brightness(.94); }
-button:focus-visible { outline: 3px solid var(--accent); outline-offset: 2px; }
-@keyframes rise { from { opacity: 0; transform: translateY(8px); } }
+button:focus-visible { outline: 3px solid #1d4ed8; outline-offset: 2px; }
 @media (prefers-color-scheme: dark) {
-  section { --ink: #eef2fb; --soft: #b4bfd6; --paper: #1a2233; --line: #3a465f; --accent: #8fb0ff; --on-accent: #0d1526; }
+  section { border-color: #3a465f; background: #1a2233; color: #eef2fb; }
+  .soft { color: #b4bfd6; }
+  button { border-color: #3a465f; color: #eef2fb; }
+  button.primary { border-color: #8fb0ff; background: #8fb0ff; color: #0d1526; }
+  button:focus-visible { outline-color: #8fb0ff; }
 }
-@media (prefers-reduced-motion: reduce) { section { animation: none; } }
-@media print { :host { display: none !important; } }
+@media print { section { display: none; } }
 `;
 
 /** What is outside of one cannot be reached: by the browser's rules, a screen reader's, or the page's focus trap. */
@@ -79,15 +82,20 @@ const OURS = [
 ];
 /** Screen readers read what changes in an element they know, not what comes with it. */
 const ANNOUNCE_MS = 300;
+/** For so long the card must have been seen before a click on it opens anything. */
+const STILL_MS = 500;
 
-/** Shows the card where `notice` is. Only a person's own click counts: a page can aim events at our element. */
+/**
+ * Shows the card where `notice` is. Only a person's own click counts, for a page can aim events at our element; and only
+ * one on a card that the person could see, for a page can lure a click anywhere.
+ */
 export function showCard(notice: Element, texts: CardTexts, on: { record(): void; dismiss(): void }): Card {
   const document = notice.ownerDocument;
-  const host = document.createElement(CARD);
-  host.setAttribute('popover', 'manual'); // the top layer, where a modal dialog is, too
+  const host = document.createElement('div');
   const root = host.attachShadow({ mode: 'closed' });
   const style = element('style', '', STYLE);
   const section = element('section', '');
+  section.setAttribute('popover', 'manual'); // the top layer, where a modal dialog is, too
   section.setAttribute('role', 'region');
   section.setAttribute('aria-label', texts.label);
   section.lang = texts.language;
@@ -99,10 +107,18 @@ export function showCard(notice: Element, texts: CardTexts, on: { record(): void
   const actions = element('div', 'actions');
   actions.append(record, dismiss);
   const words = [element('p', 'title', texts.title), element('p', 'soft', texts.explanation)];
-  section.append(announcement, ...words, actions, status);
+  // The status above the buttons: the card stands on its lower edge, and what it says must not move them.
+  section.append(announcement, ...words, status, actions);
   root.append(style, section);
+  const sight = watchSight(host, section);
+  const reopening = new MutationObserver(raise);
 
-  record.addEventListener('click', (event) => event.isTrusted && on.record());
+  record.addEventListener('click', (event) => {
+    if (!event.isTrusted) return;
+    const isSeen = sight.heldMs() >= STILL_MS;
+    say(isSeen ? '' : texts.again);
+    if (isSeen) on.record();
+  });
   dismiss.addEventListener('click', (event) => event.isTrusted && on.dismiss());
   for (const type of OURS) section.addEventListener(type, (event) => event.stopPropagation());
   section.addEventListener('keydown', (event) => {
@@ -120,28 +136,63 @@ export function showCard(notice: Element, texts: CardTexts, on: { record(): void
     hide: (hidden) => {
       section.hidden = hidden;
     },
-    say: (text) => {
-      status.textContent = text;
-    },
+    say,
     remove: () => {
       clearTimeout(announcing);
+      sight.stop();
+      reopening.disconnect();
       host.remove();
     },
   };
 
   function standBy(notice: Element): void {
+    // Whatever the page gave our host: inert, aria-hidden, a place of its own in the top layer.
+    for (const name of host.getAttributeNames()) host.removeAttribute(name);
     const modal = notice.closest(MODAL);
-    if (host.checkVisibility() && host.parentElement?.closest(MODAL) === modal) return;
-    if (modal) {
-      // Before the last element that takes the focus: focus traps send Tab from there back to the first.
-      const last = [...modal.querySelectorAll(FOCUSABLE)].filter((one) => one.checkVisibility()).at(-1);
-      if (last) last.before(host);
-      else modal.append(host);
-    } else {
-      // Beside the body, not in it: single-page apps replace the body's children.
-      document.documentElement.append(host);
+    if (isShown() && host.parentElement?.closest(MODAL) === modal) return;
+    reopening.disconnect();
+    for (let around = modal; around; around = around.parentElement?.closest(MODAL) ?? null) {
+      reopening.observe(around, { attributes: true, attributeFilter: ['open'] });
     }
-    host.showPopover();
+    const puts = [
+      ...(modal ? [() => putInto(modal)] : []),
+      // Beside the body, not in it: single-page apps replace the body's children.
+      () => document.documentElement.append(host),
+    ];
+    for (const put of puts) {
+      put();
+      if (host.isConnected) section.showPopover();
+      if (isShown()) return;
+    }
+  }
+
+  /** Before the last element that takes the focus: focus traps send Tab from there back to the first. */
+  function putInto(modal: Element): void {
+    const last = [...modal.querySelectorAll(FOCUSABLE)].filter((one) => one.checkVisibility()).at(-1);
+    if (last) last.before(host);
+    else modal.append(host);
+  }
+
+  function isShown(): boolean {
+    return (
+      host.ownerDocument === document &&
+      host.isConnected &&
+      (section.hasAttribute('hidden') || section.checkVisibility())
+    );
+  }
+
+  /** A dialog that was closed and opened again is above the card that stands in it. */
+  function raise(): void {
+    sight.restart();
+    if (!host.isConnected) return;
+    const focused = root.activeElement as HTMLElement | null;
+    section.hidePopover();
+    section.showPopover();
+    focused?.focus({ preventScroll: true });
+  }
+
+  function say(text: string): void {
+    status.textContent = text;
   }
 
   function element<K extends keyof HTMLElementTagNameMap>(tag: K, name: string, text = ''): HTMLElementTagNameMap[K] {

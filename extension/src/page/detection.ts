@@ -19,15 +19,14 @@ import {
   startsSponsored,
   tellsWhatSomebodyDid,
 } from '../core/detection';
-import { CARD } from './card';
 
 export interface FoundNotice extends Notice {
   element: Element;
 }
 
 const { dialog: DIALOG, page: PAGE, notification: ENTRY } = mapSelectors();
-/** Users' own words, what is not there to be read, and our card, which may stand in a dialog: never looked into. */
-const NEVER = `${rules.otherPeoplesWords}, ${rules.messageLists}, ${rules.hidden}, script, style, noscript, template, ${CARD}`;
+/** Users' own words, and what is not there to be read: never looked into. Our card is not: its root is closed. */
+const NEVER = `${rules.otherPeoplesWords}, ${rules.messageLists}, ${rules.hidden}, script, style, noscript, template`;
 /** Set apart when read, although they may be inline. */
 const APART = 'br, button, [role=button]';
 const FORM_IN_PAGE = 'form:not([role=search], [role=search] *, header *, [role=banner] *)';

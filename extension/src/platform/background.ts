@@ -7,7 +7,7 @@ import { isNotice } from '../core/objection';
 import { receiptHeader } from '../core/receipts';
 import { queuedFor, signLater } from './amending';
 import { badgeNotice, badgeWaiting } from './badge';
-import { captureTab, showCard } from './capture';
+import { captureTab, type Screenshot } from './capture';
 import { announceChange } from './changes';
 import { inTransaction, read } from './database';
 import { changeDraft, type Draft, findDraft, openDraft, openDraftOf } from './drafts';
@@ -82,7 +82,7 @@ async function handle(message: Message, sender: Browser.runtime.MessageSender): 
     case 'ui/confirm': {
       const receipt = await confirmDraft(message.draft, message.payload, message.disclosures);
       void flush(); // the sheet follows by 'ui/receipt'; it must not wait for the network
-      void hideCardOf(message.draft); // nor for a tab that hangs
+      void takeCardOf(message.draft); // nor for a tab that hangs
       return receipt;
     }
     case 'ui/cancel':
@@ -136,17 +136,20 @@ function tabOf(sender: Browser.runtime.MessageSender): number {
 
 /** Remembers a dismissal, and answers whether the card should be shown. */
 async function noteNotice(tabId: number, notice: Notice | null, dismissed: boolean): Promise<{ show: boolean }> {
-  await badgeNotice(tabId, notice !== null);
-  if (!notice) return { show: false };
-  if (dismissed) await dismiss(tabId, notice);
-  const name = await fingerprint(notice);
-  // A notice that was answered asks no more, in whichever tab.
-  return { show: !(await dismissedOn(tabId)).includes(name) && !(await answeredNotices()).has(name) };
+  // In the order in which they came: the badge is for the newest, and a question sees the dismissals before it.
+  return navigator.locks.request('notice', async () => {
+    await badgeNotice(tabId, notice !== null);
+    if (!notice) return { show: false };
+    if (dismissed) await dismiss(tabId, notice);
+    const name = await fingerprint(notice);
+    // A notice that was answered asks no more, in whichever tab.
+    return { show: !(await dismissedOn(tabId)).includes(name) && !(await answeredNotices()).has(name) };
+  });
 }
 
-async function hideCardOf(draftId: string): Promise<void> {
+async function takeCardOf(draftId: string): Promise<void> {
   const draft = await findDraft(draftId);
-  if (draft?.tabId !== undefined) await showCard(draft.tabId, false);
+  if (draft?.tabId !== undefined) await askTab(draft.tabId, { kind: 'tab/answered' });
 }
 
 async function dismiss(tabId: number, notice: Notice): Promise<void> {
@@ -173,8 +176,8 @@ async function openReview(tabId: number, notice: Notice | undefined): Promise<vo
     const earlier = await openDraftOf(tabId);
     if (earlier && (await sameNotice(earlier.notice, notice))) return showReview(earlier);
     // Without a notice there is nothing to photograph, and the tab may show anything: a bank, a letter.
-    const screenshot = notice ? await captureTab(tabId) : ({ state: 'not-wanted' } as const);
-    return showReview(await openDraft({ tabId, notice, screenshot }));
+    const screenshot = notice ? await photograph(tabId, notice) : ({ state: 'not-wanted' } as const);
+    return showReview(await openDraft({ tabId, notice, screenshot: screenshot ?? { state: 'refused' } }));
   });
 }
 
@@ -202,18 +205,26 @@ async function sameNotice(one: Notice | undefined, other: Notice | undefined): P
   return (await fingerprint(one)) === (await fingerprint(other));
 }
 
-/**
- * Adds a screenshot to the open review of a tab: possible once the toolbar icon was clicked there. Only while the tab
- * still shows the notice: since then it may have gone to a bank, or to a letter.
- */
+/** Adds a screenshot to the open review of a tab: possible once the toolbar icon was clicked there. */
 async function addScreenshot(tabId: number): Promise<void> {
-  const draft = await openDraftOf(tabId);
-  if (!draft?.notice || draft.screenshot.state === 'taken') return;
-  const stillShown = async () => sameNotice(draft.notice, await noticeOn(tabId));
-  if (!(await stillShown())) return;
+  // Not while another one is taken: that one's end would bring the card back into this picture.
+  await navigator.locks.request('review', async () => {
+    const draft = await openDraftOf(tabId);
+    if (!draft?.notice || draft.screenshot.state === 'taken') return;
+    const screenshot = await photograph(tabId, draft.notice);
+    if (screenshot) await changeDraft(draft.id, (latest) => (latest.receipt ? latest : { ...latest, screenshot }));
+  });
+}
+
+/**
+ * Photographs a tab that shows `notice`, before and after: it may have gone to a bank, or to a letter. Undefined for a tab
+ * that does not.
+ */
+async function photograph(tabId: number, notice: Notice): Promise<Screenshot | undefined> {
+  const isShown = async () => sameNotice(notice, await noticeOn(tabId));
+  if (!(await isShown())) return undefined;
   const screenshot = await captureTab(tabId);
-  if (!(await stillShown())) return; // it may have gone there in between
-  await changeDraft(draft.id, (latest) => (latest.receipt ? latest : { ...latest, screenshot }));
+  return (await isShown()) ? screenshot : undefined;
 }
 
 async function viewDraft(id: string): Promise<DraftView | undefined> {

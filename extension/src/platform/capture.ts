@@ -6,8 +6,8 @@ import { askTab } from './tabs';
 const DATA_URL = 'data:image/jpeg;base64,';
 
 /**
- * `refused`: the browser gave no permission, because the toolbar icon was not clicked on this page. `no-room`: it was
- * taken, and the browser's session storage cannot hold it.
+ * `refused`: the browser gave no permission, because the toolbar icon was not clicked on this page, or the page did not
+ * show the notice before and after. `no-room`: it was taken, and the browser's session storage cannot hold it.
  */
 export type Screenshot =
   | { state: 'taken'; jpegBase64: string }
@@ -18,7 +18,7 @@ export async function captureTab(tabId: number): Promise<Screenshot> {
   try {
     const { active, windowId } = await browser.tabs.get(tabId);
     if (!active) return { state: 'refused' };
-    await showCard(tabId, false);
+    await hideCard(tabId, true);
     const url = await browser.tabs.captureVisibleTab(windowId, { format: 'jpeg', quality: 80 });
     if (!url.startsWith(DATA_URL)) return { state: 'refused' };
     const jpegBase64 = url.slice(DATA_URL.length);
@@ -28,11 +28,11 @@ export async function captureTab(tabId: number): Promise<Screenshot> {
     console.info('no screenshot:', error);
     return { state: 'refused' };
   } finally {
-    await showCard(tabId, true);
+    await hideCard(tabId, false);
   }
 }
 
-/** Shows or hides our card on a tab; resolves once that is painted. */
-export async function showCard(tabId: number, shown: boolean): Promise<void> {
-  await askTab(tabId, { kind: 'tab/card', hidden: !shown });
+/** Hides our card on a tab, or shows it again; resolves once that is painted. */
+async function hideCard(tabId: number, hidden: boolean): Promise<void> {
+  await askTab(tabId, { kind: 'tab/card', hidden });
 }

@@ -8,48 +8,73 @@ import { send } from './send';
 import { t, textLanguage } from './text';
 
 const PAINT_MS = 120;
+/** A background that was stopped while it took a picture shows the card no more. */
+const MAX_HIDDEN_MS = 3_000;
 
 /** Runs until the returned function is called. */
 export function startContent(document: Document): () => void {
   let card: Card | undefined;
   let shownFor = '';
+  /** Stands for the newest question whether to show a card: an answer to an older one does not count. */
+  let question = {};
+  /** One message after the other, so that the last word is the newest. */
+  let told: Promise<unknown> = Promise.resolve();
+  let showing: ReturnType<typeof setTimeout> | undefined;
 
-  const watch = watchForNotice(document, (found) => void show(found));
+  const watch = watchForNotice(document, show);
 
-  async function show(found: FoundNotice | undefined): Promise<void> {
+  function show(found: FoundNotice | undefined): void {
     const gist = found ? gistOf(found) : '';
     if (gist === shownFor) {
       if (found) card?.standBy(found.element);
       return;
     }
     shownFor = gist;
-    card?.remove();
-    card = undefined;
+    takeAway();
+    const asked = question;
     const notice = found ? plain(found) : null;
+    told = told.then(() => ask(notice, asked)).catch((error: unknown) => console.warn(error));
+  }
+
+  async function ask(notice: Notice | null, asked: object): Promise<void> {
+    if (asked !== question) return;
     const { show } = await tell<{ show: boolean }>({ kind: 'page/notice', notice, dismissed: false });
     const latest = watch.current();
-    if (!show || !latest || shownFor !== gist) return;
+    if (!show || !latest || asked !== question) return;
     card = showCard(latest.element, cardTexts(), { record: () => void record(), dismiss });
+    card.hide(showing !== undefined);
+  }
+
+  function takeAway(): void {
+    question = {};
+    card?.remove();
+    card = undefined;
   }
 
   function dismiss(): void {
-    card?.remove();
-    card = undefined;
+    takeAway();
     const found = watch.current();
-    if (found) void tell({ kind: 'page/notice', notice: plain(found), dismissed: true });
+    if (found) told = told.then(() => tell({ kind: 'page/notice', notice: plain(found), dismissed: true }));
   }
 
   async function record(): Promise<void> {
     const found = watch.current();
+    const clicked = card;
     if (!found) return;
     try {
       await send({ kind: 'page/record', notice: plain(found) });
-      card?.say(t('card_opened'));
+      clicked?.say(t('card_opened'));
     } catch (error) {
       // An updated extension leaves this script behind without a background to talk to.
       console.warn(error);
-      card?.say(t('card_reload'));
+      clicked?.say(t('card_reload'));
     }
+  }
+
+  function hide(hidden: boolean): void {
+    clearTimeout(showing);
+    showing = hidden ? setTimeout(() => hide(false), MAX_HIDDEN_MS) : undefined;
+    card?.hide(hidden);
   }
 
   const answerTab = (raw: unknown, sender: { id?: string }, sendResponse: (answer: unknown) => void) => {
@@ -60,8 +85,9 @@ export function startContent(document: Document): () => void {
       sendResponse(found ? plain(found) : null);
       return undefined;
     }
+    if (message.kind === 'tab/answered') takeAway();
     if (message.kind !== 'tab/card') return undefined;
-    card?.hide(message.hidden);
+    hide(message.hidden);
     afterPaint(() => sendResponse(null));
     return true;
   };
@@ -69,7 +95,8 @@ export function startContent(document: Document): () => void {
 
   return () => {
     watch.stop();
-    card?.remove();
+    clearTimeout(showing);
+    takeAway();
     browser.runtime.onMessage.removeListener(answerTab);
   };
 }
@@ -97,6 +124,7 @@ function cardTexts() {
     record: t('record_my_objection'),
     dismiss: t('not_now'),
     announcement: t('card_announcement'),
+    again: t('card_again'),
   };
 }
 

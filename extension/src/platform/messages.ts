@@ -45,7 +45,7 @@ export type UiMessage =
 export type Message = PageMessage | UiMessage;
 
 /** From the background to the content script of one tab. */
-export type TabMessage = { kind: 'tab/notice' } | { kind: 'tab/card'; hidden: boolean };
+export type TabMessage = { kind: 'tab/notice' } | { kind: 'tab/card'; hidden: boolean } | { kind: 'tab/answered' };
 
 /** From the background to its offscreen document. */
 export type OffscreenMessage = { kind: 'offscreen/open'; file: string };

@@ -1,5 +1,6 @@
 /** Small typed helpers for building pages: text is only ever text. */
 import { t, textLanguage } from '../platform/text';
+import type { Gate } from './seen';
 
 type Value = string | boolean | undefined | ((event: Event) => void);
 export type Child = Node | string | undefined | false;
@@ -43,22 +44,37 @@ export function facts(rows: [term: string, description: Child][]): HTMLDListElem
   );
 }
 
-/** A button that is out of use while its work runs, and says in `status` what went wrong. */
+/** A button that is out of use while its work runs or its gate is closed, and says in `status` what went wrong. */
 export function actionButton(
   label: string,
-  { primary = false, work, failed }: { primary?: boolean; work: () => Promise<void>; failed: (error: unknown) => void },
+  {
+    primary = false,
+    gate,
+    work,
+    failed,
+  }: { primary?: boolean; gate?: Gate; work: () => Promise<void>; failed: (error: unknown) => void },
 ): HTMLButtonElement {
   const button = h('button', { type: 'button', class: primary ? 'primary' : undefined }, label);
-  button.addEventListener('click', async () => {
+  let isBusy = false;
+  const isInUse = () => !isBusy && (gate?.isOpen() ?? true);
+  const show = () => {
     // Not `disabled`, which would throw the keyboard focus away.
-    if (button.getAttribute('aria-disabled') === 'true') return;
-    button.setAttribute('aria-disabled', 'true');
+    if (isInUse()) button.removeAttribute('aria-disabled');
+    else button.setAttribute('aria-disabled', 'true');
+  };
+  gate?.onChange(show);
+  show();
+  button.addEventListener('click', async () => {
+    if (!isInUse()) return;
+    isBusy = true;
+    show();
     try {
       await work();
     } catch (error) {
       failed(error);
     } finally {
-      button.removeAttribute('aria-disabled');
+      isBusy = false;
+      show();
     }
   });
   return button;

@@ -4,6 +4,7 @@ import { send } from '../platform/send';
 import { t, textLanguage } from '../platform/text';
 import type { DetailView } from '../platform/views';
 import { h, practiceBanner } from './dom';
+import { inOrder } from './in-order';
 import { load } from './loading';
 import { objectionPage } from './objection-page';
 
@@ -34,15 +35,15 @@ export async function showObjection(document: Document): Promise<void> {
   main.replaceChildren(...page.elements);
 
   let shown = JSON.stringify(view);
-  const refresh = async () => {
-    const latest = await ask();
+  const read = inOrder();
+  const refresh = (latest: DetailView | undefined) => {
     const fingerprint = JSON.stringify(latest ?? null);
     if (fingerprint === shown) return;
     shown = fingerprint;
     if (latest) page.update(latest);
     else showGone();
   };
-  const safely = () => void refresh().catch((error: unknown) => console.warn(error));
+  const safely = () => void read(ask, refresh).catch((error: unknown) => console.warn(error));
   onChange(safely);
   setInterval(safely, POLL_MS);
 

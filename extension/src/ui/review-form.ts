@@ -37,10 +37,13 @@ import {
 } from './dom';
 import { proves } from './outcome';
 import { errorText } from './problems';
+import { watchSeen } from './seen';
 import { beforeText, noPictureText } from './states';
 
 /** How often the time on the sheet, and so the bytes to sign, are brought up to date. */
 const CLOCK_MS = 30_000;
+/** For so long the sheet must have been before the person, in front and with the focus, before it can be confirmed. */
+export const SEEN_MS = 1_000;
 
 export interface ReviewForm {
   elements: (Node | string)[];
@@ -89,8 +92,10 @@ export function reviewForm(
 
   const campaign = campaignChoice(country, rebuild);
 
+  const seen = watchSeen(document, SEEN_MS);
   const confirm = actionButton(t('confirm_and_record'), {
     primary: true,
+    gate: seen,
     work: async () => {
       await building; // what was typed last must be on the sheet before it is signed
       if (shown) await on.confirm(shown.payload, shown.disclosures);
@@ -179,7 +184,10 @@ export function reviewForm(
       news.textContent = t('screenshot_added');
       picture.scrollIntoView({ block: 'start' });
     },
-    stop: () => clearInterval(timer),
+    stop: () => {
+      clearInterval(timer);
+      seen.stop();
+    },
   };
 
   function rebuild(): void {

@@ -4,6 +4,7 @@ import { send } from '../platform/send';
 import { t, textLanguage } from '../platform/text';
 import type { DraftView, ReceiptView } from '../platform/views';
 import { h, practiceBanner } from './dom';
+import { inOrder } from './in-order';
 import { load } from './loading';
 import { outcome } from './outcome';
 import { type ReviewForm, reviewForm } from './review-form';
@@ -43,14 +44,17 @@ export async function showReview(document: Document): Promise<void> {
     },
   });
   main.replaceChildren(...form.elements);
-  const refreshForm = async () => {
-    const latest = await send<DraftView | undefined>({ kind: 'ui/draft', draft });
+  const readDraft = inOrder();
+  const refreshForm = (latest: DraftView | undefined) => {
     if (following) return;
     if (!latest) showGone();
     else if (latest.draft.receipt) follow(latest.draft.receipt);
     else form?.update(latest.draft.screenshot);
   };
-  onChange(() => void refreshForm().catch((error: unknown) => console.warn(error)));
+  onChange(() => {
+    const ask = () => send<DraftView | undefined>({ kind: 'ui/draft', draft });
+    void readDraft(ask, refreshForm).catch((error: unknown) => console.warn(error));
+  });
 
   function showGone(): void {
     form?.stop();
@@ -64,8 +68,9 @@ export async function showReview(document: Document): Promise<void> {
     // A restarted browser opens this page again, and knows nothing of drafts then.
     history.replaceState(null, '', `?receipt=${receipt}`);
     let shown = '';
-    const refresh = async () => {
-      const state = await send<ReceiptView>({ kind: 'ui/receipt', receipt });
+    const readReceipt = inOrder();
+    const ask = () => send<ReceiptView>({ kind: 'ui/receipt', receipt });
+    const refresh = (state: ReceiptView) => {
       const fingerprint = JSON.stringify(state);
       if (fingerprint === shown) return;
       shown = fingerprint;
@@ -78,7 +83,7 @@ export async function showReview(document: Document): Promise<void> {
       if (news) main.querySelector<HTMLElement>('h1')?.focus();
       else [...main.querySelectorAll<HTMLElement>('h1, button')].find((one) => one.textContent === focused)?.focus();
     };
-    const safely = () => void refresh().catch((error: unknown) => console.warn(error));
+    const safely = () => void readReceipt(ask, refresh).catch((error: unknown) => console.warn(error));
     onChange(safely);
     setInterval(safely, POLL_MS);
     safely();

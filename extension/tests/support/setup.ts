@@ -22,12 +22,15 @@ Object.defineProperty(navigator, 'locks', { value: locks, configurable: true });
 
 if (typeof HTMLElement !== 'undefined') {
   // No top layer and no boxes: whether a person gets to the card, real browsers tell (tests/e2e/test_card.py).
+  const open = new WeakSet<Element>();
   HTMLElement.prototype.showPopover = function () {
     if (!this.isConnected || !this.hasAttribute('popover')) throw new DOMException('', 'InvalidStateError');
+    open.add(this);
   };
+  HTMLElement.prototype.hidePopover = () => {};
   Element.prototype.checkVisibility = function () {
     for (let around: Element | null = this; around; around = around.parentElement) {
-      if (getComputedStyle(around).display === 'none') return false;
+      if (getComputedStyle(around).display === 'none' && !open.has(around)) return false;
     }
     return this.isConnected;
   };

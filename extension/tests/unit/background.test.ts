@@ -42,7 +42,8 @@ beforeEach(async () => {
     sendMessage: async (_: number, message: { kind: string; hidden?: boolean }) => {
       if (tab.hangs) return new Promise(() => {});
       if (message.kind === 'tab/notice') return tab.notice;
-      tab.card.push(message.hidden ? 'hidden' : 'shown');
+      if (message.kind === 'tab/answered') tab.card.push('taken away');
+      else tab.card.push(message.hidden ? 'hidden' : 'shown');
       return null;
     },
   });
@@ -109,6 +110,18 @@ describe('opening the review', () => {
     await say({ kind: 'ui/record', tabId: TAB });
     expect((await draft()).notice).toBeUndefined();
     expect(tab.card).toEqual([]);
+  });
+
+  it.each<[string, object]>([
+    ['the popup', { kind: 'ui/record', tabId: TAB }],
+    ['the card', { kind: 'page/record', notice: NOTICE }],
+  ])('from %s keeps no picture of a tab that left the notice in that moment', async (_, message) => {
+    browser.tabs.captureVisibleTab = (async () => {
+      tab.notice = null;
+      return `data:image/jpeg;base64,${JPEG_BASE64}`;
+    }) as never;
+    await say(message, 'tabId' in message ? ui : page);
+    expect((await draft()).screenshot).toEqual({ state: 'refused' });
   });
 
   it('never photographs another tab than the one that was meant', async () => {
@@ -291,6 +304,17 @@ describe('a dismissed notice', () => {
     expect(await say({ kind: 'page/notice', notice: NOTICE, dismissed: false }, elsewhere)).toEqual({ show: true });
   });
 
+  it('stays dismissed for a question that comes on the heels of the answer', async () => {
+    const answers = await Promise.all([found(NOTICE, true), found(NOTICE)]);
+    expect(answers).toEqual([{ show: false }, { show: false }]);
+  });
+
+  it('stays dismissed beside others that are dismissed at once', async () => {
+    const others = ['one', 'two', 'three'].map((text) => ({ ...NOTICE, rule: `facebook.${text}` }));
+    await Promise.all(others.map((notice) => found(notice, true)));
+    for (const notice of others) expect(await found(notice)).toEqual({ show: false });
+  });
+
   it('stays dismissed while its age on the page ticks on', async () => {
     const text = 'Learn how we’ll use your information as we improve AI at Meta.';
     await found({ ...NOTICE, text: `${text} 2 h` }, true);
@@ -325,7 +349,7 @@ describe('from click to proof', () => {
     await say({ kind: 'ui/record', tabId: TAB });
     const { payload } = await built(await draft());
     await say<string>({ kind: 'ui/confirm', draft: draftId(), payload, disclosures: {} });
-    await vi.waitFor(() => expect(tab.card.at(-1)).toBe('hidden'));
+    await vi.waitFor(() => expect(tab.card.at(-1)).toBe('taken away'));
     expect(await say({ kind: 'page/notice', notice: NOTICE, dismissed: false }, page)).toEqual({ show: false });
     expect(JSON.stringify(await browser.storage.session.get(null))).not.toContain(JPEG_BASE64);
     await vi.waitFor(async () => expect((await read('objections', (store) => store.all()))[0]?.file).toBeTruthy());

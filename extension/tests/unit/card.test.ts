@@ -1,6 +1,6 @@
 // @vitest-environment jsdom
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { CARD, type Card, showCard } from '../../src/page/card';
+import { type Card, showCard } from '../../src/page/card';
 
 const TEXTS = {
   language: 'fr',
@@ -10,6 +10,7 @@ const TEXTS = {
   record: 'Record my objection',
   dismiss: 'Not now',
   announcement: 'A card came.',
+  again: 'Once more.',
 };
 let card: Card | undefined;
 
@@ -24,9 +25,9 @@ function shown(notice: Element = document.body) {
   const attach = vi.spyOn(Element.prototype, 'attachShadow');
   card = showCard(notice, TEXTS, on);
   const root: ShadowRoot = attach.mock.results.at(-1)?.value;
-  const host = document.querySelector(CARD);
+  const host = root.host;
   const region = root.querySelector('section');
-  if (!host || !region) throw new Error('no card');
+  if (!region) throw new Error('no card');
   return { on, host, region };
 }
 
@@ -92,7 +93,20 @@ describe('the card', () => {
     expect(said.takeRecords()).toEqual([]);
   });
 
-  it('is closed to the page', () => expect(shown().host.shadowRoot).toBeNull());
+  it('is closed to the page, in a host without a name that the page could define, nor a style it could win', () => {
+    const { host, region } = shown();
+    expect(host.shadowRoot).toBeNull();
+    expect(host.localName).toBe('div');
+    expect(host.getAttributeNames()).toEqual([]);
+    expect(region.parentNode?.querySelector('style')?.textContent).not.toMatch(/var\(|--|animation|transition/);
+  });
+
+  it('takes off what the page gave its host', () => {
+    const { host } = shown();
+    for (const name of ['inert', 'aria-hidden', 'hidden', 'style', 'popover']) host.setAttribute(name, 'true');
+    card?.standBy(document.body);
+    expect(host.getAttributeNames()).toEqual([]);
+  });
 
   it('stands in the modal dialog of the notice, before the last element that takes the focus', () => {
     const { host } = shown(dialog('<a href="/x">Object</a><button id="last">OK</button><a hidden href="/y">n</a>'));

@@ -1,5 +1,5 @@
 // @vitest-environment jsdom
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, type MockInstance, vi } from 'vitest';
 import { browser } from 'wxt/browser';
 import { fakeBrowser } from 'wxt/testing/fake-browser';
 import type { Notice } from '../../src/core/detection';
@@ -22,6 +22,7 @@ let told: { kind: string; notice: Notice | null; dismissed?: boolean }[];
 let show: boolean;
 let answerTab: (message: unknown, sender: unknown, respond: (answer: unknown) => void) => boolean | undefined;
 let stop: () => void;
+let attached: MockInstance<Element['attachShadow']>;
 
 beforeEach(() => {
   fakeBrowser.reset();
@@ -35,12 +36,16 @@ beforeEach(() => {
   vi.spyOn(browser.runtime.onMessage, 'addListener').mockImplementation((added) => {
     answerTab = added as typeof answerTab;
   });
+  attached = vi.spyOn(Element.prototype, 'attachShadow').mockClear();
   stop = startContent(document);
 });
 afterEach(() => stop());
 
 const found = (change: Partial<Notice> = {}) => watch.change({ ...NOTICE, ...change, element: document.body });
-const cards = () => document.querySelectorAll('proof-of-objection-card').length;
+/** The hosts of our cards, which have closed roots: seen as they are made. */
+const hosts = () =>
+  attached.mock.results.map(({ value }) => (value as ShadowRoot).host).filter((one) => one.isConnected);
+const cards = () => hosts().length;
 const own = { id: browser.runtime.id };
 
 describe('on a page', () => {
@@ -55,10 +60,10 @@ describe('on a page', () => {
     const text = (age: string) => `Learn how we’ll use your information as we improve AI at Meta. ${age}`;
     found({ text: text('2 h') });
     await vi.waitFor(() => expect(cards()).toBe(1));
-    const card = document.querySelector('proof-of-objection-card');
+    const [card] = hosts();
     found({ text: text('3 h') });
     await new Promise((resolve) => setTimeout(resolve, 10));
-    expect(document.querySelector('proof-of-objection-card')).toBe(card);
+    expect(hosts()).toEqual([card]);
     expect(told).toHaveLength(1);
   });
 
@@ -69,7 +74,7 @@ describe('on a page', () => {
     await vi.waitFor(() => expect(cards()).toBe(1));
     first?.remove();
     watch.change({ ...NOTICE, element: again });
-    expect(document.querySelector('proof-of-objection-card')?.parentElement?.id).toBe('again');
+    expect(hosts()[0]?.parentElement?.id).toBe('again');
     document.body.innerHTML = '';
   });
 
@@ -91,9 +96,46 @@ describe('on a page', () => {
 
   it('shows nothing when the notice went while the background was asked', async () => {
     found();
+    await vi.waitFor(() => expect(told).toHaveLength(1));
     watch.change(undefined);
     await vi.waitFor(() => expect(told).toHaveLength(2));
     await new Promise((resolve) => setTimeout(resolve, 10));
+    expect(cards()).toBe(0);
+  });
+
+  it('shows one card when a notice came, went and came while the background was asked', async () => {
+    let answer = () => {};
+    browser.runtime.sendMessage = (async (message: (typeof told)[number]) => {
+      told.push(message);
+      await new Promise<void>((resolve) => {
+        answer = resolve;
+      });
+      return { ok: { show: true } };
+    }) as never;
+    found();
+    await vi.waitFor(() => expect(told).toHaveLength(1));
+    watch.change(undefined);
+    found();
+    for (let questions = 1; questions <= told.length; questions++) {
+      answer();
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    expect(told.map(({ notice }) => notice !== null)).toEqual([true, true]);
+    expect(cards()).toBe(1);
+    expect(attached).toHaveBeenCalledTimes(1);
+  });
+
+  it('asks about the newest wording alone, and after what was asked before', async () => {
+    const texts = ['one', 'two', 'three'].map((text) => `AI at Meta. Right to object. ${text}`);
+    for (const text of texts) found({ text, rule: `facebook.${text.slice(-3)}` });
+    await vi.waitFor(() => expect(cards()).toBe(1));
+    expect(told.map(({ notice }) => notice?.text)).toEqual([texts[2]]);
+  });
+
+  it('takes its card away once the notice was answered', async () => {
+    found();
+    await vi.waitFor(() => expect(cards()).toBe(1));
+    answerTab({ kind: 'tab/answered' }, own, vi.fn());
     expect(cards()).toBe(0);
   });
 
@@ -115,13 +157,16 @@ describe('on a page', () => {
   });
 
   it('hides the card for the picture, and answers once that is painted', async () => {
-    const attach = vi.spyOn(Element.prototype, 'attachShadow');
     found();
     await vi.waitFor(() => expect(cards()).toBe(1));
     const respond = vi.fn();
     expect(answerTab({ kind: 'tab/card', hidden: true }, own, respond)).toBe(true);
     expect(respond).not.toHaveBeenCalled();
-    expect(attach.mock.results.at(-1)?.value.querySelector('section').hidden).toBe(true);
+    const isHidden = () => attached.mock.results.at(-1)?.value.querySelector('section').hidden;
+    expect(isHidden()).toBe(true);
+    found({ rule: 'facebook.page' });
+    await vi.waitFor(() => expect(attached).toHaveBeenCalledTimes(2));
+    expect(isHidden()).toBe(true);
     await vi.waitFor(() => expect(respond).toHaveBeenCalled());
   });
 

@@ -25,6 +25,7 @@ beforeEach(async () => {
     asked.push(message);
     return { ok: CAMPAIGNS };
   }) as never;
+  vi.spyOn(document, 'hasFocus').mockReturnValue(true);
   draft = await draftWithScreenshot();
   form = reviewForm({ draft, header: '{"alg":"ES256"}', before: {} }, on);
   document.body.replaceChildren(...form.elements);
@@ -36,6 +37,11 @@ const shown = (): ObjectionReceipt => JSON.parse(shownText());
 const settled = (check: () => void) => vi.waitFor(check, { timeout: 1000 });
 const confirm = () =>
   [...document.querySelectorAll('button')].find(({ textContent }) => textContent === 'Confirm and record');
+/** Clicks it once the sheet was before the person for long enough. */
+async function clickConfirm(): Promise<void> {
+  await vi.waitFor(() => expect(confirm()?.hasAttribute('aria-disabled')).toBe(false), { timeout: 3000 });
+  confirm()?.click();
+}
 async function select(country: string): Promise<void> {
   const field = document.querySelector('#country') as HTMLSelectElement;
   field.value = country;
@@ -60,7 +66,7 @@ function choose(id: string, change: (control: HTMLInputElement) => void): void {
 describe('the review', () => {
   it('hands over exactly the text it shows', async () => {
     await settled(() => expect(shownText()).not.toBe(''));
-    confirm()?.click();
+    await clickConfirm();
     await settled(() => expect(on.confirm).toHaveBeenCalledWith(shownText(), {}));
   });
 
@@ -68,7 +74,7 @@ describe('the review', () => {
     choose('account', (field) => {
       field.value = '@ada';
     });
-    confirm()?.click();
+    await clickConfirm();
     await settled(() => expect(on.confirm).toHaveBeenCalled());
     const [payload, disclosures] = on.confirm.mock.calls[0] as unknown as [string, { account: string }];
     expect(payload).toBe(shownText());
@@ -103,7 +109,7 @@ describe('the review', () => {
     browser.runtime.sendMessage = (async () => ({ error: { code: 'unreachable', message: '' } })) as never;
     lookForCampaigns();
     await settled(() => expect(document.body.textContent).toContain('The register does not answer now.'));
-    confirm()?.click();
+    await clickConfirm();
     await settled(() => expect(on.confirm).toHaveBeenCalled());
   });
 
@@ -160,7 +166,7 @@ describe('the review', () => {
       });
     }
     await settled(() => expect(document.querySelector('[role=alert]')?.textContent).toContain('at least one'));
-    confirm()?.click();
+    await clickConfirm();
     await new Promise((resolve) => setTimeout(resolve, 20));
     expect(on.confirm).not.toHaveBeenCalled();
   });
@@ -177,11 +183,11 @@ describe('the review', () => {
   it('says what went wrong, and can be tried again', async () => {
     vi.spyOn(console, 'error').mockImplementation(() => {});
     on.confirm.mockRejectedValueOnce(new Error('internal words'));
-    confirm()?.click();
+    await clickConfirm();
     await settled(() =>
       expect(document.querySelector('[role=alert]')?.textContent).toBe('Something went wrong (internal).'),
     );
-    confirm()?.click();
+    await clickConfirm();
     await settled(() => expect(on.confirm).toHaveBeenCalledTimes(2));
   });
 

@@ -25,6 +25,7 @@ beforeEach(async () => {
   const messages: Record<string, { message: string }> = english;
   browser.i18n.getMessage = ((key: string) => messages[key]?.message ?? '') as never;
   browser.i18n.getUILanguage = () => 'en-IE';
+  vi.spyOn(document, 'hasFocus').mockReturnValue(true);
   draft = await draftWithScreenshot();
   answers = {
     'ui/draft': { ok: { draft, header: '{}', before: {} } },
@@ -48,7 +49,8 @@ const error = { error: { code: 'internal', message: '' } };
 
 async function click(words: string): Promise<void> {
   const find = () => [...document.querySelectorAll('button')].find(({ textContent }) => textContent === words);
-  await settled(() => expect(find()).toBeDefined());
+  // One that is to be seen first comes into use a moment later.
+  await vi.waitFor(() => expect(find()?.hasAttribute('aria-disabled')).toBe(false), { timeout: 3000 });
   find()?.click();
 }
 
