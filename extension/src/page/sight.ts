@@ -73,13 +73,7 @@ function isInTransition(document: Document): boolean {
 }
 
 /** What is done to the root element, which in Firefox is done to the top layer, too: a filter may draw anything. */
-const PLAIN_ROOT = {
-  filter: 'none',
-  clipPath: 'none',
-  maskImage: 'none',
-  mixBlendMode: 'normal',
-  opacity: '1',
-} as const;
+const PLAIN_ROOT = { filter: 'none', clipPath: 'none', maskImage: 'none' } as const;
 
 /**
  * Watches for what covers the card and yet lets clicks through, which `elementFromPoint` does not see. Chromium tells.
