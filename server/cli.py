@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from server.cli_backup import backup, loss_in_words, migrate, restore, resume
 from server.cli_common import (
     INVALID,
     MAX_FILE_BYTES,
@@ -201,8 +202,11 @@ def witness(key_file: str, name: str, logs: tuple[str, ...], state: str, listen:
     serve_witness(service, listen=listen)
 
 
+main.add_command(backup)
 main.add_command(campaigns)
+main.add_command(migrate)
 main.add_command(releases)
+main.add_command(restore)
 
 
 @main.group()
@@ -240,6 +244,9 @@ def log() -> None:
     """Look after the transparency log."""
 
 
+log.add_command(resume)
+
+
 @log.command("check")
 @one_line
 def log_check() -> None:
@@ -271,6 +278,8 @@ def log_check() -> None:
         click.echo(f"{found.to_overwrite} erased blob(s) that the worker has still to overwrite; nobody can open them")
     if found.orphaned_segments:
         click.echo(f"{found.orphaned_segments} segment(s) that no record names: left by a crash, sealed, harmless")
+    for loss in found.losses:
+        click.echo(f"! {loss_in_words(loss.size, loss.signed_size)}: the operator went on without them")
     for problem in found.problems:
         click.echo(printable(f"✗ {problem}"), err=True)
     if found.problems:

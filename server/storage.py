@@ -4,8 +4,8 @@ from server.settings import Settings
 from server.usecases.register import Storage, open_storage, open_storage_to_check
 
 
-def open_storage_of(settings: Settings, *, create: bool) -> Storage:
-    """As ``open_storage``, which says what is raised and what ``create`` makes."""
+def open_storage_of(settings: Settings, *, create: bool, behind: bool = False) -> Storage:
+    """As ``open_storage``, which says what is raised, what ``create`` makes and what ``behind`` lets pass."""
     return open_storage(
         settings.data_dir,
         database_url=settings.database_url,
@@ -13,6 +13,7 @@ def open_storage_of(settings: Settings, *, create: bool) -> Storage:
         log_origin=settings.log_origin,
         create=create,
         anchors_file=settings.anchors,
+        behind=behind,
     )
 
 

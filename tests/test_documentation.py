@@ -41,6 +41,8 @@ OPERATORS = {
     *("api_key_not_found", "burst_admitted", "burst_not_found", "campaign_exists", "logo_refused", "slug_malformed"),
     *("budget_changed", "contribution_unknown", "hour_not_over", "release_conflict", "release_inconsistent"),
     *("schema_newer", "schema_older", "sums_malformed"),
+    *("backup_damaged", "backup_incomplete", "backup_of_another", "backup_refused", "backup_unwritable"),
+    *("log_behind_checkpoint", "log_not_halted", "register_running", "restore_refused", "restore_unfinished"),
     *("settings_invalid", "share_damaged", "storage_unusable", "verifier_unusable"),
 }
 AUDITORS = {

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from server.errors import NotFound, OperatorError, Unavailable
+from server.store.files import write_file
 
 # What is kept free for objections without much evidence, when a flood of evidence fills the disk.
 _KEPT_FREE_BYTES = 128 << 20
@@ -111,6 +112,13 @@ class LocalBlobs:
             finally:
                 os.close(file)
 
+    def put_segment(self, segment: str, data: bytes) -> None:
+        """Store a segment of a backup under its own name; on disk after ``sync``. Raises FileExistsError, OSError."""
+        write_file(self._path / segment, data, mode=0o600)
+
+    def sync(self) -> None:
+        os.fsync(self._folder)
+
     def remove_segment(self, segment: str) -> None:
         """Delete a segment that no record names any more. Raises as ``erase`` does."""
         with _translated_erasing():
@@ -132,6 +140,13 @@ class LocalBlobs:
             return os.stat(segment, dir_fd=self._folder).st_size
         except FileNotFoundError:
             return 0
+
+    def written_at(self, segment: str) -> float:
+        """Return when a segment was last written to, seconds; 0 when it is gone."""
+        try:
+            return os.stat(segment, dir_fd=self._folder).st_mtime
+        except FileNotFoundError:
+            return 0.0
 
 
 def segment_of(name: str) -> str:

@@ -18,6 +18,8 @@ from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from server.errors import OperatorError, Unavailable
+from server.store.files import file_lock
+from server.store.tables import metadata
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _LEADER_LOCK = 4207216
@@ -48,7 +50,7 @@ class Database:
         """
         self.engine = _connect(url, read_only=read_only)
         database = self.engine.url.database if self.engine.dialect.name == "sqlite" else None
-        self._folder = None if database is None else Path(database).absolute().parent
+        self.file = None if database is None else Path(database).absolute()
         self._queue = _FileQueue(lock_file)
         self._leader_file = lock_file.with_name("worker.lock")
 
@@ -113,17 +115,39 @@ class Database:
                 finally:
                     connection.invalidate()  # a pooled connection would keep the lock
         else:
-            with _file_lock(self._leader_file) as led:
+            with file_lock(self._leader_file) as led:
                 yield Leadership(None) if led else None
+
+    def refuse_in_use(self) -> None:
+        """Raises OperatorError ``register_running`` where a worker leads, or SQLite's file is open in a process.
+
+        A server without a worker that uses PostgreSQL is not seen.
+        """
+        with self.leading() as leadership:
+            if leadership is None:
+                raise OperatorError("register_running", "a worker of this register runs: stop all its processes first")
+        if self.file is None or not self.file.exists():
+            return
+        self.engine.dispose()  # a pooled connection of ours would count, too
+        connection = sqlite3.connect(self.file, timeout=1)
+        try:
+            # SQLite lets nobody leave its write-ahead log while another process has the file open.
+            connection.execute("PRAGMA journal_mode = DELETE")
+        except sqlite3.OperationalError as error:
+            raise OperatorError("register_running", f"another process has {self.file} open: stop it first") from error
+        except sqlite3.DatabaseError:  # damaged: nobody can work with it
+            return
+        finally:
+            connection.close()
 
     def refuse_without_room(self) -> None:
         """Raises Unavailable ``storage_full`` when SQLite's disk has no room for a group of records.
 
         How much a PostgreSQL has left, its own operators watch.
         """
-        if self._folder is None:
+        if self.file is None:
             return
-        disk = os.statvfs(self._folder)
+        disk = os.statvfs(self.file.parent)
         if disk.f_bavail * disk.f_frsize < _LEAST_FREE_BYTES:
             raise Unavailable("storage_full", "the register's database has no room; send the same receipt again later")
 
@@ -132,27 +156,63 @@ class Database:
         with _translated(), self.engine.connect() as connection:
             return inspect(connection).has_table("log_head")
 
+    def revision(self) -> str | None:
+        """Return the revision of the tables; None where there are none, or others than ours."""
+        with _translated(), self.engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+
     def refuse_other_schema(self) -> None:
         """Raises OperatorError ``schema_older`` or ``schema_newer`` when ``migrate`` has not yet, or cannot, go on."""
-        with _translated(), self.engine.connect() as connection:
-            stored = MigrationContext.configure(connection).get_current_revision()
-        known = [script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions()]  # the newest first
-        if stored not in known:
-            raise OperatorError("schema_newer", f"the database is of a newer version: it has revision {stored}")
+        stored = self.revision()
+        known = _known_revisions()
+        refuse_unknown_schema(stored)
         if stored != known[0]:
             raise OperatorError(
-                "schema_older", f"the database has revision {stored}, this version {known[0]}: start the register first"
+                "schema_older",
+                f"the database has revision {stored}, this version needs {known[0]}: back up, stop all processes "
+                "of the register, and run `objection migrate` (docs/operating.md, Upgrading)",
             )
 
     def migrate(self) -> None:
         """Bring the tables to the newest revision. On PostgreSQL, replicas take turns by an advisory lock."""
-        config = Config()
-        config.set_main_option("script_location", str(_MIGRATIONS))
         with _translated(), self.engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(4207215)")
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            _upgrade(connection, "head")
+
+    def bring_up_to_date(self) -> tuple[str, str]:
+        """Migrate for an operator; return the revision before and after.
+
+        Raises OperatorError ``storage_unusable`` where no register is, ``schema_newer``, ``register_running``.
+        """
+        if not self.has_tables():
+            raise OperatorError("storage_unusable", "there is no register in that database")
+        before = self.revision() or ""
+        refuse_unknown_schema(before)
+        self.refuse_in_use()
+        with self.starting():
+            self.migrate()
+        return before, self.revision() or ""
+
+    @contextmanager
+    def rebuilding(self, revision: str) -> Iterator[Connection]:
+        """Put new tables of ``revision`` in the place of ours, for the block to fill; then bring them to the newest.
+
+        All in one transaction: a crash leaves what was there. Raises Unavailable.
+        """
+        with (
+            self._queue.turn(),
+            _translated(),
+            self.engine.connect().execution_options(objection_write=True) as connection,
+            connection.begin(),
+        ):
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+            for name in set(inspect(connection).get_table_names()) & {*metadata.tables, "alembic_version"}:
+                connection.exec_driver_sql(f"DROP TABLE {name}")
+            _upgrade(connection, revision)
+            yield connection
+            _upgrade(connection, "head")
 
     def forget_write_ahead(self) -> bool:
         """Empty SQLite's write-ahead log, which holds what was deleted; return False when a reader still needs it.
@@ -178,6 +238,24 @@ class Database:
         self._queue.close()
 
 
+def refuse_unknown_schema(revision: str | None) -> None:
+    """Raises OperatorError ``schema_newer`` for a revision that this version does not know."""
+    if revision not in _known_revisions():
+        raise OperatorError("schema_newer", f"the database is of a newer version: it has revision {revision}")
+
+
+def _known_revisions() -> list[str]:
+    """Return the revisions of the tables, the newest first."""
+    return [script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions()]
+
+
+def _upgrade(connection: Connection, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
 class Leadership:
     """The right to do what only one process may do."""
 
@@ -189,21 +267,6 @@ class Leadership:
         if self._connection is not None:
             with _translated():
                 self._connection.exec_driver_sql("SELECT 1")
-
-
-@contextmanager
-def _file_lock(path: Path) -> Iterator[bool]:
-    """Hold a lock on ``path``, or yield False when another process does."""
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(file)
 
 
 class _FileQueue:

@@ -26,6 +26,10 @@ class KeyFolder:
         """Raises FileExistsError rather than replace a key."""
         create_file(self._folder, name, data, mode=0o600)
 
+    def names(self) -> list[str]:
+        """Return the names of all files here; a crash may have left a draft, which is no key."""
+        return sorted(path.name for path in self._folder.iterdir() if path.is_file() and path.suffix != ".new")
+
     def discard(self, name: str) -> None:
         (self._folder / name).unlink(missing_ok=True)
 

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, bindparam, func, insert, or_, select, update
 from server.core.merkle import TileKey
 from server.errors import LogInconsistent
 from server.store.rows import insert_rows, stream_rows
-from server.store.tables import log_entries, log_head, log_tiles
+from server.store.tables import log_entries, log_head, log_losses, log_tiles
 
 _HEAD_ID = 1
 
@@ -87,6 +87,31 @@ def write_sums(connection: Connection, sums: str) -> None:
 def halt(connection: Connection, reason: str) -> None:
     """Keep every writer from signing; the first reason stays."""
     connection.execute(update(log_head).where(log_head.c.halted.is_(None)).values(halted=reason))
+
+
+def resume(connection: Connection) -> None:
+    """Let writers sign again."""
+    connection.execute(update(log_head).values(halted=None))
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Entries from ``size`` up to, not including, ``signed_size`` were lost; None: nobody knows up to where.
+
+    ``resumed_at``: when the operator went on all the same, seconds.
+    """
+
+    size: int
+    signed_size: int | None
+    resumed_at: int
+
+
+def insert_loss(connection: Connection, loss: Loss) -> None:
+    connection.execute(insert(log_losses).values(**vars(loss)))
+
+
+def read_losses(connection: Connection) -> list[Loss]:
+    return [Loss(*row) for row in connection.execute(select(log_losses).order_by(log_losses.c.resumed_at))]
 
 
 def insert_entries(connection: Connection, start: int, entries: Sequence[bytes]) -> None:

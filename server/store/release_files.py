@@ -13,6 +13,9 @@ class ReleaseFiles:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._folder = folder
 
+    def ids(self) -> list[str]:
+        return sorted(path.stem for path in self._folder.glob("*.jws"))
+
     def get(self, release_id: str) -> str | None:
         path = self._folder / f"{release_id}.jws"
         return path.read_text("ascii") if path.exists() else None

@@ -22,6 +22,15 @@ log_head = Table(
     Column("sums", Text, nullable=False, server_default="{}"),
 )
 
+# Where an operator went on although entries were lost.
+log_losses = Table(
+    "log_losses",
+    metadata,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),  # what was left: entries from here on were lost
+    Column("signed_size", BigInteger),  # up to where the log was signed before, where that is known
+    Column("resumed_at", BigInteger, primary_key=True, autoincrement=False),
+)
+
 anchored_checkpoints = Table(
     "anchored_checkpoints",
     metadata,

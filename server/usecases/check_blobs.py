@@ -23,15 +23,24 @@ class _Blob(NamedTuple):
     sha256: bytes | None
 
 
-def check_blobs(connection: Connection, storage: Storage, found: LogCheck, progress: Callable[[int], None]) -> None:
+def check_blobs(
+    connection: Connection,
+    storage: Storage,
+    found: LogCheck,
+    progress: Callable[[int], None],
+    *,
+    suspect_after: int | None,
+) -> None:
     """Note each blob that is not as it was stored, and count segments that nothing names.
 
     ``connection`` sees one state; the disk is that of now. So what does not fit is looked for once more in the state of
-    now: its holder may have had it erased meanwhile. ``progress`` is told how many blobs were read.
+    now: its holder may have had it erased meanwhile. ``progress`` is told how many blobs were read. ``suspect_after``:
+    a segment that nothing names and that was written after this time, seconds, may be of records that are lost; None
+    where none are.
     """
     pending = set(records.read_blobs_to_erase(connection))  # few: the worker overwrites them within seconds
     found.to_overwrite = len(pending)
-    disk = _Disk(storage, found, {segment_of(name) for name in pending})
+    disk = _Disk(storage, found, {segment_of(name) for name in pending}, suspect_after)
     read = 0
     for segment, group in groupby(_well_named(connection, found), key=lambda blob: segment_of(blob.name)):
         disk.name(segment)
@@ -112,7 +121,8 @@ class _Disk:
     Segments must be named in order.
     """
 
-    def __init__(self, storage: Storage, found: LogCheck, pending: set[str]) -> None:
+    def __init__(self, storage: Storage, found: LogCheck, pending: set[str], suspect_after: int | None) -> None:
+        self._suspect_after = suspect_after
         self._storage = storage
         self._found = found
         self._pending = pending
@@ -139,4 +149,13 @@ class _Disk:
     def _count(self) -> None:
         for segment in self._left - self._pending:
             with self._storage.database.reading() as now:  # recorded since the state that is looked at
-                self._found.orphaned_segments += not records.names_segment(now, segment)
+                if records.names_segment(now, segment):
+                    continue
+            if self._suspect_after is not None and self._storage.blobs.written_at(segment) > self._suspect_after:
+                self._found.note(
+                    "segments",
+                    f"segment {segment} was written after the newest record, and no record names it: "
+                    "the database lost its records, or a crash left it",
+                )
+            else:
+                self._found.orphaned_segments += 1

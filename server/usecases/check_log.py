@@ -16,14 +16,14 @@ from server.core.notes import verify_checkpoint
 from server.core.proofs import format_entry
 from server.core.rowmacs import Sum
 from server.core.statuslists import ERASED, STATUS_LIST_SIZE, WITHDRAWN
-from server.errors import ObjectionError, OperatorError, ParseError
+from server.errors import LogInconsistent, ObjectionError, OperatorError, ParseError
 from server.store import anchors, log, records, tallies
 from server.store.anchors import AnchoredCheckpoint
 from server.store.log import Head
 from server.store.records import Record
 from server.usecases.check_blobs import check_blobs
 from server.usecases.log_findings import LogCheck
-from server.usecases.register import Storage
+from server.usecases.register import Storage, check_kept
 from server.usecases.row_sums import Row, sums_of
 
 _PART = 4096  # entries at once
@@ -38,11 +38,14 @@ def check_log(storage: Storage, *, progress: Callable[[int, int], None]) -> LogC
     ``progress`` is told how much of how much is done. Raises Unavailable when the database does not answer.
     """
     found = LogCheck()
+    kept_note = storage.kept.read() if storage.kept else None  # before the head, which may grow meanwhile
     with storage.database.snapshot() as connection:
         head = log.read_head(connection)
         if head is None:
             found.note("head", "the log's head is gone")
             return found
+        found.losses = log.read_losses(connection)
+        nothing_lost = _compare_kept(connection, storage, head, kept_note, found)
         blobs = records.count_blobs(connection)
         walk = _Walk(connection, storage, head, found)
         for done in walk.run():
@@ -50,8 +53,26 @@ def check_log(storage: Storage, *, progress: Callable[[int, int], None]) -> LogC
         _compare_follows(connection, found)
         _compare_sums(connection, storage, head, walk.erased_later, found)
         _note_strays(connection, found)
-        check_blobs(connection, storage, found, lambda done: progress(head.size + done, head.size + blobs))
+        # What is on disk since the newest record may be what a crash left, or the evidence of records that are lost.
+        suspect_after = None if nothing_lost else head.newest_at
+        check_blobs(
+            connection,
+            storage,
+            found,
+            lambda done: progress(head.size + done, head.size + blobs),
+            suspect_after=suspect_after,
+        )
     return found
+
+
+def _compare_kept(connection: Connection, storage: Storage, head: Head, note: str | None, found: LogCheck) -> bool:
+    """Compare the head with the checkpoint kept outside of the database; tell whether that shows that it is whole."""
+    try:
+        check_kept(connection, head, storage.keyring, note)
+    except LogInconsistent as error:
+        found.note("head", str(error))
+        return False
+    return note is not None
 
 
 class _Walk:

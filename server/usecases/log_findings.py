@@ -3,12 +3,14 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from server.store.log import Loss
+
 _LISTED = 20
 
 
 @dataclass
 class LogCheck:
-    """What was found. ``problems`` is empty when everything fits.
+    """What was found. ``problems`` is empty when everything fits. ``losses``: what the operator accepted as lost.
 
     ``erased``: entries whose records their holders had erased. ``to_overwrite``: sealed bytes of those, still on disk.
     """
@@ -20,6 +22,7 @@ class LogCheck:
     tiles: int = 0
     anchors: int = 0
     orphaned_segments: int = 0
+    losses: list[Loss] = field(default_factory=list)
     _listed: dict[str, list[str]] = field(default_factory=dict)
     _noted: Counter[str] = field(default_factory=Counter)
 

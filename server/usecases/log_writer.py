@@ -24,6 +24,7 @@ from server.errors import Conflict, Gone, LogInconsistent, ObjectionError, TooLa
 from server.store import log, records
 from server.store.blobs import LocalBlobs
 from server.store.database import Database
+from server.store.kept_checkpoint import KeptCheckpoint
 from server.store.log import Head
 from server.store.records import Record
 from server.usecases.find_anchor import Anchor
@@ -35,6 +36,7 @@ _MAX_GROUP = 256
 _MAX_GROUP_BYTES = 1 << 25
 _MAX_SUBTREES = 1 << 16
 MAX_SUPPLEMENTS = 16
+_KEEP_EVERY_S = 1.0  # a sync of the disk that recording waits for
 _WAIT_S = 25  # a client learns that the log is slow before it, or a proxy, stops waiting
 
 _log = logging.getLogger("objection.log")
@@ -107,9 +109,12 @@ class LogWriter:
         name: str,
         key: Ed25519PrivateKey,
         clock: Callable[[], int],
+        kept: KeptCheckpoint | None = None,
     ) -> None:
+        """``kept``: where the newest checkpoint is kept outside of the database, if anywhere."""
         self._database = database
         self._blobs = blobs
+        self._keeping = _Keeping(kept)
         self._name = name
         self._key = key
         self._clock = clock
@@ -148,7 +153,14 @@ class LogWriter:
         self._thread.join()
 
     def _run(self) -> None:
-        while (first := self._queue.get()) is not None:
+        while True:
+            try:
+                first = self._queue.get(timeout=self._keeping.due_in_s())
+            except Empty:
+                self._keeping.keep()
+                continue
+            if first is None:
+                break
             group = [first]
             outcomes: Sequence[Logged | ObjectionError]
             try:
@@ -156,16 +168,21 @@ class LogWriter:
                     # Only now, with the log ours: while other processes had it, the group grew.
                     group, receipts = self._gather(first)
                     outcomes = self._append_group(connection, receipts)
+                self._keeping.note_committed()
             except Exception as error:  # noqa: BLE001 (whatever went wrong, nobody waiting may believe it was stored)
                 self._forget()
                 outcomes = [_as_unavailable(error)] * len(group)
             for submission, outcome in zip(group, outcomes, strict=True):
                 submission.outcome.put(outcome)
+            if self._keeping.due_in_s() == 0:
+                self._keeping.keep()
+        self._keeping.keep()
 
     def _forget(self) -> None:
         """Drop what was remembered of the last group: its transaction may have been rolled back."""
         self._status_order.forget()
         self._subtrees.clear()
+        self._keeping.forget()
 
     def _gather(self, first: _Submission) -> tuple[list[_Submission], list[SealedReceipt]]:
         """Take ``first`` and what is queued behind it, without waiting, up to the bounds, but for what was given up.
@@ -288,7 +305,45 @@ class LogWriter:
             newest_at=added[-1].received_at,
             sums=sums.text(),
         )
+        self._keeping.note_signed(checkpoint)
         return checkpoint
+
+
+class _Keeping:
+    """Keeps the newest checkpoint outside of the database: after the commit, once a second at most, and at the end.
+
+    Nobody's answer waits for it. A crash leaves the file up to a second behind.
+    """
+
+    def __init__(self, kept: KeptCheckpoint | None) -> None:
+        self._kept = kept
+        self._signed: str | None = None
+        self._committed: str | None = None
+        self._due_at = 0.0
+
+    def note_signed(self, checkpoint: str) -> None:
+        self._signed = checkpoint
+
+    def note_committed(self) -> None:
+        if self._signed is not None:
+            self._committed, self._signed = self._signed, None
+
+    def forget(self) -> None:
+        """Drop what was signed in a transaction that failed, or may have."""
+        self._signed = None
+
+    def due_in_s(self) -> float | None:
+        """Return after how many seconds there is something to keep; None while there is nothing."""
+        if self._kept is None or self._committed is None:
+            return None
+        return max(self._due_at - time.monotonic(), 0.0)
+
+    def keep(self) -> None:
+        if self._kept is None or self._committed is None:
+            return
+        self._due_at = time.monotonic() + _KEEP_EVERY_S
+        if self._kept.keep(self._committed):
+            self._committed = None
 
 
 class _StatusOrder:

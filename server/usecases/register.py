@@ -21,14 +21,16 @@ from server.outside.mail import MailFinding
 from server.store import log, tallies
 from server.store.blobs import LocalBlobs
 from server.store.database import Database
+from server.store.kept_checkpoint import KeptCheckpoint
 from server.store.keys import KeyFolder
-from server.store.log import Head
+from server.store.log import Head, Loss
 from server.store.spent import SpentProofs, open_spent_proofs
 from server.store.tallies import hour_of
 from server.usecases.keyring import Keyring, create_keys, load_keys
 from server.usecases.log_writer import LogWriter
 from server.usecases.tally import keep_budget
 
+RESTORING = "restoring"  # a file in the data folder, from the first change that a restore makes to the last
 _MAX_CACHED_BYTES = 16 * 1024 * 1024  # of certificates, in each process
 
 Clock = Callable[[], int]
@@ -61,6 +63,11 @@ class Register:
         list_number, index = divmod(status_index, STATUS_LIST_SIZE)
         return index, f"{self.public_url}/v1/status-lists/{list_number}"
 
+    def losses(self) -> list[Loss]:
+        """Return what the operator accepted as lost when the log went on: everybody may know. Raises Unavailable."""
+        with self.database.reading() as connection:
+            return log.read_losses(connection)
+
     def close(self) -> None:
         self.log_writer.close()
         self.spent_proofs.close()
@@ -70,11 +77,12 @@ class Register:
 
 @dataclass(frozen=True)
 class Storage:
-    """Database, blobs and keys of a register that is not necessarily running."""
+    """Database, blobs and keys of a register that is not necessarily running. ``kept``: its checkpoint outside."""
 
     database: Database
     blobs: LocalBlobs
     keyring: Keyring
+    kept: KeptCheckpoint | None = None
 
     def close(self) -> None:
         self.database.close()
@@ -89,14 +97,17 @@ def open_storage(
     log_origin: str,
     create: bool,
     anchors_file: Path | None = None,
+    behind: bool = False,
 ) -> Storage:
-    """Open a register's storage, and check that head, keys and tiles agree.
+    """Open a register's storage, and check that head, keys, tiles and the checkpoint kept outside agree.
 
-    The database is brought to the newest revision. With ``create``, folders, tables and keys are made where nothing is
-    recorded yet; without, a register that never ran is an error. Raises OperatorError: ``keys_missing``,
-    ``keys_exposed``, ``keys_invalid``, ``anchors_invalid``, ``storage_unusable``, ``log_inconsistent``,
-    ``budget_changed``; Unavailable. Safe to run in several processes at once.
+    With ``create``, folders, tables and keys are made where nothing is recorded yet; without, a register that never ran
+    is an error. A database of another version is refused. ``behind``: open also one that is behind the checkpoint kept
+    outside. Raises OperatorError: ``keys_missing``, ``keys_exposed``, ``keys_invalid``, ``anchors_invalid``,
+    ``storage_unusable``, ``restore_unfinished``, ``schema_older``, ``schema_newer``, ``log_inconsistent``,
+    ``log_behind_checkpoint``, ``budget_changed``; Unavailable. Safe to run in several processes at once.
     """
+    refuse_unfinished_restore(data_dir)
     if not create and not (data_dir / "keys").is_dir():
         raise OperatorError("storage_unusable", f"there is no register in {data_dir}")
     with ExitStack() as opened:
@@ -111,17 +122,20 @@ def open_storage(
             raise OperatorError("storage_unusable", f"cannot use {data_dir}: {error.strerror}") from error
         if not create and not database.has_tables():
             raise OperatorError("storage_unusable", "there is no register in that database")
+        kept = KeptCheckpoint(data_dir)
         keyring = _prepare(
             database,
             blobs,
             keys,
+            kept,
             public_url=public_url,
             log_origin=log_origin,
             create=create,
             anchors_file=anchors_file,
+            behind=behind,
         )
         opened.pop_all()
-    return Storage(database, blobs, keyring)
+    return Storage(database, blobs, keyring, kept)
 
 
 def open_storage_to_check(
@@ -129,9 +143,10 @@ def open_storage_to_check(
 ) -> Storage:
     """Open a register's storage for one who only looks: nothing is made, migrated or compared.
 
-    Raises OperatorError ``keys_missing``, ``keys_exposed``, ``keys_invalid``, ``anchors_invalid``,
-    ``storage_unusable``, ``schema_older``, ``schema_newer``; Unavailable.
+    Raises OperatorError ``restore_unfinished``, ``keys_missing``, ``keys_exposed``, ``keys_invalid``,
+    ``anchors_invalid``, ``storage_unusable``, ``schema_older``, ``schema_newer``; Unavailable.
     """
+    refuse_unfinished_restore(data_dir)
     for folder in (data_dir / "keys", data_dir / "blobs"):
         if not folder.is_dir():
             raise OperatorError("storage_unusable", f"there is no register in {data_dir}: {folder} is missing")
@@ -144,26 +159,31 @@ def open_storage_to_check(
         keys = KeyFolder(data_dir / "keys")
         keyring = load_keys(keys, issuer=public_url, log_name=log_origin, anchors_file=anchors_file)
         opened.pop_all()
-    return Storage(database, LocalBlobs(data_dir / "blobs"), keyring)
+    return Storage(database, LocalBlobs(data_dir / "blobs"), keyring, KeptCheckpoint(data_dir))
 
 
 def _prepare(
     database: Database,
     blobs: LocalBlobs,
     keys: KeyFolder,
+    kept: KeptCheckpoint,
     *,
     public_url: str,
     log_origin: str,
     create: bool,
     anchors_file: Path | None,
+    behind: bool,
 ) -> Keyring:
     """Return the keys, once tables, keys and log are there and fit each other."""
     with database.starting():
-        database.migrate()
+        if not database.has_tables():
+            database.migrate()
+    database.refuse_other_schema()
+    kept_note = kept.read()  # before the head: other replicas may grow both meanwhile
     with database.writing() as connection:
         head = log.read_head(connection)
         if head is None:
-            _refuse_lost_log(connection, blobs, create=create)
+            _refuse_lost_log(connection, blobs, kept_note, create=create)
             create_keys(keys, issuer=public_url, now=datetime.now(UTC))
         keyring = load_keys(keys, issuer=public_url, log_name=log_origin, anchors_file=anchors_file)
         if head is None:
@@ -172,7 +192,11 @@ def _prepare(
             tallies.create_counting(connection, since=hour_of(int(time.time())), budget_sha256=budget)
         else:
             check_head(connection, head, keyring)
+            if not behind:
+                check_kept(connection, head, keyring, kept_note)
             keep_budget(connection, declaration().budget_sha256)
+    if create and head is not None and not behind:
+        kept.keep(head.checkpoint)
     return keyring
 
 
@@ -193,7 +217,9 @@ def start_register(
     """
     keyring = storage.keyring
     spent = open_spent_proofs(storage.database, spent_proofs, life_s=2 * MAX_AGE_S, now=clock())
-    writer = LogWriter(storage.database, storage.blobs, name=keyring.log_name, key=keyring.log_key, clock=clock)
+    writer = LogWriter(
+        storage.database, storage.blobs, name=keyring.log_name, key=keyring.log_key, clock=clock, kept=storage.kept
+    )
     return Register(
         public_url=public_url,
         database=storage.database,
@@ -225,14 +251,47 @@ def check_head(connection: Connection, head: Head, keyring: Keyring) -> Checkpoi
     return checkpoint
 
 
+def check_kept(connection: Connection, head: Head, keyring: Keyring, note: str | None) -> None:
+    """Compare the head with the checkpoint that was kept outside of the database.
+
+    Raises LogInconsistent ``log_behind_checkpoint`` when more was signed than the database has, ``log_inconsistent``
+    when another log was, or the note is none of this log.
+    """
+    if note is None:
+        return
+    try:
+        signed = verify_checkpoint(note, trusted=keyring.log_verifier)
+    except (ParseError, VerificationError) as error:
+        raise LogInconsistent(
+            "log_inconsistent", f"newest-checkpoint in the data folder is none of this log ({error})"
+        ) from error
+    if signed.size > head.size:
+        raise LogInconsistent(
+            "log_behind_checkpoint",
+            f"the log was signed with {signed.size} entries, the database has {head.size}: entries {head.size} to "
+            f"{signed.size - 1} are lost here. Is it an old backup? See docs/operating.md, When entries are lost",
+        )
+    tree = TileTree(signed.size, lambda level, number: log.read_tile(connection, level, number))
+    if tree.root() != signed.root:
+        raise LogInconsistent(
+            "log_inconsistent", f"newest-checkpoint in the data folder is of another log of {signed.size} entries"
+        )
+
+
+def refuse_unfinished_restore(data_dir: Path) -> None:
+    """Raises OperatorError ``restore_unfinished``."""
+    if (data_dir / RESTORING).exists():
+        raise OperatorError("restore_unfinished", f"a restore into {data_dir} did not finish: run it again")
+
+
 def holder_scoped(thumbprint: str, jti: str) -> bytes:
     """Return the 32 bytes by which a holder's jti is remembered without keeping either."""
     return hashlib.sha256(f"{thumbprint}.{jti}".encode()).digest()
 
 
-def _refuse_lost_log(connection: Connection, blobs: LocalBlobs, *, create: bool) -> None:
+def _refuse_lost_log(connection: Connection, blobs: LocalBlobs, kept_note: str | None, *, create: bool) -> None:
     """A second log with the first one's key would fork it: the database was lost, or another one named by mistake."""
-    if log.has_tiles(connection) or blobs.segments():
+    if kept_note is not None or log.has_tiles(connection) or blobs.segments():
         raise LogInconsistent("log_inconsistent", "records are stored here, but this database has no head of their log")
     if not create:
         raise OperatorError("storage_unusable", "this database has no log")

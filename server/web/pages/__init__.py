@@ -5,6 +5,7 @@ from pathlib import Path
 from flask import Blueprint, Response, render_template
 
 from schemas.openapi import describe
+from server.bundles.readme import format_time
 from server.bundles.verifier import verifier_page
 from server.core.policies import format_trust_policy, policy_fingerprint
 from server.errors import NotFound
@@ -28,7 +29,10 @@ def create_blueprint(register: Register) -> Blueprint:
     @blueprint.get("/")
     def home() -> str:
         fingerprint = policy_fingerprint(register.keyring.policy)
-        return render_template("home.html", register=register, fingerprint=fingerprint, verifier=verifier)
+        losses = [(loss, format_time(loss.resumed_at)) for loss in register.losses()]
+        return render_template(
+            "home.html", register=register, fingerprint=fingerprint, verifier=verifier, losses=losses
+        )
 
     @blueprint.get("/verify")
     def verify() -> Response:
