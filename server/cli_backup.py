@@ -55,14 +55,12 @@ def backup(folder: Path, without_keys: bool) -> None:
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option(
-    "--replace", is_flag=True, help="Delete what lies in DATA_DIR and in the database. Stop the register first."
-)
+@click.option("--replace", is_flag=True, help="Delete the register that lies there. Stop it first.")
 @one_line
 def restore(folder: Path, replace: bool) -> None:
     """Restore the register from a backup in DIR, into OBJECTION_DATA_DIR and OBJECTION_DATABASE_URL.
 
-    Verifies every file first. Refuses a folder or database that is not empty, without --replace. Checks what it has
+    Verifies every file first. Without --replace it refuses where a register, or a file of one, lies. Checks what it has
     restored as `objection log check` does. The register then answers for what the backup has, and records nothing
     until `objection log resume`.
 

@@ -207,9 +207,12 @@ class LogWriter:
 
     def _append_group(self, connection: Connection, receipts: Sequence[SealedReceipt]) -> list[Logged | ObjectionError]:
         """Log what is new of ``receipts`` in the caller's transaction; answer for each, in order."""
-        head = writable_head(connection)
+        head = _locked_head(connection)
         known, new, conflicts = _sort_out(connection, receipts)
         now = self._clock()
+        if new and head.halted is not None:  # what is recorded is answered all the same
+            conflicts |= {receipt.salt: _halted() for receipt in new}
+            new = []
         if new and is_clock_behind(head, now=now):
             self._say_clock_behind(head.newest_at - now)
             conflicts |= {receipt.salt: clock_behind() for receipt in new}
@@ -385,12 +388,21 @@ class _StatusOrder:
 
 def writable_head(connection: Connection) -> Head:
     """Return the log's head, locked. Raises LogInconsistent ``log_inconsistent``, ``log_halted``."""
+    head = _locked_head(connection)
+    if head.halted is not None:
+        raise _halted()
+    return head
+
+
+def _locked_head(connection: Connection) -> Head:
     head = log.read_head(connection, lock=True)
     if head is None:
         raise LogInconsistent("log_inconsistent", "the log has no head")
-    if head.halted is not None:
-        raise LogInconsistent("log_halted", "this log signs nothing any more; its operator knows why")
     return head
+
+
+def _halted() -> LogInconsistent:
+    return LogInconsistent("log_halted", "this log signs nothing any more; its operator knows why")
 
 
 def find_logged(connection: Connection, receipt_sha256: bytes, *, anchor: Anchor | None = None) -> Logged | None:

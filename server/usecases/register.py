@@ -192,7 +192,7 @@ def _prepare(
             tallies.create_counting(connection, since=hour_of(int(time.time())), budget_sha256=budget)
         else:
             check_head(connection, head, keyring)
-            if not behind:
+            if not behind and head.halted is None:  # a halted log signs nothing: it may answer for what it has
                 check_kept(connection, head, keyring, kept_note)
             keep_budget(connection, declaration().budget_sha256)
     if create and head is not None and not behind:

@@ -6,7 +6,7 @@ is run again.
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +29,7 @@ from server.usecases.keyring import load_keys
 from server.usecases.log_findings import LogCheck
 from server.usecases.register import RESTORING, Storage
 
-_KEPT = {"newest-checkpoint", "newest-checkpoint.lock", "writer.lock", "worker.lock", RESTORING}
+_FOLDERS = ("blobs", "releases")
 _SQLITE_SUFFIXES = ("", "-wal", "-shm", "-journal")
 
 
@@ -55,7 +55,7 @@ def restore(
 ) -> Restored:
     """Put the backup in ``folder`` in place, check it, and halt its log: what was signed after it is missing.
 
-    ``replace``: delete what lies in the data folder and in the database. Raises OperatorError ``backup_incomplete``,
+    ``replace``: delete the register that lies there. Raises OperatorError ``backup_incomplete``,
     ``backup_damaged``, ``backup_of_another``, ``schema_newer``, ``restore_refused``, ``register_running``,
     ``storage_unusable`` and what loading keys raises; Unavailable.
     """
@@ -97,16 +97,16 @@ def _put_in_place(
     target = make_url(database_url).render_as_string(hide_password=True)
     # What an unfinished restore left may go, but only in the database that it was for.
     ours = mark.exists() and mark.read_text("utf-8") == target
-    kept_names = _KEPT if manifest.keys else _KEPT | {"keys"}
+    folders = (*_FOLDERS, "keys") if manifest.keys else _FOLDERS
     if not manifest.keys and not (data_dir / "keys").is_dir():
         raise OperatorError("keys_missing", f"the backup has no keys: put them into {data_dir / 'keys'} first")
     database = Database(database_url, lock_file=data_dir / "writer.lock")
     try:
         if not (replace or ours):
-            _refuse_occupied(database, data_dir, kept_names)
+            _refuse_occupied(database, data_dir, folders)
         database.refuse_in_use()
         replace_file(mark, target.encode())
-        _empty(database, data_dir, kept_names)
+        _empty(database, data_dir, folders)
         if manifest.keys:
             keys = KeyFolder(data_dir / "keys")
             for name in backup.names("keys"):
@@ -130,7 +130,8 @@ def _put_in_place(
         kept = KeptCheckpoint(data_dir)
         storage = Storage(database, blobs, keyring, kept)
         signed = _signed_before(kept, storage, manifest)
-        found = check_log(storage, progress=progress)
+        # Without the checkpoint kept here before: what it shows to be lost is told by itself.
+        found = check_log(Storage(database, blobs, keyring), progress=progress)
         made_at = datetime.fromtimestamp(manifest.made_at, UTC).isoformat(timespec="seconds")
         with database.writing() as connection:
             log.halt(connection, f"restored from the backup of {made_at} with {manifest.size} entries")
@@ -145,33 +146,35 @@ def _put_in_place(
     return Restored(manifest, found, signed)
 
 
-def _refuse_occupied(database: Database, data_dir: Path, kept: set[str]) -> None:
-    there = sorted(path.name for path in data_dir.iterdir() if path.name not in kept)
-    if there:
-        raise OperatorError(
-            "restore_refused", f"{data_dir} is not empty ({there[0]}): name another folder, or --replace what is there"
-        )
-    if database.file is not None:
-        for suffix in _SQLITE_SUFFIXES:
-            if (path := database.file.with_name(database.file.name + suffix)).exists():
-                raise OperatorError("restore_refused", f"{path} exists: --replace deletes it")
-    elif database.has_tables():
+def _refuse_occupied(database: Database, data_dir: Path, folders: Sequence[str]) -> None:
+    for path in [data_dir / name for name in folders]:
+        if path.is_dir() and any(path.iterdir()):
+            raise OperatorError("restore_refused", f"{path} is not empty: --replace deletes what is there")
+    for path in _sqlite_files(database):
+        if path.exists():
+            raise OperatorError("restore_refused", f"{path} exists: --replace deletes it")
+    if database.file is None and database.has_tables():
         raise OperatorError("restore_refused", "a register is in that database: --replace deletes it")
 
 
-def _empty(database: Database, data_dir: Path, kept: set[str]) -> None:
-    """Delete what is in the data folder, and SQLite's files: an old write-ahead log would be played into a new file."""
+def _empty(database: Database, data_dir: Path, folders: Sequence[str]) -> None:
+    """Delete what a backup brings, and SQLite's files: an old write-ahead log would be played into the new file.
+
+    What else lies in the data folder stays: the checkpoints that say what was signed, and files of the operator's.
+    """
     database.engine.dispose()
-    if database.file is not None:
-        for suffix in _SQLITE_SUFFIXES:
-            database.file.with_name(database.file.name + suffix).unlink(missing_ok=True)
-    for path in data_dir.iterdir():
-        if path.name in kept:
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+    for name in folders:
+        if (data_dir / name).exists():
+            shutil.rmtree(data_dir / name)
+    # Proofs of possession are remembered anew: a file that was just made takes none that was signed before.
+    for path in [*_sqlite_files(database), *data_dir.glob("spent-proofs.sqlite*")]:
+        path.unlink(missing_ok=True)
+
+
+def _sqlite_files(database: Database) -> list[Path]:
+    if database.file is None:
+        return []
+    return [database.file.with_name(database.file.name + suffix) for suffix in _SQLITE_SUFFIXES]
 
 
 def _signed_before(kept: KeptCheckpoint, storage: Storage, manifest: Manifest) -> int | None:
