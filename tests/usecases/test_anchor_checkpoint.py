@@ -459,6 +459,7 @@ def restore(data_dir: Path) -> None:
     for leftover in data_dir.glob("register.sqlite*"):
         leftover.unlink()
     shutil.copy(data_dir / "backup.sqlite", data_dir / "register.sqlite")
+    (data_dir / "newest-checkpoint").unlink()  # it went back, too: else the start would notice without a witness
 
 
 def test_an_old_backup_signs_nothing(tmp_path: Path) -> None:
