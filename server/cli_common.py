@@ -36,6 +36,11 @@ def one_line(command: Callable[P, R]) -> Callable[P, R]:
         except ObjectionError as error:
             click.echo(printable(f"objection: {error.code}: {error}"), err=True)
             sys.exit(UNUSABLE)
+        except OSError as error:
+            click.echo(
+                printable(f"objection: file_unusable: {error.filename or ''}: {error.strerror or error}"), err=True
+            )
+            sys.exit(UNUSABLE)
 
     return guarded
 

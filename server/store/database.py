@@ -136,21 +136,26 @@ class Database:
         """Raises OperatorError ``schema_older`` or ``schema_newer`` when ``migrate`` has not yet, or cannot, go on."""
         with _translated(), self.engine.connect() as connection:
             stored = MigrationContext.configure(connection).get_current_revision()
-        known = [script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions()]  # the newest first
-        if stored not in known:
-            raise OperatorError("schema_newer", f"the database is of a newer version: it has revision {stored}")
+        known = _known_revisions()
+        _refuse_newer(stored, known)
         if stored != known[0]:
             raise OperatorError(
                 "schema_older", f"the database has revision {stored}, this version {known[0]}: start the register first"
             )
 
     def migrate(self) -> None:
-        """Bring the tables to the newest revision. On PostgreSQL, replicas take turns by an advisory lock."""
+        """Bring the tables to the newest revision. On PostgreSQL, replicas take turns by an advisory lock.
+
+        Raises OperatorError ``schema_newer``.
+        """
         config = Config()
         config.set_main_option("script_location", str(_MIGRATIONS))
         with _translated(), self.engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(4207215)")
+            stored = MigrationContext.configure(connection).get_current_revision()
+            if stored is not None:
+                _refuse_newer(stored, _known_revisions())
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
@@ -189,6 +194,20 @@ class Leadership:
         if self._connection is not None:
             with _translated():
                 self._connection.exec_driver_sql("SELECT 1")
+
+
+def _known_revisions() -> list[str]:
+    """Return the revisions of this version's tables, the newest first."""
+    return [script.revision for script in ScriptDirectory(str(_MIGRATIONS)).walk_revisions()]
+
+
+def _refuse_newer(stored: str | None, known: list[str]) -> None:
+    if stored not in known:
+        raise OperatorError(
+            "schema_newer",
+            f"the database has revision {stored}, which this version (up to {known[0]}) does not know: "
+            "it was used by a newer version; install that one, there is no way back",
+        )
 
 
 @contextmanager

@@ -333,9 +333,14 @@ def writable_head(connection: Connection) -> Head:
     head = log.read_head(connection, lock=True)
     if head is None:
         raise LogInconsistent("log_inconsistent", "the log has no head")
-    if head.halted is not None:
-        raise LogInconsistent("log_halted", "this log signs nothing any more; its operator knows why")
+    refuse_halted(head)
     return head
+
+
+def refuse_halted(head: Head | None) -> None:
+    """Raises LogInconsistent ``log_halted``. Why is for the operator alone."""
+    if head is not None and head.halted is not None:
+        raise LogInconsistent("log_halted", "this log signs nothing any more; its operator knows why")
 
 
 def find_logged(connection: Connection, receipt_sha256: bytes, *, anchor: Anchor | None = None) -> Logged | None:
