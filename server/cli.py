@@ -63,6 +63,7 @@ def main() -> None:
 
     Settings come from OBJECTION_… environment variables; docs/operating.md lists them.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # click knows what to do
     os.umask(0o077)  # what commands write is for this user alone, in whatever folder it lies
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal without ✓ must not end in a stack trace
