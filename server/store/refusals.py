@@ -7,6 +7,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from alembic.util import CommandError
 from sqlalchemy import URL
@@ -65,7 +66,8 @@ def _explain(error: Exception, url: URL) -> ObjectionError:
     orig = getattr(error, "orig", None) or error
     said = _quoted(orig)
     if url.get_backend_name() == "sqlite":
-        if "locked" in said or "disk is full" in said:
+        absent = "unable to open" in said and not Path(url.database or "").is_file()  # its disk may still come
+        if absent or "locked" in said or "disk is full" in said:
             return Unavailable("database_unavailable", f"{_SETTING}: {url.database}: {said}")
         return OperatorError("storage_unusable", f"{_SETTING}: {url.database}: {said}{_readable(said)}")
     place = f"{_SETTING}: database {url.database} at {_host(url)}, user {url.username or 'of this system'}"
