@@ -11,7 +11,7 @@ from flask import Flask
 from psycopg import sql
 from sqlalchemy import event
 
-from server.store import blobs, database
+from server.store import blobs, database, log
 from tests.fixtures.holders import Holder
 from tests.fixtures.servers import make_settings, post, register_of, running
 
@@ -102,3 +102,13 @@ def test_a_writer_that_ended(app: Flask) -> None:
     assert said(app) == (200, None)
     register_of(app).log_writer.close()
     assert said(app) == (503, "log_unavailable")
+
+
+def test_a_halted_log_is_told_before_what_will_pass(app: Flask) -> None:
+    with register_of(app).database.writing() as connection:
+        log.halt(connection, "a witness saw more")
+    for where, constant in ((blobs, "_KEPT_FREE_BYTES"), (database, "_LEAST_FREE_BYTES")):
+        with full(where, constant):
+            assert said(app) == (503, "log_halted")
+    assert said(app) == (503, "log_halted")
+    assert b"witness" not in app.test_client().get("/readyz").data
