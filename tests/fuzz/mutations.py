@@ -5,6 +5,7 @@ A ``Draft`` is a proof that is still being spoiled; each mutation changes it and
 
 import base64
 import gzip
+import json
 import random
 import struct
 import zlib
@@ -79,9 +80,9 @@ class Draft:
 
     def _container(self) -> bytes:
         listed = {name: _listed(name, data) for name, data in self.files.items()}
-        manifest = format_manifest({"receipt.jws": BundledFile(b"", "", ""), **listed} if listed else _NO_FILES)
-        if "receipt.jws" not in listed:
-            manifest = format_json({"v": 1, "receipt_sha256": "0" * 64, "state": "recorded", "files": []})
+        missing = {name: BundledFile(b"", "", "") for name in _NEEDED if name not in listed}
+        told = json.loads(format_manifest(listed | missing))
+        manifest = format_json(told | {"files": [each for each in told["files"] if each["name"] in listed]})
         for change in self.manifest:
             manifest = change(manifest)
         every = with_manifest(listed, manifest)
@@ -95,7 +96,8 @@ class Draft:
         return write_zip(members)
 
 
-_NO_FILES = {"receipt.jws": BundledFile(b"", "", "")}
+# A manifest is made from these files. A proof without them has a manifest, too, which does not list them.
+_NEEDED = ("receipt.jws", "policy.json")
 Mutation = Callable[[Draft], str | None]
 # By kind: how often, and for which forms. A mutation that finds nothing to change returns None.
 MUTATIONS: list[tuple[int, str, Mutation]] = []
