@@ -6,6 +6,7 @@ A ``Draft`` is a proof that is still being spoiled; each mutation changes it and
 import base64
 import gzip
 import json
+import quopri
 import random
 import struct
 import zlib
@@ -1171,6 +1172,12 @@ _COPIES: dict[str, Bytes] = {
     "base64 in lines": base64.encodebytes,
     "base64 of base64": lambda raw: base64.encodebytes(base64.encodebytes(raw)),
     "cut base64": lambda raw: b"x\n\n" + base64.encodebytes(raw)[:-99],
+    "base64url": base64.urlsafe_b64encode,
+    "quoted base64": lambda raw: base64.encodebytes(raw).replace(b"\n", b" \n> "),
+    "quoted-printable": lambda raw: b"Subject: x\n\n" + quopri.encodestring(raw),
+    "UTF-16": lambda raw: b"\xff\xfe" + raw.decode("latin-1").encode("utf-16-le"),
+    "UTF-16, big-endian": lambda raw: b"\xfe\xff" + raw.decode("cp437").encode("utf-16-be"),
+    "UTF-8 with a mark": lambda raw: raw.decode("latin-1").encode("utf-8-sig"),
     "gzip": lambda raw: gzip.compress(raw, mtime=0),
     "gzip and more": lambda raw: gzip.compress(raw, mtime=0) + b"more",
     "cut gzip": lambda raw: gzip.compress(raw, mtime=0)[:-9],
