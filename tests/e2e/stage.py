@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -151,6 +151,19 @@ class Browser:
 
     context: BrowserContext
     downloads: Path
+    name = "chromium"
+
+    @property
+    def extension(self) -> str:
+        """Where the extension's own pages are."""
+        return self.worker.url.rpartition("/")[0]
+
+    def card(self, page: Page) -> "Card":
+        return Card(page)
+
+    def expect_page(self) -> AbstractContextManager[Any]:
+        """Expect one tab or window to be opened by what is done meanwhile: ``value``, afterwards."""
+        return self.context.expect_page()
 
     @property
     def worker(self) -> Worker:

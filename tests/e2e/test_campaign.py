@@ -10,20 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.firefox import BROWSERS
 from tests.e2e.stage import (
     ROOT,
-    WITH_EXTENSION,
     Browser,
     TlsRegister,
-    browsing,
     make_certificate,
     serving_pages,
     wait_until,
 )
 from tests.e2e.test_later import extension_page, open_objection, violations
 from tests.fixtures.ports import free_port
-
-pytestmark = WITH_EXTENSION
 
 
 @pytest.fixture
@@ -37,11 +34,11 @@ def register(tmp_path: Path) -> Iterator[TlsRegister]:
     running.stop()
 
 
-@pytest.fixture
-def browser(tmp_path: Path, register: TlsRegister) -> Iterator[Browser]:
+@pytest.fixture(params=BROWSERS)
+def browser(request: pytest.FixtureRequest, tmp_path: Path, register: TlsRegister) -> Iterator[Browser]:
     with (
         serving_pages({}, register.certificate) as port,
-        browsing(tmp_path / "browser", pages_port=port, register_port=register.port) as running,
+        request.param(tmp_path / "browser", pages_port=port, register_port=register.port) as running,
     ):
         yield running
 
@@ -66,7 +63,7 @@ def test_join_a_campaign_and_leave_it_again(browser: Browser, register: TlsRegis
     add_campaign(register, "fair-ai", "--name", "en=Fair AI for all", "--country", "DE", "--country", "AT")
     add_campaign(register, "ia-juste", "--name", "en=IA juste", "--country", "FR")
     popup = extension_page(browser, "popup.html")
-    with browser.context.expect_page() as opened:
+    with browser.expect_page() as opened:
         popup.get_by_role("button", name="Record my objection").click()
     sheet = opened.value
     sheet.get_by_label("Your country").select_option("DE")
@@ -76,7 +73,8 @@ def test_join_a_campaign_and_leave_it_again(browser: Browser, register: TlsRegis
     assert sheet.get_by_label("IA juste").count() == 0
     sheet.get_by_label("Fair AI for all").check()
     sheet.get_by_text("counts for the campaign “Fair AI for all”").wait_for()
-    assert violations(sheet) == []
+    if browser.name == "chromium":
+        assert violations(sheet) == []
     if folder := os.environ.get("SCREENSHOT_FOLDER"):
         sheet.screenshot(path=Path(folder) / "campaign-review.png", full_page=True)
     sheet.get_by_role("button", name="Confirm and record").click()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
+from tests.e2e.firefox import BROWSERS
 from tests.e2e.stage import (
     ROOT,
     WITH_EXTENSION,
@@ -22,8 +23,6 @@ from tests.e2e.stage import (
 )
 from tests.fixtures.anchoring import TestAuthority, http_server, write_anchors
 from tests.fixtures.ports import free_port
-
-pytestmark = WITH_EXTENSION
 
 AXE = ROOT / "extension/node_modules/axe-core/axe.min.js"
 MAIL = b"From: Meta <case@example.org>\r\nSubject: Re: your objection\r\n\r\nWe have received it.\r\n"
@@ -47,8 +46,20 @@ def register(tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Path, 
         running.stop()
 
 
+@pytest.fixture(params=BROWSERS)
+def browser(
+    request: pytest.FixtureRequest, tmp_path: Path, certificate: tuple[Path, Path], register: TlsRegister
+) -> Iterator[Browser]:
+    """Each story is lived in each browser."""
+    with (
+        serving_pages({}, certificate) as port,
+        request.param(tmp_path, pages_port=port, register_port=register.port) as running,
+    ):
+        yield running
+
+
 @pytest.fixture
-def browser(tmp_path: Path, certificate: tuple[Path, Path], register: TlsRegister) -> Iterator[Browser]:
+def chromium(tmp_path: Path, certificate: tuple[Path, Path], register: TlsRegister) -> Iterator[Browser]:
     with (
         serving_pages({}, certificate) as port,
         browsing(tmp_path, pages_port=port, register_port=register.port) as running,
@@ -57,13 +68,13 @@ def browser(tmp_path: Path, certificate: tuple[Path, Path], register: TlsRegiste
 
 
 def extension_page(browser: Browser, path: str) -> Page:
-    return browser.open(f"{browser.worker.url.rpartition('/')[0]}/{path}")
+    return browser.open(f"{browser.extension}/{path}")
 
 
 def record(browser: Browser) -> Page:
     """Record an objection without a notice, and return the page of that objection, opened from the popup."""
     popup = extension_page(browser, "popup.html")
-    with browser.context.expect_page() as opened:
+    with browser.expect_page() as opened:
         popup.get_by_role("button", name="Record my objection").click()
     sheet = opened.value
     sheet.get_by_label("Account name or handle").fill("anna.example")
@@ -76,7 +87,7 @@ def record(browser: Browser) -> Page:
 
 def open_objection(browser: Browser) -> Page:
     popup = extension_page(browser, "popup.html")
-    with browser.context.expect_page() as opened:
+    with browser.expect_page() as opened:
         popup.get_by_role("link", name="Open").click()
     popup.close()
     opened.value.get_by_role("heading", name="What happened").wait_for()
@@ -137,11 +148,25 @@ def test_add_evidence_then_withdraw_then_erase(browser: Browser, register: TlsRe
 
     saved = len(browser.saved_files())
     page.get_by_role("button", name="Save the kept proof").click()
+    page.get_by_role("status").get_by_text("Saved in your downloads folder").wait_for()
     wait_until(lambda: len(browser.saved_files()) == saved + 1)
     page.get_by_role("button", name="Remove from this browser").click()
     page.get_by_role("button", name="Yes, remove it for good").click()
     page.get_by_role("heading", name="Not in this browser").wait_for()
     assert first.read_bytes() == kept
+
+
+def test_kept_proof_is_saved_again_while_the_register_is_away(browser: Browser, register: TlsRegister) -> None:
+    page = record(browser)
+    register.stop()
+    try:
+        for saved in (2, 3):
+            page.get_by_role("button", name="Download ASiC-E").click()
+            page.get_by_role("status").get_by_text("Saved in your downloads folder").wait_for()
+            wait_until(lambda: len(browser.saved_files()) == saved)  # noqa: B023
+    finally:
+        register.start()
+    assert len({path.read_bytes() for path in browser.saved_files()}) == 1
 
 
 def test_withdrawal_waits_for_a_register_that_is_away(browser: Browser, register: TlsRegister) -> None:
@@ -214,10 +239,12 @@ def test_recovery_kit_and_token(browser: Browser) -> None:
 DIALOGS = ["Add evidence …", "Withdraw …", "Erase …"]
 
 
+@WITH_EXTENSION[0]
+@WITH_EXTENSION[1]
 @pytest.mark.skipif(not AXE.exists(), reason="needs the extension's node_modules")
-def test_axe_finds_nothing(browser: Browser) -> None:
-    page = record(browser)
-    popup = extension_page(browser, "popup.html")
+def test_axe_finds_nothing(chromium: Browser) -> None:
+    page = record(chromium)
+    popup = extension_page(chromium, "popup.html")
     popup.get_by_role("link", name="Open").wait_for()
     for scheme in ("light", "dark"):
         for one in (popup, page):
@@ -234,9 +261,11 @@ def test_axe_finds_nothing(browser: Browser) -> None:
             assert focused == words, "the focus goes back to where it was"
 
 
+@WITH_EXTENSION[0]
+@WITH_EXTENSION[1]
 @pytest.mark.parametrize("width", [375, 320])
-def test_nothing_needs_sideways_scrolling(browser: Browser, width: int) -> None:
-    page = record(browser)
+def test_nothing_needs_sideways_scrolling(chromium: Browser, width: int) -> None:
+    page = record(chromium)
     page.set_viewport_size({"width": width, "height": 700})
     for words in ["", *DIALOGS]:
         if words:

@@ -4,9 +4,10 @@ import { type Bytes, formatJson, type Json, parseBase64, parseJson, utf8 } from 
 import { ObjectionError } from '../core/errors';
 import { type LaterReceipt, refuseTooMuch, verifyLaterPayload } from '../core/later';
 import { signReceipt, verifyEvidence, verifyReceipt } from '../core/receipts';
-import { type QueuedLater, type RecordedObjection, read, write } from './database';
+import { type QueuedLater, type RecordedObjection, read } from './database';
 import { recorded } from './keeping';
 import { holderKey } from './keystore';
+import { enqueue } from './queued';
 
 const MAX_SUPPLEMENTS = 16;
 
@@ -42,9 +43,7 @@ export async function queuedFor({ receipt_sha256 }: { receipt_sha256: string }):
 /** All the evidence of an objection, with what was added and what is on its way; not what the register refused. */
 export function evidenceOf(objection: RecordedObjection, queued: QueuedLater[]): Evidence[] {
   const coming = queued.filter(({ state }) => state !== 'refused');
-  return [...objection.evidence, ...coming.flatMap(({ evidence }) => evidence)]
-    .map(({ item }) => item)
-    .concat(objection.later.flatMap(({ evidence }) => evidence));
+  return [objection, ...coming, ...objection.later].flatMap(({ evidence }) => evidence);
 }
 
 async function alreadySigned(objection: RecordedObjection, jti: string): Promise<string | undefined> {
@@ -88,12 +87,12 @@ async function sign(
     platform: objection.platform,
     signed_at: payload.iat,
     holder_share: objection.holder_share,
-    evidence: items.map((item) => ({ item, file: new Blob([files.get(item.name) ?? ''], { type: item.media_type }) })),
+    evidence: items,
     state: 'waiting',
     attempts: 0,
     next_attempt_at: 0,
   };
-  await write('queue', (queue) => queue.add(queued));
+  await enqueue(queued, files);
   return queued.receipt_sha256;
 }
 

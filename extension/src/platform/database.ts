@@ -1,11 +1,13 @@
 /** The extension's IndexedDB: the holder's key, receipts on their way, and recorded objections. */
 import type { Evidence } from '../core/contract.gen';
+import type { Bytes } from '../core/encoding';
+import { ObjectionError } from '../core/errors';
 import type { LaterKind } from '../core/later';
 import type { MailFinding } from '../core/mail';
 import type { Disclosures, Platform } from '../core/objection';
 
-const NAME = 'proof-of-objection';
-const VERSION = 3;
+const NAME = 'objections';
+const VERSION = 1;
 
 /** A signed receipt with everything needed to send it. */
 interface SignedReceipt {
@@ -14,7 +16,8 @@ interface SignedReceipt {
   receipt: string;
   platform: Platform;
   holder_share: string;
-  evidence: { item: Evidence; file: Blob }[];
+  /** The files themselves are kept under `evidenceId`. */
+  evidence: Evidence[];
 }
 
 interface Sending {
@@ -101,11 +104,12 @@ export interface RecordedObjection extends SignedObjection {
   next_check_at: number;
   /** What went wrong when it was asked last. */
   check_problem?: StoredProblem;
-  bundle?: Blob;
-  /** A newer bundle than the one kept here is to be had. */
+  /** A newer bundle is to be had than the one kept under `bundleId`. */
   bundle_wanted: boolean;
   /** The bundle kept here was not saved to disk yet. */
   bundle_unsaved: boolean;
+  /** The person cancelled saving: it is not tried again by itself. */
+  save_declined?: true;
   /** Where the browser saved the newest bundle, relative to the downloads folder. */
   file?: string;
   bundle_attempts: number;
@@ -113,10 +117,18 @@ export interface RecordedObjection extends SignedObjection {
   bundle_problem?: StoredProblem;
 }
 
-/** Something made on demand that goes to the downloads folder, kept only until it is there. */
-export interface PassingFile {
+/**
+ * Evidence or a bundle, apart from its record: lists are read often, files seldom. Bytes, here and below: Firefox refuses
+ * to store a Blob that it has read from a database.
+ */
+export interface KeptFile {
   id: string;
-  file: Blob;
+  bytes: Bytes;
+}
+
+/** Something made on demand that goes to the downloads folder, kept only until it is there. */
+export interface PassingFile extends KeptFile {
+  type: string;
 }
 
 export interface HolderKey {
@@ -128,8 +140,15 @@ interface Stores {
   keys: HolderKey;
   queue: QueuedReceipt;
   objections: RecordedObjection;
-  files: PassingFile;
+  kept: KeptFile;
+  passing: PassingFile;
 }
+
+export const evidenceId = (receipt: string, name: string): string => `${receipt}/${name}`;
+export const bundleId = (receipt: string): string => `${receipt}.asice`;
+
+/** Every id that `evidenceId` gives for a receipt. */
+export const evidenceIds = (receipt: string): IDBKeyRange => IDBKeyRange.bound(`${receipt}/`, `${receipt}/\uffff`);
 
 type StoreName = keyof Stores;
 
@@ -139,7 +158,7 @@ export async function inTransaction<T>(
   mode: IDBTransactionMode,
   work: (store: <N extends StoreName>(name: N) => Store<Stores[N]>) => Promise<T>,
 ): Promise<T> {
-  const database = await open();
+  const database = await open().catch((error: unknown) => Promise.reject(told(error)));
   try {
     // Strict: a receipt that was reported as kept must survive a power cut (Chromium's default is relaxed).
     const transaction = database.transaction(names, mode, { durability: 'strict' });
@@ -157,9 +176,20 @@ export async function inTransaction<T>(
     }
     await done;
     return result;
+  } catch (error) {
+    throw told(error);
   } finally {
     database.close();
   }
+}
+
+/** The browser's own errors that a person can do something about; others are returned as they are. */
+function told(error: unknown): unknown {
+  const name = error instanceof DOMException ? error.name : '';
+  if (name === 'QuotaExceededError') return new ObjectionError('no_room', String(error), { cause: error });
+  // A Firefox that never remembers history opens no database, or one that keeps no keys.
+  const forgets = ['InvalidStateError', 'SecurityError', 'DataCloneError', 'UnknownError'].includes(name);
+  return forgets ? new ObjectionError('storage_unusable', String(error), { cause: error }) : error;
 }
 
 export const read = <N extends StoreName, T>(name: N, work: (store: Store<Stores[N]>) => Promise<T>): Promise<T> =>
@@ -196,53 +226,23 @@ export class Store<V> {
     await settled(this.store.clear());
   }
 
-  async delete(key: string): Promise<void> {
+  async delete(key: string | IDBKeyRange): Promise<void> {
     await settled(this.store.delete(key));
   }
 }
 
 function open(): Promise<IDBDatabase> {
   const request = indexedDB.open(NAME, VERSION);
-  request.onupgradeneeded = ({ oldVersion }) => {
-    if (oldVersion < 1) makeStores(request.result);
-    if (oldVersion < 2) request.result.createObjectStore('files', { keyPath: 'id' });
-    if (oldVersion === 1 && request.transaction) addLaterReceipts(request.transaction);
-    if (oldVersion === 2 && request.transaction)
-      change(request.transaction.objectStore('objections'), () => UNANCHORED);
-  };
+  request.onupgradeneeded = () => makeStores(request.result);
   return settled(request);
 }
 
 function makeStores(database: IDBDatabase): void {
-  database.createObjectStore('keys', { keyPath: 'id' });
+  for (const name of ['keys', 'kept', 'passing']) database.createObjectStore(name, { keyPath: 'id' });
   for (const name of ['queue', 'objections']) {
     // Unique: a second receipt under one jti would contradict the first, and the register would refuse it.
     database.createObjectStore(name, { keyPath: 'receipt_sha256' }).createIndex('jti', 'jti', { unique: true });
   }
-}
-
-/** The second version kept other times than those of the proof: it is fetched once more. */
-const UNANCHORED = { anchored_told: 0, no_clock: false, checks: 0, next_check_at: 0 };
-
-// The first version knew objections only, and no anchors.
-function addLaterReceipts(transaction: IDBTransaction): void {
-  change(transaction.objectStore('queue'), () => ({ kind: 'objection' }));
-  change(transaction.objectStore('objections'), ({ bundle, file }) => ({
-    status: 'stands',
-    later: [],
-    ...UNANCHORED,
-    bundle_wanted: !bundle,
-    bundle_unsaved: Boolean(bundle && !file),
-  }));
-}
-
-function change(store: IDBObjectStore, added: (value: Record<string, unknown>) => Record<string, unknown>): void {
-  const cursor = store.openCursor();
-  cursor.onsuccess = () => {
-    if (!cursor.result) return;
-    cursor.result.update({ ...cursor.result.value, ...added(cursor.result.value) });
-    cursor.result.continue();
-  };
 }
 
 function settled<T>(request: IDBRequest<T>): Promise<T> {

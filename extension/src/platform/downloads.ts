@@ -1,5 +1,6 @@
 /** Saves files to the downloads folder. */
 import { browser } from 'wxt/browser';
+import type { Bytes } from '../core/encoding';
 import { ObjectionError } from '../core/errors';
 import { read, write } from './database';
 import { randomBase64url } from './keystore';
@@ -8,18 +9,27 @@ import type { Answer, OffscreenMessage } from './messages';
 const OFFSCREEN_PAGE = '/offscreen.html';
 const FOLDER = 'proof-of-objection';
 const MAX_WAIT_MS = 15_000;
+/** So long a person may look at the browser's "Save as". */
+const MAX_ASKED_MS = 300_000;
 const POLL_MS = 100;
+export const SAVE_CANCELLED = 'save_cancelled';
+/** What browsers call an interruption, and what a person can do about it. */
+const INTERRUPTIONS: Record<string, string> = {
+  USER_CANCELED: SAVE_CANCELLED,
+  FILE_ACCESS_DENIED: 'save_denied',
+  FILE_NO_SPACE: 'disk_full',
+};
 
 /**
- * Saves `file` under `name` in our folder and returns where the browser put it, once it is on disk. Never replaces a
+ * Saves `bytes` under `name` in our folder and returns where the browser put it, once it is on disk. Never replaces a
  * file, what lies there may be the only copy: the browser then gives it another name. The caller holds the flush lock.
- * Throws `download_failed`.
+ * Throws `download_failed`, `save_cancelled` when a person said no, `save_denied` and `disk_full`.
  */
-export async function saveFile(name: string, file: Blob): Promise<string> {
+export async function saveFile(name: string, bytes: Bytes, type: string): Promise<string> {
   const filename = `${FOLDER}/${name}`;
   const id = randomBase64url(16);
   // Through the database: the page that makes the link cannot be handed a file by message.
-  await write('files', (files) => files.put({ id, file }));
+  await write('passing', (files) => files.put({ id, bytes, type }));
   try {
     const link = await openLink(id);
     try {
@@ -31,15 +41,17 @@ export async function saveFile(name: string, file: Blob): Promise<string> {
     }
   } catch (error) {
     if (error instanceof ObjectionError) throw error;
-    throw new ObjectionError('download_failed', String(error), { cause: error });
+    // Firefox tells some interruptions in words alone.
+    const code = /cancell?ed/i.test(String(error)) ? SAVE_CANCELLED : 'download_failed';
+    throw new ObjectionError(code, String(error), { cause: error });
   } finally {
-    await write('files', (files) => files.delete(id));
+    await write('passing', (files) => files.delete(id));
   }
 }
 
 /** Removes what a stopped background left behind. The caller holds the flush lock. */
 export async function clearPassingFiles(): Promise<void> {
-  await write('files', (files) => files.clear());
+  await write('passing', (files) => files.clear());
 }
 
 /** Returns a link to the file that lives until `close`. Chromium's worker cannot make one, so a hidden page does. */
@@ -65,9 +77,9 @@ async function openLink(id: string): Promise<{ url: string; close(): Promise<voi
 
 /** Returns an object URL for a file on its way; only a document can. */
 async function fileUrl(id: string): Promise<string> {
-  const passing = await read('files', (files) => files.get(id));
+  const passing = await read('passing', (files) => files.get(id));
   if (!passing) throw new ObjectionError('download_failed', 'there is no file to save');
-  return URL.createObjectURL(passing.file);
+  return URL.createObjectURL(new Blob([passing.bytes], { type: passing.type }));
 }
 
 /** In the offscreen document: answers the background's requests for links. */
@@ -87,13 +99,23 @@ export function serveLinks(): void {
 // Polled, not by onChanged: the event of a small file can come before the listener is there.
 /** Returns the path that the file got. */
 async function finished(id: number): Promise<string> {
-  for (let waited = 0; waited < MAX_WAIT_MS; waited += POLL_MS) {
+  // A file has no name as long as the browser asks the person for it.
+  let isAsked = true;
+  for (let waited = 0; waited < (isAsked ? MAX_ASKED_MS : MAX_WAIT_MS); waited += POLL_MS) {
     const [item] = await browser.downloads.search({ id });
-    if (item?.state === 'complete') return item.filename;
-    if (item?.state === 'interrupted') throw new ObjectionError('download_failed', item.error ?? 'interrupted');
+    if (!item) break;
+    if (item.state === 'complete') return item.filename;
+    if (item.state === 'interrupted') throw interrupted(item.error ?? 'interrupted');
+    isAsked = item.filename === '';
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));
   }
-  throw new ObjectionError('download_failed', 'the download did not finish');
+  if (!isAsked) throw new ObjectionError('download_failed', 'the download did not finish');
+  await browser.downloads.cancel(id);
+  throw interrupted('USER_CANCELED');
+}
+
+function interrupted(reason: string): ObjectionError {
+  return new ObjectionError(INTERRUPTIONS[reason] ?? 'download_failed', reason);
 }
 
 /** The end of a path: what lies in our folder is told with it. */

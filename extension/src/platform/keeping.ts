@@ -3,15 +3,15 @@
 import { parseAnswer, type VerifiedAnswer, verifyAnswer } from '../core/answers';
 import { MIME_TYPE as BUNDLE_TYPE } from '../core/asice';
 import type { SubmissionAnswer } from '../core/contract.gen';
-import { formatJson } from '../core/encoding';
+import { formatJson, utf8 } from '../core/encoding';
 import { ObjectionError } from '../core/errors';
 import { verifyReceipt } from '../core/receipts';
 import type { Facts } from '../core/reports';
 import { isDue, nextAttemptAt, problemOf } from './attempts';
 import { changed } from './badge';
 import { anchoredOf, verifyProofOf } from './checking';
-import { type RecordedObjection, read, write } from './database';
-import { saveFile } from './downloads';
+import { bundleId, evidenceIds, inTransaction, type RecordedObjection, read, write } from './database';
+import { SAVE_CANCELLED, saveFile } from './downloads';
 import { namesClock, verifyByPinned } from './pins';
 import { getAnswer, getBundle, getCertificate, leaveCampaign, PDF_TYPE, Refused } from './register';
 
@@ -55,7 +55,6 @@ export async function saveAgain(receipt: string): Promise<string> {
   return navigator.locks.request('flush', async () => {
     const objection = await recorded(receipt);
     const fresh = objection.status === 'erased' ? objection : await fetchBundle(objection);
-    if (!fresh.bundle) throw new ObjectionError('no_bundle', fresh.bundle_problem?.detail ?? 'no bundle yet');
     return saveNow(fresh);
   });
 }
@@ -66,7 +65,7 @@ export async function saveCertificate(receipt: string, language: string): Promis
     const objection = await recorded(receipt);
     const raw = await getCertificate(objection, language);
     await verifyProofOf(raw, objection);
-    return saveFile(`${proofName(objection)}-${language}.pdf`, new Blob([raw], { type: PDF_TYPE }));
+    return saveFile(`${proofName(objection)}-${language}.pdf`, raw, PDF_TYPE);
   });
 }
 
@@ -81,7 +80,7 @@ export async function saveAcknowledgement(receipt: string): Promise<string> {
     if (!erasure) throw new ObjectionError('not_erased', 'there is no erasure to show');
     const { receipt: signed, acknowledgement, proof } = erasure;
     const text = `${formatJson({ v: 1, receipt: signed, acknowledgement, proof })}\n`;
-    return saveFile(`${proofName(objection)}-erased.json`, new Blob([text], { type: 'application/json' }));
+    return saveFile(`${proofName(objection)}-erased.json`, utf8(text), 'application/json');
   });
 }
 
@@ -90,7 +89,11 @@ export async function forget(receipt: string): Promise<void> {
   await navigator.locks.request('flush', async () => {
     const { status } = await recorded(receipt);
     if (status !== 'erased') throw new ObjectionError('not_erased', 'only an erased objection may be forgotten');
-    await write('objections', (objections) => objections.delete(receipt));
+    await inTransaction(['objections', 'kept'], 'readwrite', async (store) => {
+      await store('kept').delete(evidenceIds(receipt));
+      await store('kept').delete(bundleId(receipt));
+      await store('objections').delete(receipt);
+    });
     await changed();
   });
 }
@@ -135,7 +138,7 @@ async function those(wanted: (objection: RecordedObjection) => boolean): Promise
 }
 
 const bundleMissing = ({ bundle_wanted, status }: RecordedObjection) => bundle_wanted && status !== 'erased';
-const bundleDue = (one: RecordedObjection) => bundleMissing(one) || one.bundle_unsaved;
+const bundleDue = (one: RecordedObjection) => bundleMissing(one) || (one.bundle_unsaved && !one.save_declined);
 
 type Schedule = Pick<RecordedObjection, 'checks' | 'next_check_at'>;
 
@@ -212,7 +215,8 @@ async function keep(before: RecordedObjection, after: RecordedObjection): Promis
 async function fetchAndSave(): Promise<void> {
   const due = ({ bundle_next_attempt_at }: RecordedObjection) => isDue(bundle_next_attempt_at);
   for (const objection of await those((one) => bundleMissing(one) && due(one))) await fetchBundle(objection);
-  for (const objection of await those((one) => one.bundle_unsaved && due(one))) await saveFirstTime(objection);
+  const toSave = (one: RecordedObjection) => one.bundle_unsaved && !one.save_declined && due(one);
+  for (const objection of await those(toSave)) await saveFirstTime(objection);
 }
 
 /** Returns the objection with the newest bundle; after a failure with the one it had, and the problem. */
@@ -222,10 +226,14 @@ async function fetchBundle(objection: RecordedObjection): Promise<RecordedObject
     const raw = await getBundle(objection);
     // Only what holds, and shows no later a time, may take the place of the one that is kept.
     const shown = withTimes(objection, await verifyProofOf(raw, objection));
-    const bundle = new Blob([raw], { type: BUNDLE_TYPE });
-    const fetched = { bundle, bundle_wanted: false, bundle_unsaved: true };
+    const fetched = { bundle_wanted: false, bundle_unsaved: true };
     next = { ...without(shown, 'bundle_problem'), ...fetched, bundle_attempts: 0, bundle_next_attempt_at: 0 };
     if (isSettled(next)) next = { ...next, ...NEVER_AGAIN };
+    const bundle = { id: bundleId(objection.receipt_sha256), bytes: raw };
+    await inTransaction(['objections', 'kept'], 'readwrite', async (store) => {
+      await store('kept').put(bundle);
+      await store('objections').put(next);
+    });
   } catch (error) {
     const attempts = objection.bundle_attempts + 1;
     next = {
@@ -236,8 +244,8 @@ async function fetchBundle(objection: RecordedObjection): Promise<RecordedObject
       // What it refuses it would refuse again.
       bundle_next_attempt_at: error instanceof Refused ? Number.POSITIVE_INFINITY : nextAttemptAt(attempts, error),
     };
+    await write('objections', (objections) => objections.put(next));
   }
-  await write('objections', (objections) => objections.put(next));
   await changed();
   return next;
 }
@@ -263,16 +271,20 @@ async function saveFirstTime(objection: RecordedObjection): Promise<void> {
       bundle_problem: problemOf(error),
       bundle_next_attempt_at: attempts < MAX_SAVES ? nextAttemptAt(attempts, error) : Number.POSITIVE_INFINITY,
     };
-    await write('objections', (objections) => objections.put({ ...objection, ...next }));
+    // Whoever closes the browser's "Save as" has answered: from now on they save by themselves.
+    const declined = next.bundle_problem.code === SAVE_CANCELLED ? { save_declined: true as const } : {};
+    await write('objections', (objections) => objections.put({ ...objection, ...next, ...declined }));
     await changed();
   }
 }
 
 async function saveNow(objection: RecordedObjection): Promise<string> {
-  const file = await saveFile(`${proofName(objection)}.asice`, objection.bundle ?? new Blob());
+  const bundle = await read('kept', (kept) => kept.get(bundleId(objection.receipt_sha256)));
+  if (!bundle) throw new ObjectionError('no_bundle', objection.bundle_problem?.detail ?? 'no bundle yet');
+  const file = await saveFile(`${proofName(objection)}.asice`, bundle.bytes, BUNDLE_TYPE);
   // A newer one that could not be had is still a problem when the one that is kept was saved.
   const kept = objection.bundle_wanted ? objection : without(objection, 'bundle_problem');
-  const saved = { ...kept, file, bundle_unsaved: false };
+  const saved = { ...without(kept, 'save_declined'), file, bundle_unsaved: false };
   await write('objections', (objections) => objections.put(saved));
   await changed();
   return file;

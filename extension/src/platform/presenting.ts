@@ -1,5 +1,5 @@
 /** What the person shows to somebody or puts away: the token with chosen disclosures, and the recovery kit. */
-import { formatJson, type Json } from '../core/encoding';
+import { formatJson, type Json, utf8 } from '../core/encoding';
 import { ObjectionError } from '../core/errors';
 import { signPresentation } from '../core/presentations';
 import type { Slot } from '../core/tokens';
@@ -42,7 +42,7 @@ export async function saveKit(): Promise<string> {
       objections: objections.map(kitEntry),
     };
     const day = new Date(kit.made_at * 1000).toISOString().slice(0, 10);
-    return saveFile(`recovery-kit-${day}.json`, new Blob([`${formatJson(kit)}\n`], { type: 'application/json' }));
+    return saveFile(`recovery-kit-${day}.json`, utf8(`${formatJson(kit)}\n`), 'application/json');
   });
 }
 

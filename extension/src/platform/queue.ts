@@ -10,6 +10,7 @@ import { verifyReceipt } from '../core/receipts';
 import { DNS_SILENT, isDue, nextAttemptAt, problemOf } from './attempts';
 import { changed } from './badge';
 import {
+  evidenceIds,
   inTransaction,
   type QueuedLater,
   type QueuedObjection,
@@ -22,6 +23,7 @@ import {
 import { clearPassingFiles } from './downloads';
 import { askAboutAll, FIRST_CHECK_MS, keepUp, nextKeepingAt } from './keeping';
 import { KEYS_CHANGED, namesClock, verifyByPinned } from './pins';
+import { dequeue, filesOf } from './queued';
 import { postReceipt, Refused } from './register';
 import { postObjection } from './working';
 
@@ -110,11 +112,9 @@ export async function keepUnchecked(receipt: string): Promise<void> {
  * any other: the register may have recorded it, and its share exists only here.
  */
 export async function discard(receipt: string): Promise<void> {
-  await write('queue', async (queue) => {
-    const queued = await queue.get(receipt);
-    if (queued && queued.state !== 'refused') throw new ObjectionError('not_refused', `it is ${queued.state}`);
-    await queue.delete(receipt);
-  });
+  const queued = await read('queue', (queue) => queue.get(receipt));
+  if (queued && queued.state !== 'refused') throw new ObjectionError('not_refused', `it is ${queued.state}`);
+  await dequeue(receipt);
   await changed();
 }
 
@@ -148,8 +148,9 @@ const signedAt = (queued: QueuedReceipt) => (queued.kind === 'objection' ? queue
 
 async function attempt(queued: QueuedReceipt): Promise<void> {
   try {
-    if (queued.kind === 'objection') await settle(queued, await postObjection(queued));
-    else await settleLater(queued, await postReceipt(queued));
+    const files = await filesOf(queued);
+    if (queued.kind === 'objection') await settle(queued, await postObjection(queued, files));
+    else await settleLater(queued, await postReceipt(queued, files));
   } catch (error) {
     await write('queue', (queue) => queue.put(afterFailure(queued, error)));
   }
@@ -200,9 +201,10 @@ function recordedObjection(
 // "Done" is said only after this: the acknowledgement is signed by the register and stands in its log.
 async function settleLater(queued: QueuedLater, rawAnswer: Bytes): Promise<void> {
   const answer = await verified(queued, rawAnswer);
-  await inTransaction(['queue', 'objections'], 'readwrite', async (store) => {
+  await inTransaction(['queue', 'objections', 'kept'], 'readwrite', async (store) => {
     const objection = await store('objections').get(queued.objection_sha256);
     if (objection) await store('objections').put(withLater(objection, recordedLater(queued, answer)));
+    await store('kept').delete(evidenceIds(queued.receipt_sha256));
     await store('queue').delete(queued.receipt_sha256);
   });
 }
@@ -215,7 +217,7 @@ function recordedLater(queued: QueuedLater, { answer, index, mails }: VerifiedAn
     log_index: index,
     acknowledgement: answer.token,
     proof: answer.proof,
-    evidence: evidence.map(({ item }) => item),
+    evidence,
     mails,
     remains: answer.remains ?? [],
   };

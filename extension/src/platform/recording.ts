@@ -4,9 +4,10 @@ import { ObjectionError } from '../core/errors';
 import { type Disclosures, NOTICE_TEXT_FILE, SCREENSHOT_FILE } from '../core/objection';
 import { signReceipt, verifyEvidence, verifyObjectionPayload, verifyReceipt } from '../core/receipts';
 import { openSlots } from '../core/tokens';
-import { inTransaction, type QueuedObjection, write } from './database';
+import { inTransaction, type QueuedObjection } from './database';
 import { closeDraft, type Draft, draftReviewedIn, findDraft, saveDraft } from './drafts';
 import { holderKey, randomBase64url } from './keystore';
+import { enqueue } from './queued';
 import { fingerprint } from './signed';
 
 /**
@@ -74,15 +75,12 @@ async function signDraft(draft: Draft, shown: string, disclosures: Disclosures):
     objected_at: payload.iat,
     holder_share: randomBase64url(32),
     disclosures,
-    evidence: payload.evidence.map((item) => ({
-      item,
-      file: new Blob([files.get(item.name) ?? ''], { type: item.media_type }),
-    })),
+    evidence: payload.evidence,
     state: 'waiting',
     attempts: 0,
     next_attempt_at: 0,
   };
-  await write('queue', (queue) => queue.add(queued));
+  await enqueue(queued, files);
   return queued.receipt_sha256;
 }
 

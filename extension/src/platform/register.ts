@@ -40,17 +40,20 @@ export async function getChallenge(receipt: string): Promise<WorkChallenge> {
   return verifyFields('WorkChallenge', parseJson(raw));
 }
 
-/** Sends a receipt and returns the raw answer. Safe to repeat: the register returns its first answer again. */
-export async function postReceipt(queued: QueuedReceipt, work?: string): Promise<Bytes> {
+/**
+ * Sends a receipt with its `files`, in the order of its evidence, and returns the raw answer. Safe to repeat: the register
+ * returns its first answer again.
+ */
+export async function postReceipt(queued: QueuedReceipt, files: Bytes[], work?: string): Promise<Bytes> {
   const body = new FormData();
   body.append('receipt', queued.receipt);
   body.append('holder_share', queued.holder_share);
   if (work) body.append('work', work);
   if (queued.kind === 'supplement' && queued.unchecked) body.append('mails', 'unchecked');
-  for (const { item, file } of queued.evidence) {
-    body.append('evidence', new File([file], item.name, { type: item.media_type }));
+  for (const [i, { name, media_type }] of queued.evidence.entries()) {
+    body.append('evidence', new File([files[i] ?? ''], name, { type: media_type }));
   }
-  const sentBytes = queued.evidence.reduce((sum, { file }) => sum + file.size, 0);
+  const sentBytes = queued.evidence.reduce((sum, { size }) => sum + size, 0);
   return request('/v1/receipts', { method: 'POST', body }, { maxBytes: MAX_ANSWER_BYTES, sentBytes });
 }
 

@@ -124,7 +124,7 @@ export function viewQueued(queued: QueuedReceipt): QueuedView {
     objection: later ? queued.objection_sha256 : queued.receipt_sha256,
     platform: queued.platform,
     signedAt: later ? queued.signed_at : queued.objected_at,
-    evidence: queued.evidence.map(({ item }) => item),
+    evidence: queued.evidence,
     state: queued.state,
     problem: queued.problem,
     nextAttemptAt: queued.next_attempt_at,

@@ -26,18 +26,18 @@ export function isWorking(receipt: string): boolean {
  * Sends an objection, with work if the register asks for any and it could be done; returns the raw answer. Throws
  * Unreachable when the challenge could not be had and there is time to try again.
  */
-export async function postObjection(queued: QueuedObjection): Promise<Bytes> {
+export async function postObjection(queued: QueuedObjection, files: Bytes[]): Promise<Bytes> {
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const work = await doWork(queued);
     if (work === undefined) break;
     try {
-      return await postReceipt(queued, work);
+      return await postReceipt(queued, files, work);
     } catch (error) {
       // Too late, for example, on a slow line: the objection itself was not refused.
       if (!(error instanceof Refused && error.code.startsWith('work_'))) throw error;
     }
   }
-  return postReceipt(queued);
+  return postReceipt(queued, files);
 }
 
 /** Nothing of it is kept: a worker that was stopped meanwhile starts with another challenge. */

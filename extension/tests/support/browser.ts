@@ -5,6 +5,8 @@ export interface Downloads {
   /** Every file the browser was asked to save: name and content. */
   saved: { filename: string; content: string }[];
   fails: boolean;
+  /** Why the browser stops each download, in its own words. */
+  interrupted: string | undefined;
   /** How often the browser was told to replace a file that is there. */
   overwrites: number;
   /** The name that the browser gives a file. */
@@ -16,11 +18,17 @@ export async function freshBrowser(): Promise<Downloads> {
   fakeBrowser.reset();
   // Connections are closed after each transaction, so nothing blocks this.
   await new Promise<void>((resolve, reject) => {
-    const request = indexedDB.deleteDatabase('proof-of-objection');
+    const request = indexedDB.deleteDatabase('objections');
     request.onsuccess = () => resolve();
     request.onerror = () => reject(request.error);
   });
-  const downloads: Downloads = { saved: [], fails: false, overwrites: 0, named: (filename) => filename };
+  const downloads: Downloads = {
+    saved: [],
+    fails: false,
+    interrupted: undefined,
+    overwrites: 0,
+    named: (filename) => filename,
+  };
   Object.assign(fakeBrowser.downloads, {
     download: async ({ url, filename, conflictAction }: { url: string; filename: string; conflictAction: string }) => {
       if (downloads.fails) throw new Error('disk full');
@@ -31,7 +39,7 @@ export async function freshBrowser(): Promise<Downloads> {
     },
     search: async ({ id }: { id: number }) => [
       {
-        state: 'complete',
+        ...(downloads.interrupted ? { state: 'interrupted', error: downloads.interrupted } : { state: 'complete' }),
         filename: `/home/ada/Downloads/${downloads.named(downloads.saved[id - 1]?.filename ?? '')}`,
       },
     ],

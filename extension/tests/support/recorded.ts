@@ -1,8 +1,8 @@
-import { formatBase64, utf8 } from '../../src/core/encoding';
+import { type Bytes, formatBase64, utf8 } from '../../src/core/encoding';
 import { evidenceItem, formatLater, type LaterKind } from '../../src/core/later';
 import type { Choices } from '../../src/core/objection';
 import { signLater } from '../../src/platform/amending';
-import { inTransaction, type RecordedObjection, read } from '../../src/platform/database';
+import { bundleId, inTransaction, type RecordedObjection, read } from '../../src/platform/database';
 import { randomBase64url } from '../../src/platform/keystore';
 import { flush } from '../../src/platform/queue';
 import { confirmDraft } from '../../src/platform/recording';
@@ -31,6 +31,11 @@ export async function objectionOf(hash: string): Promise<RecordedObjection> {
   const found = await read('objections', (store) => store.get(hash));
   if (!found) throw new Error('not recorded');
   return found;
+}
+
+/** The bundle that is kept for an objection; empty when there is none. */
+export async function bundleOf(hash: string): Promise<Bytes> {
+  return (await read('kept', (kept) => kept.get(bundleId(hash))))?.bytes ?? new Uint8Array();
 }
 
 /** Signs a later receipt as the page would; `mail` goes along with a supplement. Nothing is sent yet. */

@@ -3,11 +3,11 @@ import { browser } from 'wxt/browser';
 import { unpackContainer } from '../../src/core/asice';
 import { type Bytes, parseJson, parseUtf8, utf8 } from '../../src/core/encoding';
 import { verifyReceipt } from '../../src/core/receipts';
-import { type RecordedObjection, read, write } from '../../src/platform/database';
+import { read, write } from '../../src/platform/database';
 import { forget, leave, saveAcknowledgement, saveAgain, saveCertificate } from '../../src/platform/keeping';
 import { ALARM, flush, lookAgain } from '../../src/platform/queue';
 import { type Downloads, freshBrowser } from '../support/browser';
-import { makeDue, objectionOf, recordObjection, signed } from '../support/recorded';
+import { bundleOf, makeDue, objectionOf, recordObjection, signed } from '../support/recorded';
 import { problem, RECEIVED_AT, type Register, startRegister } from '../support/register';
 import { flipped, indexOf, sample } from '../support/samples';
 
@@ -106,9 +106,9 @@ describe('an anchored proof', () => {
     const { file: first } = await objectionOf(objection);
     register.anchor();
     await dueFlush();
-    const { anchored_at, file, bundle } = await objectionOf(objection);
+    const { anchored_at, file } = await objectionOf(objection);
     expect(anchored_at).toBe(RECEIVED_AT + 60);
-    expect(await bundle?.text()).toContain('anchored');
+    expect(new TextDecoder().decode(await bundleOf(objection))).toContain('anchored');
     expect(file).toBe(first?.replace('.asice', '-anchored.asice'));
     expect(downloads.saved.map(({ filename }) => filename)).toEqual([first, file]);
     expect(downloads.overwrites).toBe(0);
@@ -227,7 +227,7 @@ describe('the certificate', () => {
     expect(register.languages).toEqual(['fr']);
     expect(file).toMatch(/^proof-of-objection\/facebook-.*-fr\.pdf$/);
     expect(downloads.saved.at(-1)).toEqual({ filename: file, content: new TextDecoder().decode(sample('proof.pdf')) });
-    expect(await read('files', (files) => files.all())).toEqual([]);
+    expect(await read('passing', (files) => files.all())).toEqual([]);
   });
 
   it.each<[string, () => Bytes, string]>([
@@ -270,7 +270,7 @@ async function takeSample(): Promise<void> {
 }
 
 describe('a bundle that does not hold', () => {
-  const kept = async () => (await objectionOf(objection)).bundle?.text();
+  const kept = async () => new TextDecoder().decode(await bundleOf(objection));
 
   /** Has the register give what `change` makes of the true bundle. */
   function damage(change: (bundle: Bytes) => Bytes): void {
@@ -298,7 +298,7 @@ describe('a bundle that does not hold', () => {
 
   it('because it is about another objection does not replace it either', async () => {
     const other = await recordObjection();
-    const wrong = new Uint8Array((await (await objectionOf(other)).bundle?.arrayBuffer()) ?? []);
+    const wrong = await bundleOf(other);
     const before = await kept();
     damage(() => wrong);
     await saveAgain(objection);
@@ -307,7 +307,7 @@ describe('a bundle that does not hold', () => {
   });
 
   it('because what was added is missing does not replace it either', async () => {
-    const old = new Uint8Array((await (await objectionOf(objection)).bundle?.arrayBuffer()) ?? []);
+    const old = await bundleOf(objection);
     await signed('supplement', objection);
     await flush();
     const before = await kept();
@@ -318,7 +318,7 @@ describe('a bundle that does not hold', () => {
   });
 
   it('because it is only recorded does not replace an anchored one', async () => {
-    const recorded = new Uint8Array((await (await objectionOf(objection)).bundle?.arrayBuffer()) ?? []);
+    const recorded = await bundleOf(objection);
     register.anchor();
     await dueFlush();
     const before = await kept();
@@ -358,7 +358,7 @@ describe('a bundle that does not hold', () => {
   });
 
   it('because it shows less than the register says is anchored does not replace one', async () => {
-    const recorded = new Uint8Array((await (await objectionOf(objection)).bundle?.arrayBuffer()) ?? []);
+    const recorded = await bundleOf(objection);
     const before = await kept();
     register.anchor();
     damage(() => recorded);
@@ -416,18 +416,6 @@ it('what is not erased is not forgotten', async () => {
   expect(await objectionOf(objection)).toBeDefined();
 });
 
-describe('what the first version kept', () => {
-  it('is carried over', async () => {
-    await makeFirstVersion(await firstVersion(objection));
-    const [kept] = await read('objections', (store) => store.all());
-    expect(kept).toMatchObject({ status: 'stands', later: [], anchored_told: 0, bundle_wanted: false });
-    expect((await read('queue', (store) => store.all()))[0]).toMatchObject({ kind: 'objection' });
-    register.anchor();
-    await dueFlush();
-    expect((await objectionOf(objection)).anchored_at).toBe(RECEIVED_AT + 60);
-  });
-});
-
 describe('a register whose only clock is its own', () => {
   beforeEach(async () => {
     await freshBrowser();
@@ -446,44 +434,56 @@ describe('a register whose only clock is its own', () => {
     const { anchored_at, anchored_told, file } = await objectionOf(objection);
     expect([anchored_at, anchored_told]).toEqual([undefined, 0]);
     await saveAgain(objection);
-    const { bundle, file: again } = await objectionOf(objection);
-    expect(await bundle?.text()).toContain('anchors/local.tst');
+    const { file: again } = await objectionOf(objection);
+    expect(new TextDecoder().decode(await bundleOf(objection))).toContain('anchors/local.tst');
     expect(again).toMatch(/[0-9a-f]{8}\.asice$/);
     expect(file).not.toContain('anchored');
   });
 });
 
-const ADDED = ['status', 'later', 'anchored_told', 'no_clock', 'checks', 'next_check_at'] as const;
-type Added = (typeof ADDED)[number] | 'bundle_wanted' | 'bundle_unsaved';
-type First = Omit<RecordedObjection, Added>;
-
-async function firstVersion(hash: string): Promise<First> {
-  const { bundle_wanted, bundle_unsaved, ...first } = await objectionOf(hash);
-  const added: string[] = [...ADDED];
-  return Object.fromEntries(Object.entries(first).filter(([name]) => !added.includes(name))) as unknown as First;
-}
-
-/** The database as version 1 left it: `objection` recorded, and the same once more in the queue under another hash. */
-async function makeFirstVersion(objection: First): Promise<void> {
-  const keys = await read('keys', (store) => store.all());
-  await new Promise<void>((resolve, reject) => {
-    const gone = indexedDB.deleteDatabase('proof-of-objection');
-    gone.onerror = reject;
-    gone.onsuccess = () => {
-      const request = indexedDB.open('proof-of-objection', 1);
-      request.onupgradeneeded = () => {
-        request.result.createObjectStore('keys', { keyPath: 'id' }).put(keys[0]);
-        for (const name of ['queue', 'objections']) {
-          const store = request.result.createObjectStore(name, { keyPath: 'receipt_sha256' });
-          store.createIndex('jti', 'jti', { unique: true });
-          if (name === 'objections') store.put(objection);
-          else store.put({ ...objection, receipt_sha256: 'd'.repeat(64), state: 'refused' });
-        }
-      };
-      request.onsuccess = () => {
-        request.result.close();
-        resolve();
-      };
-    };
+describe('a person who says no to "Save as"', () => {
+  it('is asked no more, not for a newer proof either, and saves when they want to', async () => {
+    downloads.interrupted = 'USER_CANCELED';
+    await signed('supplement', objection);
+    await flush();
+    const asked = downloads.saved.length;
+    expect((await objectionOf(objection)).bundle_problem?.code).toBe('save_cancelled');
+    register.anchor();
+    for (let i = 0; i < 3; i++) await dueFlush();
+    expect(downloads.saved).toHaveLength(asked);
+    downloads.interrupted = undefined;
+    await saveAgain(objection);
+    expect(downloads.saved.at(-1)?.content).toContain('anchored');
+    expect((await objectionOf(objection)).save_declined).toBeUndefined();
   });
-}
+
+  it.each([
+    ['FILE_ACCESS_DENIED', 'save_denied'],
+    ['FILE_NO_SPACE', 'disk_full'],
+    ['FILE_FAILED', 'download_failed'],
+  ])('a disk that says %s is told as %s, and tried again', async (reason, code) => {
+    downloads.interrupted = reason;
+    await signed('supplement', objection);
+    await flush();
+    const { bundle_problem, bundle_next_attempt_at } = await objectionOf(objection);
+    expect(bundle_problem?.code).toBe(code);
+    expect(bundle_next_attempt_at).toBeGreaterThan(Date.now());
+    expect(bundle_next_attempt_at).toBeLessThan(Number.POSITIVE_INFINITY);
+  });
+});
+
+it('a browser without room keeps the proof that it has, and says why there is no newer one', async () => {
+  const before = await bundleOf(objection);
+  const { put } = IDBObjectStore.prototype;
+  vi.spyOn(IDBObjectStore.prototype, 'put').mockImplementation(function (this: IDBObjectStore, value: unknown) {
+    if (this.name === 'kept') throw new DOMException('full', 'QuotaExceededError');
+    return put.call(this, value);
+  });
+  register.anchor();
+  await dueFlush();
+  expect((await objectionOf(objection)).bundle_problem?.code).toBe('no_room');
+  expect(await bundleOf(objection)).toEqual(before);
+  vi.mocked(IDBObjectStore.prototype.put).mockRestore();
+  await dueFlush();
+  expect((await objectionOf(objection)).bundle_problem).toBeUndefined();
+});

@@ -7,6 +7,7 @@ import { ALARM, attemptNow, discard, flush, lookAgain, releaseHeld } from '../..
 import { confirmDraft } from '../../src/platform/recording';
 import { type Downloads, freshBrowser } from '../support/browser';
 import { built, draftWithScreenshot } from '../support/draft';
+import { bundleOf } from '../support/recorded';
 import { problem, RECEIVED_AT, type Register, startRegister } from '../support/register';
 
 let register: Register;
@@ -124,7 +125,9 @@ describe('when the register answers', () => {
     expect(objection).toMatchObject({ receipt_sha256: hash, received_at: RECEIVED_AT, log_index: 1 });
     const day = new Date(RECEIVED_AT * 1000).toISOString().slice(0, 10);
     expect(objection?.file).toBe(`proof-of-objection/facebook-${day}-${hash.slice(0, 8)}.asice`);
-    expect(downloads.saved).toEqual([{ filename: objection?.file, content: await objection?.bundle?.text() }]);
+    expect(downloads.saved).toEqual([
+      { filename: objection?.file, content: new TextDecoder().decode(await bundleOf(hash)) },
+    ]);
     expect((await browser.alarms.get(ALARM))?.scheduledTime).toBeGreaterThan(Date.now()); // asks whether it is anchored
   });
 
@@ -213,11 +216,11 @@ describe('when the register does not answer', () => {
   });
 
   it('fetches the bundle later when only that failed', async () => {
-    await confirmed();
+    const hash = await confirmed();
     register.intercept = async (request) => (request.url.endsWith('/bundle') ? problem(503, 'unavailable') : undefined);
     await flush();
     expect((await objections())[0]).toMatchObject({ bundle_problem: { code: 'unavailable' } });
-    expect((await objections())[0]?.bundle).toBeUndefined();
+    expect(await bundleOf(hash)).toHaveLength(0);
     register.intercept = undefined;
     await makeDue();
     await flush();

@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import { formatJson, type Json, parseBase64url, parseJson, utf8 } from '../../src/core/encoding';
 import { verifyReceipt } from '../../src/core/receipts';
-import { read, write } from '../../src/platform/database';
+import { evidenceId, read, write } from '../../src/platform/database';
 import { closeDraft, findDraft, saveDraft } from '../../src/platform/drafts';
 import { holderKey } from '../../src/platform/keystore';
 import { confirmDraft } from '../../src/platform/recording';
@@ -30,9 +30,12 @@ describe('confirming a review', () => {
     const { payload } = await built(draft);
     await confirmDraft(draft.id, payload, {});
     const [queued] = await queue();
-    expect(await queued?.evidence[0]?.file.text()).toBe(NOTICE.text);
-    const picture = Buffer.from((await queued?.evidence[1]?.file.arrayBuffer()) ?? new ArrayBuffer(0));
-    expect(picture.toString('base64')).toBe(JPEG_BASE64);
+    const files = await read('kept', (kept) => kept.all());
+    const bytesOf = (name: string) =>
+      Buffer.from(files.find(({ id }) => id === evidenceId(queued?.receipt_sha256 ?? '', name))?.bytes ?? []);
+    expect(queued?.evidence.map(({ name }) => name)).toEqual(['notice.txt', 'screenshot.jpg']);
+    expect(bytesOf('notice.txt').toString()).toBe(NOTICE.text);
+    expect(bytesOf('screenshot.jpg').toString('base64')).toBe(JPEG_BASE64);
   });
 
   it('makes one receipt of two clicks', async () => {

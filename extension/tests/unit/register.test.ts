@@ -18,9 +18,8 @@ afterEach(() => vi.useRealTimers());
 const bytes = (size: number) => new Uint8Array(size);
 
 function queued(evidenceBytes: number): QueuedObjection {
-  const file = new Blob([bytes(evidenceBytes)]);
   const item = { name: 'screenshot.jpg', media_type: 'image/jpeg' as const, size: evidenceBytes, sha256: '' };
-  return { receipt: 'r', holder_share: 's', evidence: [{ item, file }] } as unknown as QueuedObjection;
+  return { receipt: 'r', holder_share: 's', evidence: [item] } as unknown as QueuedObjection;
 }
 
 /** A line that is stuck until it is given up. */
@@ -48,7 +47,7 @@ describe('the time that a request is given', () => {
     [4_194_304, 159],
   ])('grows with what is sent: %d bytes', async (size, seconds) => {
     answer = stuck;
-    expect(await givenUpAfter(postReceipt(queued(size)))).toBe(seconds);
+    expect(await givenUpAfter(postReceipt(queued(size), [bytes(size)]))).toBe(seconds);
   });
 
   it('grows with what comes, until nothing comes any more', async () => {
@@ -73,7 +72,7 @@ describe('the time that a request is given', () => {
   it('keeps the worker awake, and no longer than that', async () => {
     const calls = vi.spyOn(browser.runtime, 'getPlatformInfo');
     answer = stuck;
-    expect(await givenUpAfter(postReceipt(queued(2_700_000)))).toBe(110);
+    expect(await givenUpAfter(postReceipt(queued(2_700_000), [bytes(2_700_000)]))).toBe(110);
     expect(calls).toHaveBeenCalledTimes(5);
     await vi.advanceTimersByTimeAsync(60_000);
     expect(calls).toHaveBeenCalledTimes(5);
@@ -100,5 +99,5 @@ it.each([
   ['about anything else is', problem(403, 'not_the_holder'), Refused],
 ])('a refusal %s', async (_, response, kind) => {
   answer = async () => response;
-  await expect(postReceipt(queued(0))).rejects.toBeInstanceOf(kind);
+  await expect(postReceipt(queued(0), [bytes(0)])).rejects.toBeInstanceOf(kind);
 });
