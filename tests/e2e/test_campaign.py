@@ -66,6 +66,7 @@ def test_join_a_campaign_and_leave_it_again(browser: Browser, register: TlsRegis
     with browser.expect_page() as opened:
         popup.get_by_role("button", name="Record my objection").click()
     sheet = opened.value
+    sheet.get_by_label("Platform").select_option("facebook")
     sheet.get_by_label("Your country").select_option("DE")
     sheet.get_by_role("button", name="See the campaigns").click()
     sheet.get_by_label("No campaign").wait_for()

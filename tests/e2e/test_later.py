@@ -77,6 +77,7 @@ def record(browser: Browser) -> Page:
     with browser.expect_page() as opened:
         popup.get_by_role("button", name="Record my objection").click()
     sheet = opened.value
+    sheet.get_by_label("Platform").select_option("facebook")
     sheet.get_by_label("Account name or handle").fill("anna.example")
     sheet.get_by_role("button", name="Confirm and record").click()
     sheet.get_by_role("heading", name="Recorded", exact=True).wait_for()

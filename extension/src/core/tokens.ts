@@ -112,7 +112,8 @@ export async function openSlots(slots: SelfAsserted, disclosures: string[]): Pro
   return opened;
 }
 
-function parseDisclosure(disclosure: string): { name: string; value: string } {
+/** Reads a disclosure's shape; whether it opens anything, `openSlots` says. */
+export function parseDisclosure(disclosure: string): { name: string; value: string } {
   const fields = parseJsonValue(parseBase64url(disclosure));
   if (!Array.isArray(fields)) throw new ObjectionError('json_malformed', 'the top level must be an array');
   const [salt, name, value] = fields;

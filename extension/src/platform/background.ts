@@ -1,6 +1,6 @@
 /** The background: receives messages, alarms and starts, and calls what does the work. */
 import { type Browser, browser } from 'wxt/browser';
-import type { Notice } from '../core/detection';
+import { type Notice, type Platform, platformOf } from '../core/detection';
 import { formatJson } from '../core/encoding';
 import { ObjectionError } from '../core/errors';
 import { isNotice } from '../core/objection';
@@ -11,7 +11,7 @@ import { captureTab, type Screenshot } from './capture';
 import { announceChange } from './changes';
 import { inTransaction, read } from './database';
 import { changeDraft, type Draft, findDraft, openDraft, openDraftOf } from './drafts';
-import { forget, leave, recorded, saveAcknowledgement, saveAgain, saveCertificate } from './keeping';
+import { forget, leave, nameObjection, recorded, saveAcknowledgement, saveAgain, saveCertificate } from './keeping';
 import { holderKey } from './keystore';
 import { type Answer, type Message, verifyMessage } from './messages';
 import { acceptShownKeys, compareKeys } from './pins';
@@ -100,6 +100,8 @@ async function handle(message: Message, sender: Browser.runtime.MessageSender): 
     case 'ui/objection':
       void lookAgain();
       return viewOf(message.receipt);
+    case 'ui/name':
+      return nameObjection(message.receipt, message.name);
     case 'ui/certificate':
       return saveCertificate(message.receipt, message.language);
     case 'ui/later': {
@@ -177,8 +179,15 @@ async function openReview(tabId: number, notice: Notice | undefined): Promise<vo
     if (earlier && (await sameNotice(earlier.notice, notice))) return showReview(earlier);
     // Without a notice there is nothing to photograph, and the tab may show anything: a bank, a letter.
     const screenshot = notice ? await photograph(tabId, notice) : ({ state: 'not-wanted' } as const);
-    return showReview(await openDraft({ tabId, notice, screenshot: screenshot ?? { state: 'refused' } }));
+    const platform = notice?.platform ?? (await platformShown(tabId));
+    return showReview(await openDraft({ tabId, notice, platform, screenshot: screenshot ?? { state: 'refused' } }));
   });
+}
+
+/** The platform whose page a tab shows. The browser names the address only after a click on the toolbar's icon. */
+async function platformShown(tabId: number): Promise<Platform | undefined> {
+  const { url } = await browser.tabs.get(tabId);
+  return url && URL.canParse(url) ? platformOf(new URL(url).hostname) : undefined;
 }
 
 async function showReview(draft: Draft): Promise<void> {

@@ -88,6 +88,8 @@ export interface RecordedObjection extends SignedObjection {
   log_origin: string;
   log_index: number;
   status: 'stands' | 'withdrawn' | 'erased';
+  /** What its person calls it; never leaves the browser. */
+  own_name?: string;
   /** The campaign that it was signed for counts it no more. */
   left_campaign?: boolean;
   /** In the order in which the register recorded them. */

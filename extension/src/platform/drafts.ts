@@ -1,6 +1,6 @@
 /** Reviews that are open and not yet confirmed. In session storage: gone when the browser closes, but not with the worker. */
 import { browser } from 'wxt/browser';
-import type { Notice } from '../core/detection';
+import type { Notice, Platform } from '../core/detection';
 import type { Facts } from '../core/objection';
 import type { Screenshot } from './capture';
 import { announceChange } from './changes';
@@ -14,6 +14,8 @@ export interface Draft {
   jti: string;
   slots: Facts['slots'];
   notice: Notice | undefined;
+  /** The one whose page the tab showed. */
+  platform: Platform | undefined;
   screenshot: Screenshot;
   /** The tab in which the review itself is open. */
   reviewTabId: number | undefined;
@@ -22,7 +24,7 @@ export interface Draft {
 }
 
 /** Opens a draft, in place of one that was open for the same tab. */
-export async function openDraft(from: Pick<Draft, 'tabId' | 'notice' | 'screenshot'>): Promise<Draft> {
+export async function openDraft(from: Pick<Draft, 'tabId' | 'notice' | 'platform' | 'screenshot'>): Promise<Draft> {
   const earlier = await openDraftOf(from.tabId);
   if (earlier) await closeDraft(earlier.id);
   const slot = () => ({ salt: randomBase64url(16), decoy: randomBase64url(32) });

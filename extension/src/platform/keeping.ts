@@ -112,6 +112,16 @@ export async function leave(receipt: string): Promise<void> {
   });
 }
 
+/** Keeps what the person calls an objection; an empty name takes theirs away again. */
+export async function nameObjection(receipt: string, name: string): Promise<void> {
+  await navigator.locks.request('flush', async () => {
+    const { own_name, ...unnamed } = await recorded(receipt);
+    const named = name.trim() ? { ...unnamed, own_name: name.trim() } : unnamed;
+    await write('objections', (objections) => objections.put(named));
+    await changed();
+  });
+}
+
 export async function recorded(receipt: string): Promise<RecordedObjection> {
   const objection = await read('objections', (objections) => objections.get(receipt));
   if (!objection) throw new ObjectionError('not_recorded', 'there is no recorded objection of this hash');

@@ -11,6 +11,7 @@ import { MAX_EVIDENCE_BYTES } from '../core/receipts';
 import { SLOTS, type Slot } from '../core/tokens';
 
 export const MAX_CHALLENGE_CHARACTERS = 256;
+export const MAX_NAME_CHARACTERS = 80;
 const MAX_FILE_BASE64 = Math.ceil(MAX_EVIDENCE_BYTES / 3) * 4;
 
 /** From a content script. */
@@ -31,6 +32,7 @@ export type UiMessage =
   | { kind: 'ui/discard'; receipt: string }
   | { kind: 'ui/save'; receipt: string }
   | { kind: 'ui/objection'; receipt: string }
+  | { kind: 'ui/name'; receipt: string; name: string }
   | { kind: 'ui/certificate'; receipt: string; language: string }
   | { kind: 'ui/later'; payload: string; files: Record<string, string> }
   | { kind: 'ui/present'; receipt: string; slots: Slot[]; challenge: Challenge | null }
@@ -86,6 +88,7 @@ const UI_FIELDS: Record<UiMessage['kind'], Record<string, (value: unknown) => bo
   'ui/discard': { receipt: isHash },
   'ui/save': { receipt: isHash },
   'ui/objection': { receipt: isHash },
+  'ui/name': { receipt: isHash, name: (value) => typeof value === 'string' && value.length <= MAX_NAME_CHARACTERS },
   'ui/certificate': { receipt: isHash, language: (value) => /^[a-z]{2}$/.test(String(value)) },
   'ui/later': { payload: isText, files: isFiles },
   'ui/present': { receipt: isHash, slots: isSlots, challenge: (value) => value === null || isChallenge(value) },

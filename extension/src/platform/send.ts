@@ -10,6 +10,7 @@ const WAITS_FOR_THE_NETWORK: Message['kind'][] = [
   'ui/attempt',
   'ui/save',
   'ui/certificate',
+  'ui/name',
   'ui/acknowledgement',
   'ui/kit',
   'ui/forget',

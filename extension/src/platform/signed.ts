@@ -2,14 +2,14 @@
 import { gistOf, type Notice } from '../core/detection';
 import { sha256Hex, utf8 } from '../core/encoding';
 import { inTransaction, type QueuedObjection, type RecordedObjection } from './database';
-import type { DraftView } from './views';
+import { type DraftView, nameOf } from './views';
 
 /** By platform, the newest objection that stands or is on its way; a recorded one goes before. */
 export async function objectedBefore(): Promise<DraftView['before']> {
   const { waiting, recorded } = await inForce();
   return Object.fromEntries([
-    ...waiting.map(({ platform, objected_at }) => [platform, { recorded: false, since: objected_at }]),
-    ...recorded.map(({ platform, received_at }) => [platform, { recorded: true, since: received_at }]),
+    ...waiting.map((one) => [one.platform, { recorded: false, since: one.objected_at, name: nameOf(one) }]),
+    ...recorded.map((one) => [one.platform, { recorded: true, since: one.received_at, name: nameOf(one) }]),
   ]);
 }
 

@@ -6,7 +6,7 @@ import type { LaterKind } from '../core/later';
 import type { MailFinding } from '../core/mail';
 import type { Platform } from '../core/objection';
 import { verifyReceipt } from '../core/receipts';
-import { openSlots, type Slot } from '../core/tokens';
+import { openSlots, parseDisclosure, type Slot } from '../core/tokens';
 import { evidenceOf } from './amending';
 import { DNS_SILENT } from './attempts';
 import { anchoredOf } from './checking';
@@ -20,6 +20,8 @@ export interface QueuedView {
   /** The objection itself, or the one that a later receipt belongs to. */
   objection: string;
   platform: Platform;
+  /** Of an objection, as in its view; else empty. */
+  name: string;
   signedAt: number;
   evidence: Evidence[];
   state: QueuedReceipt['state'];
@@ -36,6 +38,8 @@ export interface ObjectionView {
   platform: Platform;
   objectedAt: number;
   receivedAt: number;
+  /** As `nameOf` says; may be empty. */
+  name: string;
   logOrigin: string;
   logIndex: number;
   status: RecordedObjection['status'];
@@ -83,6 +87,7 @@ export interface DetailView {
 
 /** An objection that stands or is on its way. `since`: seconds, when it was recorded, or else signed. */
 export interface Before {
+  name: string;
   recorded: boolean;
   since: number;
 }
@@ -123,6 +128,7 @@ export function viewQueued(queued: QueuedReceipt): QueuedView {
     receipt: queued.receipt_sha256,
     objection: later ? queued.objection_sha256 : queued.receipt_sha256,
     platform: queued.platform,
+    name: later ? '' : nameOf(queued),
     signedAt: later ? queued.signed_at : queued.objected_at,
     evidence: queued.evidence,
     state: queued.state,
@@ -141,6 +147,7 @@ export function viewObjection(objection: RecordedObjection): ObjectionView {
     platform: objection.platform,
     objectedAt: objection.objected_at,
     receivedAt: received_at,
+    name: nameOf(objection),
     logOrigin: objection.log_origin,
     logIndex: objection.log_index,
     status: objection.status,
@@ -153,6 +160,11 @@ export function viewObjection(objection: RecordedObjection): ObjectionView {
     checkProblem: objection.check_problem,
     asksAgain: Number.isFinite(objection.next_check_at),
   };
+}
+
+/** By what a person tells an objection from others: their own name for it, else the account that they declared. */
+export function nameOf({ own_name, disclosures }: Pick<RecordedObjection, 'own_name' | 'disclosures'>): string {
+  return own_name ?? (disclosures.account ? parseDisclosure(disclosures.account).value : '');
 }
 
 // The token was checked before it was kept.

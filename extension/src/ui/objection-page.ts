@@ -1,6 +1,7 @@
 /** The page of one objection. `update` shows a newer state and leaves alone what the person is typing. */
 import type { Evidence } from '../core/contract.gen';
 import type { MailFinding } from '../core/mail';
+import { MAX_NAME_CHARACTERS } from '../platform/messages';
 import { send } from '../platform/send';
 import { formatDay, formatTime, t, textLanguage, tName } from '../platform/text';
 import type { DetailView, LaterView, ObjectionView, QueuedView } from '../platform/views';
@@ -9,6 +10,7 @@ import {
   type Child,
   countryName,
   facts,
+  field,
   fileSize,
   h,
   languageName,
@@ -49,10 +51,11 @@ export function objectionPage(first: DetailView): ObjectionPage {
   const ending = h('div', {});
   const showing = showingSection(first);
   const kit = h('div', {});
+  const naming = namingSection();
   const language = select('certificate-language', CERTIFICATE_LANGUAGES, languageName, ownLanguage());
 
   show();
-  return { title, elements: [h('h1', {}, title), top, middle, adding, showing, kit, ending, status], update };
+  return { title, elements: [h('h1', {}, title), top, naming, middle, adding, showing, kit, ending, status], update };
 
   function announce(text: string): void {
     clearTimeout(fading);
@@ -212,6 +215,23 @@ export function objectionPage(first: DetailView): ObjectionPage {
   function forgetSection(): HTMLElement {
     const ask = button(t('forget'), 'forget', async () => forgetDialog(view));
     return section(t('forget_title'), h('p', {}, t('forget_text')), h('div', { class: 'actions' }, ask));
+  }
+
+  /** Made once: a newer state must not take away what is being typed. */
+  function namingSection(): HTMLElement {
+    const name = h('input', { type: 'text', id: 'own-name', value: first.objection.name, autocomplete: 'off' });
+    name.maxLength = MAX_NAME_CHARACTERS;
+    const save = button(t('own_name_save'), 'own-name', async () => {
+      await send<void>({ kind: 'ui/name', receipt, name: name.value });
+      say(t('own_name_kept'));
+    });
+    return h(
+      'section',
+      {},
+      field(t('own_name_label'), name),
+      h('p', { class: 'soft small' }, t('own_name_hint')),
+      h('div', { class: 'actions' }, save),
+    );
   }
 
   function kitSection(): HTMLElement {

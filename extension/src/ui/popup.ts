@@ -7,7 +7,7 @@ import { formatDay, t, textLanguage, tName } from '../platform/text';
 import type { ObjectionView, PopupView, QueuedView } from '../platform/views';
 import { actionButton, h, practiceBanner, present } from './dom';
 import { errorText } from './problems';
-import { anchoringText, beforeText, noPictureText, statusChip, waitingItem, warnings } from './states';
+import { anchoringText, beforeText, noPictureText, platformAndName, statusChip, waitingItem, warnings } from './states';
 
 export async function showPopup(document: Document): Promise<void> {
   document.documentElement.lang = textLanguage();
@@ -77,11 +77,11 @@ export async function showPopup(document: Document): Promise<void> {
   }
 
   function queuedItem(queued: QueuedView): HTMLLIElement {
-    const { platform, signedAt } = queued;
+    const { platform, name, signedAt } = queued;
     return h(
       'li',
       {},
-      h('p', { class: 'item' }, h('strong', {}, tName('platform', platform), ' · ', formatDay(signedAt))),
+      h('p', { class: 'item' }, h('strong', {}, platformAndName(platform, name), ' · ', formatDay(signedAt))),
       ...waitingItem(queued, button),
     );
   }
@@ -100,9 +100,10 @@ export async function showPopup(document: Document): Promise<void> {
   }
 
   function objectionItem(objection: ObjectionView): HTMLLIElement {
-    const { receipt, platform, receivedAt, status, file, bundleProblem } = objection;
+    const { receipt, platform, name, receivedAt, status, file, bundleProblem } = objection;
     const save = async () => say(t('saved_as', await send<string>({ kind: 'ui/save', receipt })));
-    const title = h('strong', { id: `title-${receipt}` }, tName('platform', platform), ' · ', formatDay(receivedAt));
+    const words = `${platformAndName(platform, name)} · ${formatDay(receivedAt)}`;
+    const title = h('strong', { id: `title-${receipt}` }, words);
     const open = h(
       'a',
       {

@@ -70,7 +70,7 @@ export function reviewForm(
   const sent = h('ul', { class: 'plain' });
   const picture = h('div', { class: 'evidence' });
 
-  const platform = select('platform', PLATFORMS, (one) => tName('platform', one), 'facebook');
+  const platform = select('platform', ['', ...PLATFORMS], platformName, draft.platform ?? '');
   const country = select('country', sortedCountries(), countryName, guessCountry(navigator.languages));
   const language = select(
     'statement-language',
@@ -200,21 +200,25 @@ export function reviewForm(
 
   async function build(): Promise<void> {
     const nowS = Math.floor(Date.now() / 1000);
-    const built = await buildObjection(currentFacts(), currentChoices(), nowS);
+    shown = undefined;
     statement.textContent = STATEMENTS[language.value] ?? '';
     statement.lang = language.value;
+    if (!notice && platform.value === '') return refuse('no_platform');
+    const built = await buildObjection(currentFacts(), currentChoices(), nowS);
     clock.textContent = formatTime(nowS);
     exact.textContent = built.payload;
     showSent(built);
     showBefore(currentChoices().platform);
-    shown = undefined;
-    if (!categories.some(({ box }) => box.checked)) {
-      status.textContent = t('no_category');
-      return;
-    }
+    if (!categories.some(({ box }) => box.checked)) return refuse('no_category');
     verifyObjectionPayload(parseJson(utf8(built.payload)));
     status.textContent = '';
     shown = built;
+  }
+
+  /** Says what is missing; as long as it is, nothing can be signed. */
+  function refuse(key: 'no_platform' | 'no_category'): void {
+    status.textContent = t(key);
+    if (key === 'no_platform') exact.textContent = '';
   }
 
   function currentFacts(): Facts {
@@ -308,6 +312,10 @@ function fileText({ name, bytes }: { name: string; bytes: Uint8Array }): string 
 
 function textField(id: string, autocomplete: string): HTMLInputElement {
   return h('input', { type: 'text', id, autocomplete, maxlength: String(MAX_VALUE_CHARACTERS), spellcheck: 'false' });
+}
+
+function platformName(one: string): string {
+  return one ? tName('platform', one) : t('platform_choose');
 }
 
 function sortedCountries(): Country[] {

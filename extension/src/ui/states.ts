@@ -1,6 +1,7 @@
 /** In which state an objection or a later receipt is, in the same words everywhere. */
 
 import type { Platform } from '../core/objection';
+import { printable } from '../core/printable';
 import type { Screenshot } from '../platform/capture';
 import { send } from '../platform/send';
 import { formatDay, formatTime, t, tName } from '../platform/text';
@@ -47,9 +48,14 @@ export function warnings({ receipt, file, checkProblem, bundleProblem }: Objecti
   ];
 }
 
+/** What an objection is called where several are listed: for another account Meta wants another one. */
+export function platformAndName(platform: Platform, name: string): string {
+  return name ? `${tName('platform', platform)} (${printable(name)})` : tName('platform', platform);
+}
+
 /** That there is an objection already: a second one is seldom meant. */
-export function beforeText(platform: Platform, { recorded, since }: Before): string {
-  return t(recorded ? 'before_recorded' : 'before_waiting', tName('platform', platform), formatDay(since));
+export function beforeText(platform: Platform, { recorded, since, name }: Before): string {
+  return t(recorded ? 'before_recorded' : 'before_waiting', platformAndName(platform, name), formatDay(since));
 }
 
 /** Why there is no picture, and what can be done. */

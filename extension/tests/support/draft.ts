@@ -28,7 +28,12 @@ export const JPEG_BASE64 = '/9j/4AAQSkZJRg==';
 export const NOW_S = 1_789_999_000;
 
 export function draftWithScreenshot(): Promise<Draft> {
-  return openDraft({ tabId: 1, notice: NOTICE, screenshot: { state: 'taken', jpegBase64: JPEG_BASE64 } });
+  return openDraft({
+    tabId: 1,
+    notice: NOTICE,
+    platform: 'facebook',
+    screenshot: { state: 'taken', jpegBase64: JPEG_BASE64 },
+  });
 }
 
 export function built(draft: Draft, choices: Partial<Choices> = {}): Promise<BuiltObjection> {

@@ -18,7 +18,14 @@ const ui = { id: browser.runtime.id, url: browser.runtime.getURL('/popup.html' a
 const page = { id: browser.runtime.id, url: 'https://www.facebook.com/', tab: { id: TAB } };
 
 /** What the tab in front shows, and whether the browser lets us photograph it. */
-let tab: { active: boolean; notice: Notice | null; captures: 'allowed' | 'refused'; card: string[]; hangs: boolean };
+let tab: {
+  active: boolean;
+  url?: string;
+  notice: Notice | null;
+  captures: 'allowed' | 'refused';
+  card: string[];
+  hangs: boolean;
+};
 let opened: string[];
 let focused: number[];
 let register: Register;
@@ -33,7 +40,7 @@ beforeEach(async () => {
   focused = [];
   vi.spyOn(console, 'info').mockImplementation(() => {});
   Object.assign(fakeBrowser.tabs, {
-    get: async () => ({ active: tab.active, windowId: 1 }),
+    get: async () => ({ active: tab.active, windowId: 1, url: tab.url }),
     captureVisibleTab: async () => {
       if (tab.captures === 'refused') throw new Error("Either the '<all_urls>' or 'activeTab' permission is required.");
       tab.card.push('photographed');
@@ -81,9 +88,9 @@ const popup = (changes: { tabId?: number; opening?: boolean } = {}) =>
   say<PopupView>({ kind: 'ui/popup', tabId: TAB, opening: true, ...changes });
 
 /** Records an objection to the notice, and returns its hash. */
-async function recordOne(): Promise<string> {
+async function recordOne(choices: Parameters<typeof built>[1] = {}): Promise<string> {
   await say({ kind: 'ui/record', tabId: TAB });
-  const { payload, disclosures } = await built(await draft());
+  const { payload, disclosures } = await built(await draft(), choices);
   const receipt = await say<string>({ kind: 'ui/confirm', draft: draftId(), payload, disclosures });
   await vi.waitFor(async () => expect((await read('objections', (store) => store.get(receipt)))?.file).toBeTruthy());
   return receipt;
@@ -199,11 +206,37 @@ describe('a review', () => {
 
   it('says that there is an objection on this platform already', async () => {
     await recordOne();
-    const before = { facebook: { recorded: true, since: RECEIVED_AT } };
+    const before = { facebook: { recorded: true, since: RECEIVED_AT, name: '' } };
     expect((await popup()).before).toEqual(before);
     await say({ kind: 'ui/record', tabId: TAB });
     expect((await say<DraftView>({ kind: 'ui/draft', draft: draftId() })).before).toEqual(before);
   });
+});
+
+describe('without a notice', () => {
+  it.each([
+    ['https://www.instagram.com/direct/inbox/', 'instagram'],
+    ['https://www.threads.com/', 'threads'],
+    ['https://instagram.com.example/', undefined],
+    [undefined, undefined],
+  ])('on %s the platform is %s', async (url, platform) => {
+    Object.assign(tab, { notice: null, url });
+    await say({ kind: 'ui/record', tabId: TAB });
+    expect((await draft()).platform).toBe(platform);
+  });
+});
+
+it('two objections on one platform are told apart by what their person calls them', async () => {
+  const first = await recordOne({ declared: { account: '@ada' } });
+  const second = await recordOne({ declared: { account: '@ada.work' } });
+  const names = async () => Object.fromEntries((await popup()).objections.map(({ receipt, name }) => [receipt, name]));
+  expect(await names()).toEqual({ [first]: '@ada', [second]: '@ada.work' });
+  await say({ kind: 'ui/name', receipt: first, name: ' my own ' });
+  expect(await names()).toEqual({ [first]: 'my own', [second]: '@ada.work' });
+  const posted = register.posted.flatMap((body) => [...body.values()].map(String)).join('');
+  expect(posted).not.toContain('my own');
+  await say({ kind: 'ui/name', receipt: first, name: '' });
+  expect((await names())[first]).toBe('@ada');
 });
 
 describe('a tab that hangs', () => {

@@ -43,6 +43,7 @@ beforeEach(async () => {
     objection: {
       receipt: RECEIPT,
       platform: 'facebook',
+      name: '@ada',
       objectedAt: 1,
       receivedAt: 2,
       logOrigin: 'register.example/log',
@@ -144,7 +145,7 @@ describe.each([
 
 describe('what the register refused', () => {
   const refused: QueuedView = {
-    ...{ kind: 'supplement', receipt: 'b'.repeat(64), objection: RECEIPT, platform: 'facebook', signedAt: 3 },
+    ...{ kind: 'supplement', receipt: 'b'.repeat(64), objection: RECEIPT, platform: 'facebook', name: '', signedAt: 3 },
     ...{
       evidence: [],
       state: 'refused',
@@ -187,7 +188,7 @@ describe('other keys of the register', () => {
   });
 
   const held = (): QueuedView => ({
-    ...{ kind: 'withdrawal', receipt: 'b'.repeat(64), objection: RECEIPT, platform: 'facebook', signedAt: 3 },
+    ...{ kind: 'withdrawal', receipt: 'b'.repeat(64), objection: RECEIPT, platform: 'facebook', name: '', signedAt: 3 },
     ...{ evidence: [], state: 'held', problem: changed, nextAttemptAt: 0, mayKeepUnchecked: false, working: false },
   });
 });
@@ -314,7 +315,7 @@ describe('adding evidence', () => {
 
 describe('what can be done', () => {
   const waiting = (kind: QueuedView['kind']): QueuedView => ({
-    ...{ kind, receipt: 'b'.repeat(64), objection: RECEIPT, platform: 'facebook', signedAt: 3, evidence: [] },
+    ...{ kind, receipt: 'b'.repeat(64), objection: RECEIPT, platform: 'facebook', name: '', signedAt: 3, evidence: [] },
     ...{ state: 'waiting', problem: undefined, nextAttemptAt: 0, mayKeepUnchecked: false, working: false },
   });
 

@@ -42,7 +42,12 @@ describe('building an objection', () => {
   });
 
   it('without a notice says so, on the platform that was chosen', async () => {
-    const draft = await openDraft({ tabId: 1, notice: undefined, screenshot: { state: 'not-wanted' } });
+    const draft = await openDraft({
+      tabId: 1,
+      notice: undefined,
+      platform: undefined,
+      screenshot: { state: 'not-wanted' },
+    });
     const payload = payloadOf((await built(draft)).payload);
     expect(payload).toMatchObject({ notice: { channel: 'none' }, platform: 'instagram', evidence: [] });
   });

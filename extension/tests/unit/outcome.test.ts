@@ -6,7 +6,14 @@ import type { QueuedView } from '../../src/platform/views';
 import { outcome } from '../../src/ui/outcome';
 
 const QUEUED: QueuedView = {
-  ...{ kind: 'objection', receipt: 'a'.repeat(64), objection: 'a'.repeat(64), platform: 'facebook', signedAt: 1 },
+  ...{
+    kind: 'objection',
+    receipt: 'a'.repeat(64),
+    objection: 'a'.repeat(64),
+    platform: 'facebook',
+    name: '',
+    signedAt: 1,
+  },
   ...{ evidence: [], state: 'waiting', problem: undefined, nextAttemptAt: 0, mayKeepUnchecked: false, working: false },
 };
 const PROBLEM = { code: 'log_busy', title: '', detail: '' };

@@ -130,7 +130,7 @@ describe('the review', () => {
   });
 
   it('warns of an objection that is there already, on the platform that is chosen', async () => {
-    const before = { instagram: { recorded: true, since: 1_790_000_000 } };
+    const before = { instagram: { recorded: true, since: 1_790_000_000, name: '@ada' } };
     form = reviewForm({ draft: { ...draft, notice: undefined }, header: '{}', before }, on);
     document.body.replaceChildren(...form.elements);
     const warning = () => document.querySelector('.lead + .hint:not([hidden])')?.textContent;
@@ -139,7 +139,29 @@ describe('the review', () => {
     choose('platform', (field) => {
       field.value = 'instagram';
     });
-    await settled(() => expect(warning()).toContain('on Instagram is on record already'));
+    await settled(() => expect(warning()).toContain('on Instagram (@ada) is on record'));
+    expect(warning()).toContain('one objection for each account');
+  });
+
+  it('without a notice names the platform of the tab, or insists on a choice', async () => {
+    const show = (platform: Draft['platform']) => {
+      form.stop();
+      form = reviewForm({ draft: { ...draft, notice: undefined, platform }, header: '{}', before: {} }, on);
+      document.body.replaceChildren(...form.elements);
+    };
+    show('instagram');
+    await settled(() => expect(shown().platform).toBe('instagram'));
+    show(undefined);
+    await settled(() => expect(document.body.textContent).toContain('Please choose the platform'));
+    confirm()?.click();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(on.confirm).not.toHaveBeenCalled();
+    choose('platform', (field) => {
+      field.value = 'whatsapp';
+    });
+    await settled(() => expect(shown().platform).toBe('whatsapp'));
+    confirm()?.click();
+    await settled(() => expect(on.confirm).toHaveBeenCalled());
   });
 
   it('takes a screenshot that comes later, and shows it before it can be confirmed unseen', async () => {

@@ -11,7 +11,15 @@ import { draftWithScreenshot } from '../support/draft';
 
 const RECEIPT = 'a'.repeat(64);
 const QUEUED = {
-  ...{ kind: 'objection', receipt: RECEIPT, objection: RECEIPT, platform: 'facebook', signedAt: 1, evidence: [] },
+  ...{
+    kind: 'objection',
+    receipt: RECEIPT,
+    objection: RECEIPT,
+    platform: 'facebook',
+    name: '',
+    signedAt: 1,
+    evidence: [],
+  },
   ...{ state: 'waiting', problem: undefined, nextAttemptAt: 0, working: false },
 };
 let answers: Partial<Record<UiMessage['kind'], unknown>>;
