@@ -103,7 +103,7 @@ def _finish(response: Response) -> Response:
     response.headers["Referrer-Policy"] = "no-referrer"
     # No cookies and no ambient authority here: any page may ask, and only a key holder gets more than the public does.
     response.headers["Access-Control-Allow-Origin"] = "*"
-    response.headers["Access-Control-Expose-Headers"] = "ETag, Link"
+    response.headers["Access-Control-Expose-Headers"] = "Date, ETag, Link, Retry-After"
     if request.method == "OPTIONS":
         response.headers["Access-Control-Allow-Methods"] = "GET, POST, DELETE, OPTIONS"
         response.headers["Access-Control-Allow-Headers"] = "Authorization, DPoP, Objection-Holder-Share"

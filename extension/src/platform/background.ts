@@ -6,9 +6,11 @@ import { ObjectionError } from '../core/errors';
 import { isNotice } from '../core/objection';
 import { receiptHeader } from '../core/receipts';
 import { queuedFor, signLater } from './amending';
+import { problemOf } from './attempts';
 import { badgeNotice, badgeWaiting } from './badge';
 import { captureTab, type Screenshot } from './capture';
 import { announceChange } from './changes';
+import { clockOffsetS } from './clock';
 import { inTransaction, read } from './database';
 import { changeDraft, type Draft, findDraft, openDraft, openDraftOf } from './drafts';
 import { forget, leave, nameObjection, recorded, saveAcknowledgement, saveAgain, saveCertificate } from './keeping';
@@ -19,6 +21,7 @@ import { presentation, saveKit } from './presenting';
 import { ALARM, attemptNow, discard, flush, keepUnchecked, lookAgain, releaseHeld } from './queue';
 import { cancelDraft, confirmDraft, forgetReviewIn } from './recording';
 import { getCampaigns } from './register';
+import { prepareAgain, signAgain } from './resigning';
 import { answeredNotices, fingerprint, objectedBefore } from './signed';
 import { askTab } from './tabs';
 import {
@@ -58,9 +61,8 @@ async function answer(raw: unknown, sender: Browser.runtime.MessageSender): Prom
   try {
     return { ok: await handle(verifyMessage(raw, sender), sender) };
   } catch (error) {
-    if (error instanceof ObjectionError) return { error: { code: error.code, message: error.message } };
-    console.error(error);
-    return { error: { code: 'internal', message: String(error) } };
+    const { code, detail } = problemOf(error);
+    return { error: { code, message: detail } };
   }
 }
 
@@ -93,6 +95,13 @@ async function handle(message: Message, sender: Browser.runtime.MessageSender): 
       return attemptNow(message.receipt);
     case 'ui/unchecked':
       return keepUnchecked(message.receipt);
+    case 'ui/again':
+      return prepareAgain(message.receipt);
+    case 'ui/sign-again': {
+      const receipt = await signAgain(message.receipt, message.payload);
+      void flush();
+      return receipt;
+    }
     case 'ui/discard':
       return discard(message.receipt);
     case 'ui/save':
@@ -239,7 +248,8 @@ async function photograph(tabId: number, notice: Notice): Promise<Screenshot | u
 async function viewDraft(id: string): Promise<DraftView | undefined> {
   const draft = await findDraft(id);
   if (!draft) return undefined;
-  return { draft, header: formatJson(receiptHeader((await holderKey()).jwk)), before: await objectedBefore() };
+  const header = formatJson(receiptHeader((await holderKey()).jwk));
+  return { draft, header, before: await objectedBefore(), clockOffsetS: await clockOffsetS() };
 }
 
 async function viewPopup(tabId: number): Promise<PopupView> {

@@ -29,6 +29,8 @@ export type UiMessage =
   | { kind: 'ui/receipt'; receipt: string }
   | { kind: 'ui/attempt'; receipt: string }
   | { kind: 'ui/unchecked'; receipt: string }
+  | { kind: 'ui/again'; receipt: string }
+  | { kind: 'ui/sign-again'; receipt: string; payload: string }
   | { kind: 'ui/discard'; receipt: string }
   | { kind: 'ui/save'; receipt: string }
   | { kind: 'ui/objection'; receipt: string }
@@ -85,6 +87,8 @@ const UI_FIELDS: Record<UiMessage['kind'], Record<string, (value: unknown) => bo
   'ui/receipt': { receipt: isHash },
   'ui/attempt': { receipt: isHash },
   'ui/unchecked': { receipt: isHash },
+  'ui/again': { receipt: isHash },
+  'ui/sign-again': { receipt: isHash, payload: isText },
   'ui/discard': { receipt: isHash },
   'ui/save': { receipt: isHash },
   'ui/objection': { receipt: isHash },

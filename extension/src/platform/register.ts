@@ -6,6 +6,7 @@ import { signDpop } from '../core/dpop';
 import { type Bytes, concat, parseJson } from '../core/encoding';
 import { ObjectionError } from '../core/errors';
 import { verifyFields } from '../core/schema';
+import { noteRegisterClock } from './clock';
 import type { QueuedReceipt, RecordedObjection, StoredProblem } from './database';
 import { holderKey, randomBase64url } from './keystore';
 
@@ -127,6 +128,7 @@ async function request(path: string, init: RequestInit, { maxBytes, sentBytes = 
       redirect: 'error', // a redirect would carry evidence to a place the person was not shown
       signal: allowance.signal,
     });
+    await noteRegisterClock(response.headers.get('date'));
     raw = await readBody(response, maxBytes, (bytes) => allowance.moved(bytes));
   } catch (error) {
     if (error instanceof ObjectionError) throw error;
@@ -183,9 +185,11 @@ async function readBody(response: Response, maxBytes: number, moved: (bytes: num
   }
 }
 
-// A DPoP proof holds for a moment: what is refused while this computer's clock is wrong is accepted once it is right.
+// What is refused while this computer's clock is wrong is accepted once it is right (a DPoP proof holds for a moment), or
+// once the register's clock has come to the time that was signed.
 function isFinal(status: number, { code }: StoredProblem): boolean {
-  return status < 500 && status !== 429 && status !== 408 && !code.startsWith('dpop_');
+  if (code.startsWith('dpop_') || code === 'receipt_from_future') return false;
+  return status < 500 && status !== 429 && status !== 408;
 }
 
 // What stands before the register (a proxy, a hotel's login page) answers in HTML. That is not the register's word, so

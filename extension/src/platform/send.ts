@@ -8,6 +8,8 @@ const PAUSE_MS = 150;
 const PATIENCE_MS = 5_000;
 const WAITS_FOR_THE_NETWORK: Message['kind'][] = [
   'ui/attempt',
+  'ui/again',
+  'ui/sign-again',
   'ui/save',
   'ui/certificate',
   'ui/name',

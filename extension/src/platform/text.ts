@@ -30,6 +30,19 @@ export function formatDay(seconds: number): string {
   return new Intl.DateTimeFormat(dateLocale(), { dateStyle: 'medium' }).format(seconds * 1000);
 }
 
+/** About how long, in the largest unit that fits. */
+export function formatDuration(seconds: number): string {
+  const units = [
+    ['day', 86_400],
+    ['hour', 3_600],
+    ['minute', 60],
+  ] as const;
+  const [unit, size] = units.find(([, size]) => seconds >= size) ?? ['second', 1];
+  return new Intl.NumberFormat(textLanguage(), { style: 'unit', unit, unitDisplay: 'long' }).format(
+    Math.round(seconds / size),
+  );
+}
+
 type Group = 'category' | 'platform' | 'channel' | 'problem' | 'finding' | 'mailkind';
 
 /** A text that exists only for some values of `name`, such as a platform; falls back to the value as it is written. */

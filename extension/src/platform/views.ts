@@ -12,6 +12,7 @@ import { DNS_SILENT } from './attempts';
 import { anchoredOf } from './checking';
 import type { QueuedLater, QueuedReceipt, RecordedLater, RecordedObjection, StoredProblem } from './database';
 import type { Draft } from './drafts';
+import { maySignAgain } from './resigning';
 import { isWorking } from './working';
 
 export interface QueuedView {
@@ -27,6 +28,8 @@ export interface QueuedView {
   state: QueuedReceipt['state'];
   problem: StoredProblem | undefined;
   nextAttemptAt: number;
+  /** It was refused for its time, and may be signed again with another. */
+  maySignAgain: boolean;
   /** It waits because nobody can look at a mail's signature, and may be kept without. */
   mayKeepUnchecked: boolean;
   /** Work for it has been under way for more than a moment. */
@@ -100,6 +103,8 @@ export interface DraftView {
   draft: Draft;
   header: string;
   before: Partial<Record<Platform, Before>>;
+  /** How far the register's clock was from this computer's in its last answer; 0 when both agree, or none is known. */
+  clockOffsetS: number;
 }
 
 export interface PopupView {
@@ -134,6 +139,7 @@ export function viewQueued(queued: QueuedReceipt): QueuedView {
     state: queued.state,
     problem: queued.problem,
     nextAttemptAt: queued.next_attempt_at,
+    maySignAgain: maySignAgain(queued.problem),
     mayKeepUnchecked: queued.kind === 'supplement' && queued.problem?.code === DNS_SILENT && !queued.unchecked,
     working: isWorking(queued.receipt_sha256),
   };

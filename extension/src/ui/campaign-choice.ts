@@ -1,7 +1,7 @@
 /** The offer to let the objection count for a consumer group's campaign: off by default, its price in privacy told. */
 
 import type { JoinableCampaign } from '../core/contract.gen';
-import { printable } from '../core/printable';
+import { isolated } from '../core/printable';
 import { send } from '../platform/send';
 import { t, textLanguage } from '../platform/text';
 import { actionButton, h, section } from './dom';
@@ -72,7 +72,7 @@ export function campaignChoice(country: HTMLSelectElement, changed: () => void):
 /** The group's name for it, in the language of the texts if there is one. */
 export function campaignName({ names }: JoinableCampaign): string {
   const inLanguage = (code: string) => names.find(({ language }) => language === code)?.name;
-  return printable(inLanguage(textLanguage()) ?? inLanguage('en') ?? names[0]?.name ?? '');
+  return isolated(inLanguage(textLanguage()) ?? inLanguage('en') ?? names[0]?.name ?? '');
 }
 
 function radio(value: string, label: string, checked: boolean, link?: string): HTMLElement {

@@ -2,6 +2,7 @@
 import { send } from '../platform/send';
 import { formatTime, t, tName } from '../platform/text';
 import type { ObjectionView, QueuedView, ReceiptView } from '../platform/views';
+import { againDialog } from './again-dialog';
 import { actionButton, type Child, facts, h, present } from './dom';
 import { discardDialog } from './ending-dialogs';
 import { keysDialog } from './keys-dialog';
@@ -15,6 +16,8 @@ export interface Outcome {
 
 interface Actions {
   close(): void;
+  /** Shows what becomes of another receipt, signed in the place of this one. */
+  follow(receipt: string): void;
 }
 
 export function outcome(state: ReceiptView, actions: Actions): Outcome {
@@ -63,7 +66,8 @@ function recorded(objection: ObjectionView, actions: Actions): Outcome {
   );
 }
 
-function queued({ receipt, state, problem, nextAttemptAt, working }: QueuedView, actions: Actions): Outcome {
+function queued(view: QueuedView, actions: Actions): Outcome {
+  const { receipt, state, problem, nextAttemptAt, working, maySignAgain } = view;
   const status = h('p', { role: 'status', class: 'status' });
   const action = (label: string, primary: boolean, work: () => Promise<void>) =>
     actionButton(label, {
@@ -73,10 +77,17 @@ function queued({ receipt, state, problem, nextAttemptAt, working }: QueuedView,
         status.textContent = errorText(error);
       },
     });
+  const again = maySignAgain ? [action(t('sign_again'), true, () => againDialog(receipt, actions.follow))] : [];
   const reason = problem && h('p', { class: 'hint' }, problemText(problem), ' ', h('code', {}, problem.code));
   if (state === 'refused') {
     const discard = action(t('discard'), false, async () => discardDialog(receipt));
-    return sheet(t('refused_title'), { ...actions, buttons: [discard] }, reason, h('p', {}, t('refused_text')), status);
+    return sheet(
+      t('refused_title'),
+      { ...actions, buttons: [...again, discard] },
+      reason,
+      h('p', {}, t('refused_text')),
+      status,
+    );
   }
   if (state === 'held') {
     const look = action(t('look_at_keys'), false, keysDialog);
@@ -84,10 +95,10 @@ function queued({ receipt, state, problem, nextAttemptAt, working }: QueuedView,
   }
   const work = working && h('p', { class: 'soft' }, t('working'));
   if (!problem) return sheet(t('sending_title'), actions, h('p', { class: 'lead' }, t('sending_text')), work);
-  const attempt = action(t('try_now'), true, async () => send<void>({ kind: 'ui/attempt', receipt }));
+  const attempt = action(t('try_now'), !maySignAgain, async () => send<void>({ kind: 'ui/attempt', receipt }));
   return sheet(
     t('waiting_title'),
-    { ...actions, buttons: [attempt] },
+    { ...actions, buttons: [...again, attempt] },
     h('p', { class: 'lead' }, t('waiting_text')),
     reason,
     work,
@@ -109,7 +120,7 @@ export function proves(): HTMLElement {
 
 function sheet(
   title: string,
-  { close, buttons = [] }: Actions & { buttons?: HTMLElement[] },
+  { close, buttons = [] }: Pick<Actions, 'close'> & { buttons?: HTMLElement[] },
   ...content: Child[]
 ): Outcome {
   return {

@@ -19,7 +19,7 @@ import {
 import { verifyObjectionPayload } from '../core/receipts';
 import type { Slot } from '../core/tokens';
 import type { Screenshot } from '../platform/capture';
-import { formatTime, t, textLanguage, tName } from '../platform/text';
+import { formatDuration, formatTime, t, textLanguage, tName } from '../platform/text';
 import type { DraftView } from '../platform/views';
 import { campaignChoice, campaignName } from './campaign-choice';
 import {
@@ -52,7 +52,7 @@ export interface ReviewForm {
 }
 
 export function reviewForm(
-  { draft, header, before }: DraftView,
+  { draft, header, before, clockOffsetS }: DraftView,
   on: { confirm(payload: string, disclosures: Disclosures): Promise<void>; cancel(): Promise<void> },
 ): ReviewForm {
   const { notice } = draft;
@@ -109,6 +109,7 @@ export function reviewForm(
   const elements = [
     h('h1', {}, t('review_title')),
     h('p', { class: 'lead' }, t('review_lead', register)),
+    clockOffsetS !== 0 && h('p', { class: 'hint' }, t('clock_off', formatDuration(Math.abs(clockOffsetS)))),
     already,
     section(
       t('statement_title'),
@@ -162,7 +163,7 @@ export function reviewForm(
     ),
     proves(),
     h('div', { class: 'confirm' }, news, status, h('div', { class: 'actions' }, confirm, cancel)),
-  ];
+  ].filter((element) => element !== false);
 
   for (const element of elements) {
     element.addEventListener('input', rebuild);

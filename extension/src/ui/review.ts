@@ -61,6 +61,11 @@ export async function showReview(document: Document): Promise<void> {
     main.replaceChildren(h('h1', {}, t('gone_title')), h('p', {}, t('gone_text')));
   }
 
+  /** From the start: this page follows one receipt as long as it lives. */
+  function refollow(receipt: string): void {
+    location.search = `?receipt=${receipt}`;
+  }
+
   function follow(receipt: string): void {
     if (following) return;
     following = true;
@@ -74,7 +79,7 @@ export async function showReview(document: Document): Promise<void> {
       const fingerprint = JSON.stringify(state);
       if (fingerprint === shown) return;
       shown = fingerprint;
-      const elements = outcome(state, { close });
+      const elements = outcome(state, { close, follow: refollow });
       const news = elements.title !== document.title;
       document.title = elements.title;
       const focused = focusedText(main);

@@ -1,11 +1,12 @@
 /** In which state an objection or a later receipt is, in the same words everywhere. */
 
 import type { Platform } from '../core/objection';
-import { printable } from '../core/printable';
+import { isolated } from '../core/printable';
 import type { Screenshot } from '../platform/capture';
 import { send } from '../platform/send';
 import { formatDay, formatTime, t, tName } from '../platform/text';
 import type { Before, ObjectionView, QueuedView } from '../platform/views';
+import { againDialog } from './again-dialog';
 import { type Child, h } from './dom';
 import { discardDialog, uncheckedDialog } from './ending-dialogs';
 import { keysDialog } from './keys-dialog';
@@ -50,7 +51,7 @@ export function warnings({ receipt, file, checkProblem, bundleProblem }: Objecti
 
 /** What an objection is called where several are listed: for another account Meta wants another one. */
 export function platformAndName(platform: Platform, name: string): string {
-  return name ? `${tName('platform', platform)} (${printable(name)})` : tName('platform', platform);
+  return name ? `${tName('platform', platform)} (${isolated(name)})` : tName('platform', platform);
 }
 
 /** That there is an objection already: a second one is seldom meant. */
@@ -79,11 +80,12 @@ export function waitingItem(queued: QueuedView, button: MakeButton): HTMLElement
   return parts.filter((part): part is HTMLElement => part instanceof HTMLElement);
 }
 
-function waitingButtons({ receipt, state, mayKeepUnchecked }: QueuedView, button: MakeButton): Child[] {
+function waitingButtons({ receipt, state, mayKeepUnchecked, maySignAgain }: QueuedView, button: MakeButton): Child[] {
   const attempt = async () => send<void>({ kind: 'ui/attempt', receipt });
   const discard = async () => discardDialog(receipt);
   const unchecked = async () => uncheckedDialog(receipt);
   return [
+    maySignAgain && button(t('sign_again'), `again-${receipt}`, () => againDialog(receipt)),
     state === 'waiting' && button(t('try_now'), `try-${receipt}`, attempt),
     mayKeepUnchecked && button(t('keep_unchecked'), `unchecked-${receipt}`, unchecked),
     state === 'held' && button(t('look_at_keys'), `keys-${receipt}`, keysDialog),

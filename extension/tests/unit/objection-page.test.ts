@@ -151,6 +151,7 @@ describe('what the register refused', () => {
       state: 'refused',
       problem: undefined,
       nextAttemptAt: 0,
+      maySignAgain: false,
       mayKeepUnchecked: false,
       working: false,
     },
@@ -189,7 +190,15 @@ describe('other keys of the register', () => {
 
   const held = (): QueuedView => ({
     ...{ kind: 'withdrawal', receipt: 'b'.repeat(64), objection: RECEIPT, platform: 'facebook', name: '', signedAt: 3 },
-    ...{ evidence: [], state: 'held', problem: changed, nextAttemptAt: 0, mayKeepUnchecked: false, working: false },
+    ...{
+      evidence: [],
+      state: 'held',
+      problem: changed,
+      nextAttemptAt: 0,
+      maySignAgain: false,
+      mayKeepUnchecked: false,
+      working: false,
+    },
   });
 });
 
@@ -316,7 +325,14 @@ describe('adding evidence', () => {
 describe('what can be done', () => {
   const waiting = (kind: QueuedView['kind']): QueuedView => ({
     ...{ kind, receipt: 'b'.repeat(64), objection: RECEIPT, platform: 'facebook', name: '', signedAt: 3, evidence: [] },
-    ...{ state: 'waiting', problem: undefined, nextAttemptAt: 0, mayKeepUnchecked: false, working: false },
+    ...{
+      state: 'waiting',
+      problem: undefined,
+      nextAttemptAt: 0,
+      maySignAgain: false,
+      mayKeepUnchecked: false,
+      working: false,
+    },
   });
 
   it('says when it is working', () => {

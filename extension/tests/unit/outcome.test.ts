@@ -14,7 +14,15 @@ const QUEUED: QueuedView = {
     name: '',
     signedAt: 1,
   },
-  ...{ evidence: [], state: 'waiting', problem: undefined, nextAttemptAt: 0, mayKeepUnchecked: false, working: false },
+  ...{
+    evidence: [],
+    state: 'waiting',
+    problem: undefined,
+    nextAttemptAt: 0,
+    maySignAgain: false,
+    mayKeepUnchecked: false,
+    working: false,
+  },
 };
 const PROBLEM = { code: 'log_busy', title: '', detail: '' };
 
@@ -29,7 +37,10 @@ it.each<[string, Partial<QueuedView>, string, boolean]>([
   ['waiting', { problem: PROBLEM }, 'waiting_title', false],
   ['being worked for again', { problem: PROBLEM, working: true }, 'waiting_title', true],
 ])('an objection that is %s', (_, changes, title, works) => {
-  const sheet = outcome({ kind: 'queued', queued: { ...QUEUED, ...changes } }, { close: () => undefined });
+  const sheet = outcome(
+    { kind: 'queued', queued: { ...QUEUED, ...changes } },
+    { close: () => undefined, follow: () => undefined },
+  );
   const shown = sheet.elements.map((element) => (element as HTMLElement).textContent);
   expect(shown[0]).toBe(title);
   expect(shown.includes('working')).toBe(works);

@@ -27,7 +27,7 @@ beforeEach(async () => {
   }) as never;
   vi.spyOn(document, 'hasFocus').mockReturnValue(true);
   draft = await draftWithScreenshot();
-  form = reviewForm({ draft, header: '{"alg":"ES256"}', before: {} }, on);
+  form = reviewForm({ draft, header: '{"alg":"ES256"}', before: {}, clockOffsetS: 0 }, on);
   document.body.replaceChildren(...form.elements);
   return () => form.stop();
 });
@@ -131,7 +131,7 @@ describe('the review', () => {
 
   it('warns of an objection that is there already, on the platform that is chosen', async () => {
     const before = { instagram: { recorded: true, since: 1_790_000_000, name: '@ada' } };
-    form = reviewForm({ draft: { ...draft, notice: undefined }, header: '{}', before }, on);
+    form = reviewForm({ draft: { ...draft, notice: undefined }, header: '{}', before, clockOffsetS: 0 }, on);
     document.body.replaceChildren(...form.elements);
     const warning = () => document.querySelector('.lead + .hint:not([hidden])')?.textContent;
     await settled(() => expect(shownText()).not.toBe(''));
@@ -146,7 +146,10 @@ describe('the review', () => {
   it('without a notice names the platform of the tab, or insists on a choice', async () => {
     const show = (platform: Draft['platform']) => {
       form.stop();
-      form = reviewForm({ draft: { ...draft, notice: undefined, platform }, header: '{}', before: {} }, on);
+      form = reviewForm(
+        { draft: { ...draft, notice: undefined, platform }, header: '{}', before: {}, clockOffsetS: 0 },
+        on,
+      );
       document.body.replaceChildren(...form.elements);
     };
     show('instagram');
@@ -170,7 +173,10 @@ describe('the review', () => {
       scrolledTo = this;
     };
     document.body.replaceChildren();
-    form = reviewForm({ draft: { ...draft, screenshot: { state: 'refused' } }, header: '{}', before: {} }, on);
+    form = reviewForm(
+      { draft: { ...draft, screenshot: { state: 'refused' } }, header: '{}', before: {}, clockOffsetS: 0 },
+      on,
+    );
     document.body.replaceChildren(...form.elements);
     expect(document.body.textContent).toContain('click this extension’s icon');
     await settled(() => expect(shown().evidence).toHaveLength(1));
