@@ -305,6 +305,7 @@ def test_a_package_before_the_first_release_has_no_date(tmp_path: Path) -> None:
 def test_pages_of_others_may_read_what_tells_of_more_and_of_changes(client: FlaskClient) -> None:
     told = client.get("/v1/counts?limit=1").headers["Access-Control-Expose-Headers"]
     assert {"Link", "ETag"} <= set(told.split(", "))
+    assert {"Date", "Retry-After"} <= set(told.split(", ")), "by which the extension tells a wrong clock, and waits"
 
 
 def test_csvw_names_every_column(client: FlaskClient) -> None:

@@ -336,6 +336,20 @@ class FirefoxBrowser:
                 UUID,
             )
 
+    def popup(self, page: Page) -> Page:
+        """Click the toolbar icon on ``page``, and open what it shows in a tab behind it, which it takes for the one."""
+        self.click_toolbar(page)
+        with self.expect_page() as opened:
+            self.privileged(
+                "const window = Services.wm.getMostRecentWindow('navigator:browser');"
+                "window.document.querySelectorAll('panel').forEach((panel) => panel.hidePopup());"
+                "window.gBrowser.addTab(arguments[0], { inBackground: true,"
+                " triggeringPrincipal: Services.scriptSecurityManager.getSystemPrincipal() })",
+                f"{self.extension}/popup.html",
+            )
+            time.sleep(1)  # driving the tab brings it to the front: not before it has asked which one is
+        return opened.value
+
     def privileged(self, script: str, *arguments: object) -> Any:
         """Run ``script`` as the browser itself."""
         with self.driver.context(self.driver.CONTEXT_CHROME):

@@ -191,6 +191,14 @@ class Browser:
         tab = next(target for target in targets if target["url"] == page.url)
         session.send("Extensions.triggerAction", {"id": extension, "targetId": tab["targetId"]})
 
+    def popup(self, page: Page) -> Page:
+        """Click the toolbar icon on ``page``, and open what it shows in a tab behind it, which it takes for the one."""
+        page.bring_to_front()
+        self.click_toolbar(page)
+        with self.expect_page() as opened:
+            self.worker.evaluate("chrome.tabs.create({ url: '/popup.html', active: false })")
+        return opened.value
+
     def saved_files(self) -> list[Path]:
         """The files that the browser has finished saving."""
         found = [path for path in sorted(self.downloads.rglob("*")) if path.suffix != ".crdownload"]

@@ -35,6 +35,11 @@ export function platformOf(host: string): Platform | undefined {
   return undefined;
 }
 
+/** Returns match patterns for all pages of `platform`, as the manifest has them. */
+export function originsOf(platform: Platform): string[] {
+  return rules.platforms[platform].map((domain) => `https://*.${domain}/*`);
+}
+
 /** Returns scheme and host, and the path where it names no person: over a profile it would be the account's handle. */
 export function sanitiseUrl(url: string): string {
   const { protocol, host, hostname, pathname } = new URL(url);

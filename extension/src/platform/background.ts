@@ -1,6 +1,6 @@
 /** The background: receives messages, alarms and starts, and calls what does the work. */
 import { type Browser, browser } from 'wxt/browser';
-import { type Notice, type Platform, platformOf } from '../core/detection';
+import { type Notice, originsOf, type Platform, platformOf } from '../core/detection';
 import { formatJson } from '../core/encoding';
 import { ObjectionError } from '../core/errors';
 import { isNotice } from '../core/objection';
@@ -27,6 +27,7 @@ import { askTab } from './tabs';
 import {
   type DetailView,
   type DraftView,
+  type PageView,
   type PopupView,
   type ReceiptView,
   viewDetail,
@@ -69,7 +70,7 @@ async function answer(raw: unknown, sender: Browser.runtime.MessageSender): Prom
 async function handle(message: Message, sender: Browser.runtime.MessageSender): Promise<unknown> {
   switch (message.kind) {
     case 'page/notice':
-      return noteNotice(tabOf(sender), message.notice, message.dismissed);
+      return noteNotice(sender, message.notice, message.dismissed);
     case 'page/record':
       return openReview(tabOf(sender), message.notice);
     case 'ui/popup':
@@ -78,7 +79,7 @@ async function handle(message: Message, sender: Browser.runtime.MessageSender): 
       if (message.opening) await addScreenshot(message.tabId);
       return viewPopup(message.tabId);
     case 'ui/record':
-      return openReview(message.tabId, await noticeOn(message.tabId));
+      return openReview(message.tabId, (await pageOn(message.tabId)).notice);
     case 'ui/draft':
       return viewDraft(message.draft);
     case 'ui/confirm': {
@@ -146,11 +147,17 @@ function tabOf(sender: Browser.runtime.MessageSender): number {
 }
 
 /** Remembers a dismissal, and answers whether the card should be shown. */
-async function noteNotice(tabId: number, notice: Notice | null, dismissed: boolean): Promise<{ show: boolean }> {
+async function noteNotice(
+  sender: Browser.runtime.MessageSender,
+  notice: Notice | null,
+  dismissed: boolean,
+): Promise<{ show: boolean }> {
+  const tabId = tabOf(sender);
   // In the order in which they came: the badge is for the newest, and a question sees the dismissals before it.
   return navigator.locks.request('notice', async () => {
     await badgeNotice(tabId, notice !== null);
-    if (!notice) return { show: false };
+    // Nothing is recorded from a private window; the popup says so.
+    if (!notice || sender.tab?.incognito) return { show: false };
     if (dismissed) await dismiss(tabId, notice);
     const name = await fingerprint(notice);
     // A notice that was answered asks no more, in whichever tab.
@@ -174,14 +181,30 @@ async function dismissedOn(tabId: number): Promise<string[]> {
   return Array.isArray(stored) ? stored.map(String) : [];
 }
 
-/** Asks the tab itself: what a tab showed earlier may be gone. Undefined where our content script does not run. */
+/** Asks the tab itself: what a tab showed earlier may be gone. */
+async function pageOn(tabId: number): Promise<PageView> {
+  const answer = await askTab(tabId, { kind: 'tab/notice' });
+  const notice = isNotice(answer) ? answer : undefined;
+  const platform = notice?.platform ?? (await platformShown(tabId));
+  if (!platform) return { state: answer === null ? 'none' : 'elsewhere' };
+  const page: PageView = notice ? { state: 'found', notice } : { state: answer === null ? 'none' : 'unseen' };
+  const origins = originsOf(platform);
+  const isWithheld = page.state === 'unseen' || (await lacksAccess(origins));
+  return isWithheld ? { ...page, withheld: { platform, origins } } : page;
+}
+
+/** Firefox runs our script after a click on the icon even where a person took the access away. Chromium tells nothing. */
+async function lacksAccess(origins: string[]): Promise<boolean> {
+  return import.meta.env.FIREFOX && !(await browser.permissions.contains({ origins }));
+}
+
 async function noticeOn(tabId: number): Promise<Notice | undefined> {
-  const notice = await askTab(tabId, { kind: 'tab/notice' });
-  return isNotice(notice) ? notice : undefined;
+  return (await pageOn(tabId)).notice;
 }
 
 /** Opens the review, or brings to the front the one that is open for the same tab and notice. */
 async function openReview(tabId: number, notice: Notice | undefined): Promise<void> {
+  await refusePrivate(tabId);
   // One at a time: a double click must not open two.
   await navigator.locks.request('review', async () => {
     const earlier = await openDraftOf(tabId);
@@ -193,10 +216,20 @@ async function openReview(tabId: number, notice: Notice | undefined): Promise<vo
   });
 }
 
+/** A private window is meant to leave nothing behind, and what is recorded stays: in the ordinary profile. */
+async function refusePrivate(tabId: number): Promise<void> {
+  if ((await tabOn(tabId))?.incognito) throw new ObjectionError('private_window', 'nothing is recorded from there');
+}
+
 /** The platform whose page a tab shows. The browser names the address only after a click on the toolbar's icon. */
 async function platformShown(tabId: number): Promise<Platform | undefined> {
-  const { url } = await browser.tabs.get(tabId);
-  return url && URL.canParse(url) ? platformOf(new URL(url).hostname) : undefined;
+  const url = (await tabOn(tabId))?.url ?? '';
+  return URL.canParse(url) ? platformOf(new URL(url).hostname) : undefined;
+}
+
+/** Undefined when the tab is gone. */
+function tabOn(tabId: number): Promise<Browser.tabs.Tab | undefined> {
+  return browser.tabs.get(tabId).catch(() => undefined);
 }
 
 async function showReview(draft: Draft): Promise<void> {
@@ -259,7 +292,7 @@ async function viewPopup(tabId: number): Promise<PopupView> {
     objections: (await store('objections').all()).map(viewObjection),
   }));
   return {
-    notice: await noticeOn(tabId),
+    page: await pageOn(tabId),
     before: await objectedBefore(),
     draft: draft && { screenshot: draft.screenshot.state },
     queue: lists.queue.sort((one, other) => other.signedAt - one.signedAt),

@@ -233,7 +233,7 @@ export class Store<V> {
   }
 }
 
-function open(): Promise<IDBDatabase> {
+async function open(): Promise<IDBDatabase> {
   const request = indexedDB.open(NAME, VERSION);
   request.onupgradeneeded = () => makeStores(request.result);
   return settled(request);

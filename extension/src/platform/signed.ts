@@ -1,6 +1,7 @@
 /** What this browser has objected to already. */
 import { gistOf, type Notice } from '../core/detection';
 import { sha256Hex, utf8 } from '../core/encoding';
+import { ObjectionError } from '../core/errors';
 import { inTransaction, type QueuedObjection, type RecordedObjection } from './database';
 import { type DraftView, nameOf } from './views';
 
@@ -13,9 +14,12 @@ export async function objectedBefore(): Promise<DraftView['before']> {
   ]);
 }
 
-/** The fingerprints of the notices that were objected to. */
+/** The fingerprints of the notices that were objected to. A browser that keeps nothing knows none, and says so later. */
 export async function answeredNotices(): Promise<Set<string | undefined>> {
-  const { waiting, recorded } = await inForce();
+  const { waiting, recorded } = await inForce().catch((error: unknown) => {
+    if (error instanceof ObjectionError && error.code === 'storage_unusable') return { waiting: [], recorded: [] };
+    throw error;
+  });
   return new Set([...waiting, ...recorded].map(({ notice_fingerprint }) => notice_fingerprint));
 }
 

@@ -107,8 +107,18 @@ export interface DraftView {
   clockOffsetS: number;
 }
 
+/**
+ * What a tab shows: a notice, or none; a page of a platform that our script does not see; or a page where none is looked
+ * for. `withheld`: access to the platform that the person may give; `origins` are its match patterns.
+ */
+export interface PageView {
+  state: 'found' | 'none' | 'unseen' | 'elsewhere';
+  notice?: Notice;
+  withheld?: { platform: Platform; origins: string[] };
+}
+
 export interface PopupView {
-  notice: Notice | undefined;
+  page: PageView;
   before: DraftView['before'];
   draft: { screenshot: Draft['screenshot']['state'] } | undefined;
   queue: QueuedView[];

@@ -21,6 +21,7 @@ const page = { id: browser.runtime.id, url: 'https://www.facebook.com/', tab: { 
 let tab: {
   active: boolean;
   url?: string;
+  incognito?: boolean;
   notice: Notice | null;
   captures: 'allowed' | 'refused';
   card: string[];
@@ -40,7 +41,7 @@ beforeEach(async () => {
   focused = [];
   vi.spyOn(console, 'info').mockImplementation(() => {});
   Object.assign(fakeBrowser.tabs, {
-    get: async () => ({ active: tab.active, windowId: 1, url: tab.url }),
+    get: async () => ({ active: tab.active, windowId: 1, url: tab.url, incognito: tab.incognito }),
     captureVisibleTab: async () => {
       if (tab.captures === 'refused') throw new Error("Either the '<all_urls>' or 'activeTab' permission is required.");
       tab.card.push('photographed');
@@ -239,6 +240,50 @@ it('two objections on one platform are told apart by what their person calls the
   expect((await names())[first]).toBe('@ada');
 });
 
+it('what a tab shows is told as it is: no notice, not seen, or not looked for', async () => {
+  const { sendMessage } = fakeBrowser.tabs;
+  Object.assign(tab, { notice: null, url: 'https://www.facebook.com/' });
+  expect((await popup()).page).toEqual({ state: 'none' });
+  fakeBrowser.tabs.sendMessage = (async () => Promise.reject(new Error('no receiving end'))) as never;
+  expect((await popup()).page).toEqual({
+    state: 'unseen',
+    withheld: { platform: 'facebook', origins: ['https://*.facebook.com/*'] },
+  });
+  tab.url = 'https://news.example/';
+  expect((await popup()).page).toEqual({ state: 'elsewhere' });
+  fakeBrowser.tabs.sendMessage = sendMessage;
+});
+
+describe('a private window', () => {
+  beforeEach(() => {
+    tab.incognito = true;
+  });
+
+  it('shows no card, and the badge all the same', async () => {
+    const badge = vi.spyOn(browser.action, 'setBadgeText');
+    const sender = { ...page, tab: { id: TAB, incognito: true } };
+    expect(await say({ kind: 'page/notice', notice: NOTICE, dismissed: false }, sender)).toEqual({ show: false });
+    expect(badge).toHaveBeenCalledWith({ tabId: TAB, text: '!' });
+  });
+
+  it('records nothing', async () => {
+    await expect(say({ kind: 'page/record', notice: NOTICE }, page)).rejects.toMatchObject({ code: 'private_window' });
+    await expect(say({ kind: 'ui/record', tabId: TAB })).rejects.toMatchObject({ code: 'private_window' });
+    expect(opened).toEqual([]);
+  });
+});
+
+it('a browser that keeps nothing shows the card, and says why it cannot record', async () => {
+  const open = vi.spyOn(indexedDB, 'open').mockImplementation(() => {
+    throw new DOMException('A mutation operation was attempted on a database', 'InvalidStateError');
+  });
+  expect(await say({ kind: 'page/notice', notice: NOTICE, dismissed: false }, page)).toEqual({ show: true });
+  await say({ kind: 'page/record', notice: NOTICE }, page);
+  await expect(say({ kind: 'ui/draft', draft: draftId() })).rejects.toMatchObject({ code: 'storage_unusable' });
+  await expect(popup()).rejects.toMatchObject({ code: 'storage_unusable' });
+  open.mockRestore();
+});
+
 describe('a tab that hangs', () => {
   beforeEach(async () => {
     await say({ kind: 'ui/record', tabId: TAB });
@@ -253,7 +298,7 @@ describe('a tab that hangs', () => {
   });
 
   it('does not keep the popup from opening', async () => {
-    expect((await popup()).notice).toBeUndefined();
+    expect((await popup()).page).toEqual({ state: 'elsewhere' });
   });
 });
 
