@@ -13,6 +13,8 @@ export interface NoticeRules {
   platforms: Record<Platform, string[]>;
   forms: { sites: { host: string; under: string }[]; objection: string[]; thirdParty: string[] };
   linkWrappers: { host: string; path: RegExp; parameter: string }[];
+  /** Whole hosts that name no person; of others, the domain is kept. */
+  namelessHosts: string[];
   /** Whole paths that name no person: others are not kept. */
   namelessPaths: { host: string; path: RegExp }[];
   places: Record<Place, { channel: Channel; selector: string }>;
@@ -70,6 +72,9 @@ export function parseRules(raw: typeof rawRules): NoticeRules {
       thirdParty: matching(raw.forms.third_party, FORM_ID, 'forms.third_party'),
     },
     linkWrappers: raw.link_wrappers.map((wrapper) => ({ ...wrapper, path: new RegExp(wrapper.path) })),
+    namelessHosts: Object.entries(exactly(raw.nameless_hosts, PLATFORMS, 'nameless_hosts')).flatMap(
+      ([platform, hosts]) => matching(hosts, HOST, `nameless_hosts.${platform}`),
+    ),
     namelessPaths: raw.nameless_paths.map(({ host, path }) => ({
       host: matching([host], HOST, 'nameless_paths')[0] ?? '',
       path: new RegExp(`^(?:${path})/?$`),

@@ -33,7 +33,7 @@ from selenium.webdriver.support.ui import Select
 from tests.e2e.stage import REGISTER, ROOT, WITH_EXTENSION, browsing, wait_until
 
 FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
-BUILD = ROOT / "extension/.output/production/firefox-mv3"
+BUILD = ROOT / "extension/.output/tests/firefox-mv3"
 WITH_FIREFOX = [
     pytest.mark.e2e,
     pytest.mark.skipif(
@@ -350,6 +350,14 @@ class FirefoxBrowser:
             time.sleep(1)  # driving the tab brings it to the front: not before it has asked which one is
         return opened.value
 
+    def put_clock_forward(self, page: Page, *, hours: float) -> None:
+        """Have ``page`` alone live in the future."""
+        with page.in_front():
+            self.driver.execute_script(
+                "const ms = arguments[0]; const { now } = Date;window.Date.now = () => now() + ms",
+                hours * 3_600_000,
+            )
+
     def privileged(self, script: str, *arguments: object) -> Any:
         """Run ``script`` as the browser itself."""
         with self.driver.context(self.driver.CONTEXT_CHROME):
@@ -368,7 +376,7 @@ def browsing_firefox(
     """Start Firefox; Meta's hosts lead to ``pages_port``. ``preferences`` are those of a person who changed some."""
     downloads = folder / "downloads"
     downloads.mkdir(parents=True)
-    hosts = {".facebook.com": pages_port, ".instagram.com": pages_port, ".threads.com": pages_port}
+    hosts = dict.fromkeys((".facebook.com", ".instagram.com", ".threads.com", "news.example"), pages_port)
     with tunnelling(hosts | {REGISTER.removeprefix("https://"): register_port}) as proxy_port:
         gecko = json.loads((BUILD / "manifest.json").read_text())["browser_specific_settings"]["gecko"]
         options = Options()

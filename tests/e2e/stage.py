@@ -199,6 +199,10 @@ class Browser:
             self.worker.evaluate("chrome.tabs.create({ url: '/popup.html', active: false })")
         return opened.value
 
+    def put_clock_forward(self, page: Page, *, hours: float) -> None:
+        """Have ``page`` alone live in the future."""
+        page.evaluate("ms => { const { now } = Date; Date.now = () => now() + ms }", hours * 3_600_000)
+
     def saved_files(self) -> list[Path]:
         """The files that the browser has finished saving."""
         found = [path for path in sorted(self.downloads.rglob("*")) if path.suffix != ".crdownload"]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page
 
+from tests.e2e.firefox import BROWSERS
 from tests.e2e.stage import (
     ROOT,
     SEEN_MS,
@@ -25,8 +26,6 @@ from tests.e2e.stage import (
     wait_until,
 )
 from tests.fixtures.ports import free_port
-
-pytestmark = WITH_EXTENSION
 
 NOTICE = """<!doctype html><html lang="en"><title>Facebook</title>
 <div role="banner">facebook</div>
@@ -56,8 +55,19 @@ def register(tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Path, 
     running.stop()
 
 
+@pytest.fixture(params=BROWSERS)
+def browser(
+    request: pytest.FixtureRequest, tmp_path: Path, certificate: tuple[Path, Path], register: TlsRegister
+) -> Iterator[Browser]:
+    with (
+        serving_pages(PAGES, certificate) as port,
+        request.param(tmp_path, pages_port=port, register_port=register.port) as running,
+    ):
+        yield running
+
+
 @pytest.fixture
-def browser(tmp_path: Path, certificate: tuple[Path, Path], register: TlsRegister) -> Iterator[Browser]:
+def chromium(tmp_path: Path, certificate: tuple[Path, Path], register: TlsRegister) -> Iterator[Browser]:
     with (
         serving_pages(PAGES, certificate) as port,
         browsing(tmp_path, pages_port=port, register_port=register.port) as running,
@@ -66,8 +76,8 @@ def browser(tmp_path: Path, certificate: tuple[Path, Path], register: TlsRegiste
 
 
 def open_review(browser: Browser, page: Page) -> Page:
-    with browser.context.expect_page() as opened:
-        Card(page).click()
+    with browser.expect_page() as opened:
+        browser.card(page).click()
     sheet = opened.value
     sheet.get_by_role("heading", name="Review before you record").wait_for()
     return sheet
@@ -117,7 +127,7 @@ def test_notice_to_file_that_verifies(browser: Browser, register: TlsRegister, t
 @pytest.mark.parametrize("delay_ms", [0, 20, 40, 150])
 def test_service_worker_stopped_in_between(browser: Browser, delay_ms: int) -> None:
     page = browser.open("https://www.facebook.com/")
-    Card(page).wait_for()
+    browser.card(page).wait_for()
     browser.stop_workers(page)
     sheet = open_review(browser, page)
     browser.stop_workers(sheet)
@@ -128,10 +138,12 @@ def test_service_worker_stopped_in_between(browser: Browser, delay_ms: int) -> N
     assert objection("verify", str(saved_proof(browser))).returncode == 0
 
 
-def test_one_review_for_two_clicks_which_ends_with_its_window(browser: Browser) -> None:
-    page = browser.open("https://www.facebook.com/")
-    before = len(browser.context.pages)
-    with browser.context.expect_page() as opened:
+@WITH_EXTENSION[0]
+@WITH_EXTENSION[1]
+def test_one_review_for_two_clicks_which_ends_with_its_window(chromium: Browser) -> None:
+    page = chromium.open("https://www.facebook.com/")
+    before = len(chromium.context.pages)
+    with chromium.context.expect_page() as opened:
         card = Card(page)
         card.wait_for()
         page.wait_for_timeout(2 * SEEN_MS)
@@ -139,13 +151,13 @@ def test_one_review_for_two_clicks_which_ends_with_its_window(browser: Browser) 
     sheet = opened.value
     sheet.get_by_role("heading", name="Review before you record").wait_for()
     page.wait_for_timeout(500)
-    assert len(browser.context.pages) == before + 1
+    assert len(chromium.context.pages) == before + 1
     kept = (
         "chrome.storage.session.get(null).then(all => Object.keys(all).filter(key => key.startsWith('draft:')).length)"
     )
-    assert browser.worker.evaluate(kept) == 1
+    assert chromium.worker.evaluate(kept) == 1
     sheet.close()
-    wait_until(lambda: browser.worker.evaluate(kept) == 0)
+    wait_until(lambda: chromium.worker.evaluate(kept) == 0)
 
 
 def test_toolbar_click_adds_the_screenshot(browser: Browser) -> None:
@@ -178,8 +190,10 @@ def test_register_down_then_back(browser: Browser, register: TlsRegister) -> Non
     assert objection("verify", str(saved_proof(browser))).returncode == 0
 
 
-def test_quotation_in_a_post_is_no_notice(browser: Browser) -> None:
-    page = browser.open("https://www.facebook.com/quoted")
+@WITH_EXTENSION[0]
+@WITH_EXTENSION[1]
+def test_quotation_in_a_post_is_no_notice(chromium: Browser) -> None:
+    page = chromium.open("https://www.facebook.com/quoted")
     page.wait_for_timeout(1500)
     assert Card(page).buttons() == []
     # The same page with the notice beside the post: so the silence above was a decision, not a failure to start.
@@ -187,6 +201,32 @@ def test_quotation_in_a_post_is_no_notice(browser: Browser) -> None:
         "html => document.body.insertAdjacentHTML('beforeend', html)", NOTICE.partition("</div></div></div>")[2]
     )
     Card(page).wait_for()
+
+
+@pytest.mark.parametrize(("address", "platform"), [("https://www.instagram.com/empty", "instagram")])
+def test_without_a_notice_the_platform_is_the_tabs(browser: Browser, address: str, platform: str) -> None:
+    page = browser.open(address)
+    page.wait_for_timeout(1_000)
+    popup = browser.popup(page)
+    with browser.expect_page() as opened:
+        popup.get_by_role("button", name="Record my objection").click()
+    assert opened.value.get_by_label("Platform").input_value() == platform
+    opened.value.get_by_role("button", name="Confirm and record").click()
+    opened.value.get_by_role("heading", name="Recorded", exact=True).wait_for()
+    opened.value.get_by_text("Your objection on Instagram is on record").wait_for()
+
+
+def test_a_clock_that_is_ahead_loses_no_objection(browser: Browser) -> None:
+    page = browser.open("https://www.facebook.com/")
+    sheet = open_review(browser, page)
+    browser.put_clock_forward(sheet, hours=5)
+    sheet.get_by_label("Account name or handle").fill("anna.example")
+    sheet.get_by_role("button", name="Confirm and record").click()
+    sheet.get_by_text("Your computer’s clock is ahead of the register’s").wait_for()
+    sheet.get_by_role("button", name="Sign again").click()
+    sheet.get_by_role("button", name="Sign and send").click()
+    sheet.get_by_role("heading", name="Recorded", exact=True).wait_for()
+    assert objection("verify", str(saved_proof(browser))).returncode == 0
 
 
 def test_other_sites_never_see_the_extension(browser: Browser) -> None:
@@ -200,6 +240,8 @@ FIXTURES = sorted((ROOT / "extension/tests/fixtures/pages").glob("*/*.html"))
 FIXTURE_HEAD = re.compile(r"<!-- url: (\S+) expect: (.+?) -->")
 
 
+@WITH_EXTENSION[0]
+@WITH_EXTENSION[1]
 def test_every_fixture_page_in_chromium(tmp_path: Path, certificate: tuple[Path, Path], register: TlsRegister) -> None:
     """The same pages as in the unit tests, on their own addresses, with the production build: is there a card?"""
     rows = []

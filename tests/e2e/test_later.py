@@ -1,6 +1,7 @@
 """What a person does with an objection afterwards: adds a reply, withdraws, erases; and all its pages for axe."""
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -264,15 +265,39 @@ def test_axe_finds_nothing(chromium: Browser) -> None:
 
 @WITH_EXTENSION[0]
 @WITH_EXTENSION[1]
-@pytest.mark.parametrize("width", [375, 320])
-def test_nothing_needs_sideways_scrolling(chromium: Browser, width: int) -> None:
+@pytest.mark.parametrize(("width", "height"), [(375, 700), (320, 700), (320, 256)])
+def test_nothing_needs_sideways_scrolling(chromium: Browser, width: int, height: int) -> None:
+    """The last one is a window of 1,280 by 1,024 at 400 % zoom: what is shown must not be covered either."""
     page = record(chromium)
-    page.set_viewport_size({"width": width, "height": 700})
+    page.set_viewport_size({"width": width, "height": height})
     for words in ["", *DIALOGS]:
         if words:
             page.get_by_role("button", name=words).click()
         assert not page.evaluate("document.documentElement.scrollWidth > innerWidth"), words
+        if words:
+            shown = page.evaluate("document.querySelector('dialog h2').getBoundingClientRect().bottom <= innerHeight")
+            assert shown, words
+        if folder := os.environ.get("SCREENSHOT_FOLDER"):
+            page.screenshot(path=Path(folder) / f"later-{width}-{height}-{words[:3] or 'page'}.png")
         page.keyboard.press("Escape")
+
+
+@WITH_EXTENSION[0]
+@WITH_EXTENSION[1]
+def test_what_was_saved_is_said_where_it_covers_nothing(chromium: Browser) -> None:
+    page = record(chromium)
+    page.set_viewport_size({"width": 900, "height": 500})
+    page.get_by_role("button", name="Save the recovery kit").click()
+    said = page.get_by_role("status").get_by_text("Saved in your downloads folder")
+    said.wait_for()
+    for name in ("Save the recovery kit", "Withdraw …", "Erase …"):
+        button = page.get_by_role("button", name=name)
+        button.scroll_into_view_if_needed()
+        button.click(trial=True)
+        one, other = button.bounding_box(), said.bounding_box()
+        assert one
+        assert other
+        assert one["y"] >= other["y"] + other["height"] or other["y"] >= one["y"] + one["height"], name
 
 
 def violations(page: Page) -> list[object]:

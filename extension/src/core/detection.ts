@@ -40,13 +40,25 @@ export function originsOf(platform: Platform): string[] {
   return rules.platforms[platform].map((domain) => `https://*.${domain}/*`);
 }
 
-/** Returns scheme and host, and the path where it names no person: over a profile it would be the account's handle. */
+/**
+ * Returns scheme, host and path where they name no person: over a profile the path is the account's handle, and a host may
+ * hold one, too. Of an unknown host only Meta's domain is told, of an unknown path nothing.
+ */
 export function sanitiseUrl(url: string): string {
   const { protocol, host, hostname, pathname } = new URL(url);
   if (__PRACTICE__ && hostname === '127.0.0.1') return `${protocol}//${host}/practice`;
   const isNameless = rules.namelessPaths.some(({ host, path }) => isWithin(hostname, host) && path.test(pathname));
-  return `https://${hostname}${isNameless ? pathname : '/'}`;
+  return `https://${namelessHost(hostname)}${isNameless ? pathname : '/'}`;
 }
+
+function namelessHost(hostname: string): string {
+  if (rules.namelessHosts.includes(hostname) || LANGUAGE_HOST.test(hostname)) return hostname;
+  const domains = Object.values(rules.platforms).flat();
+  return domains.find((domain) => isWithin(hostname, domain)) ?? hostname;
+}
+
+/** Facebook speaks a language on a host of its own: de-de, fr-fr. */
+const LANGUAGE_HOST = /^[a-z]{2}-[a-z]{2}\.facebook\.com$/;
 
 /** Returns which form stands at `url` itself: known by the number in its path, on any subdomain, in any language. */
 export function formAt(url: string): Form | undefined {

@@ -35,6 +35,10 @@ const MAX_PANE_NAME = 60;
 /** Beyond these a place is no notice but a page. They bound the cost of one look. */
 const MAX_CHARACTERS = 30_000;
 const MAX_NODES = 4_000;
+/** Meta's pages are less than a hundred elements deep; in a page of nested dialogs each would be read with all below it. */
+const MAX_DEPTH = 256;
+/** How many places that hold words of a notice are read, and turn out to be none, in one look. */
+const MAX_READ = 50;
 
 /** Returns the notice in `root`, if there is one; `location` decides the platform. */
 export function findNotice(root: Document | Element, location: Location | URL): FoundNotice | undefined {
@@ -51,8 +55,10 @@ export function lookFor(
   const form = formAt(location.href);
   if (form) return { found: form === 'objection' ? formPage(root, location, platform) : undefined, isWaiting: true };
   let isWaiting = false;
+  let read = 0;
   for (const [place, element] of candidatesIn(root, location)) {
     isWaiting = true;
+    if (++read > MAX_READ) break;
     const found = noticeAt(place, element, location, platform);
     if (found) return { found, isWaiting };
   }
@@ -106,6 +112,7 @@ export function isOtherPeoplesWords(element: Element): boolean {
 }
 
 function isCandidate(place: Place, element: Element): boolean {
+  if (isTooDeep(element)) return false;
   if (isOtherPeoplesWords(element) || element.closest(rules.hidden)) return false;
   if (place !== 'notification') {
     // Chats are lists of rows, and may stand in a dialog of their own. A post opens in a dialog, too.
@@ -113,6 +120,15 @@ function isCandidate(place: Place, element: Element): boolean {
     if (element.parentElement?.closest(DIALOG)?.querySelector(rules.showsOtherPeoplesWords)) return false;
   }
   return mayBeNotice(element);
+}
+
+function isTooDeep(element: Element): boolean {
+  let around: Element | null = element;
+  for (let depth = 0; depth < MAX_DEPTH; depth++) {
+    around = around.parentElement;
+    if (!around) return false;
+  }
+  return true;
 }
 
 function mayBeNotice(element: Element): boolean {

@@ -38,7 +38,7 @@ export function objectionPage(first: DetailView): ObjectionPage {
   let view = first;
   const { receipt, platform } = first.objection;
   const title = t('objection_title', tName('platform', platform));
-  const status = h('p', { role: 'status', class: 'status floating' });
+  const status = h('p', { role: 'status', class: 'status said' });
   let fading: ReturnType<typeof setTimeout> | undefined;
   const failed = (error: unknown) => announce(errorText(error));
   const say = (text: string) => {
@@ -46,20 +46,24 @@ export function objectionPage(first: DetailView): ObjectionPage {
     fading = setTimeout(() => announce(''), SAID_MS); // good news is in the history, too; a failure stays
   };
   const top = h('div', { class: 'top' });
-  const middle = h('div', {});
+  const proof = h('div', {});
+  const record = h('div', {});
+  const history = h('div', {});
   const adding = h('div', {});
   const ending = h('div', {});
   const showing = showingSection(first);
   const kit = h('div', {});
-  const naming = namingSection();
+  const naming = h('div', {}, namingSection());
+  const parts = [top, naming, proof, record, history, adding, showing, kit, ending];
   const language = select('certificate-language', CERTIFICATE_LANGUAGES, languageName, ownLanguage());
 
   show();
-  return { title, elements: [h('h1', {}, title), top, naming, middle, adding, showing, kit, ending, status], update };
+  return { title, elements: [h('h1', {}, title), top, status, ...parts.slice(1)], update };
 
   function announce(text: string): void {
     clearTimeout(fading);
     status.textContent = text;
+    if (text) status.scrollIntoView({ block: 'nearest' });
   }
 
   function update(latest: DetailView): void {
@@ -81,7 +85,9 @@ export function objectionPage(first: DetailView): ObjectionPage {
       ...present(warnings(objection, button)),
       ...queue.map((queued) => waitingPanel(queued)),
     );
-    middle.replaceChildren(proofSection(), recordSection(), historySection());
+    proof.replaceChildren(proofSection());
+    record.replaceChildren(recordSection());
+    history.replaceChildren(historySection());
     adding.replaceChildren(...addingSection());
     ending.replaceChildren(...endingSection());
     kit.replaceChildren(kitSection());
@@ -246,7 +252,12 @@ export function objectionPage(first: DetailView): ObjectionPage {
   }
 
   function button(label: string, key: string, work: () => Promise<void>, primary = false) {
-    const made = actionButton(label, { primary, work, failed });
+    const answering = async () => {
+      // Below the part in which it was asked for, where it covers nothing.
+      parts.find((part) => part.contains(made))?.after(status);
+      await work();
+    };
+    const made = actionButton(label, { primary, work: answering, failed });
     made.setAttribute('data-key', key);
     return made;
   }

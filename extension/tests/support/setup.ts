@@ -21,6 +21,7 @@ if (typeof navigator === 'undefined') {
 Object.defineProperty(navigator, 'locks', { value: locks, configurable: true });
 
 if (typeof HTMLElement !== 'undefined') {
+  Element.prototype.scrollIntoView = () => {};
   // No top layer and no boxes: whether a person gets to the card, real browsers tell (tests/e2e/test_card.py).
   const open = new WeakSet<Element>();
   HTMLElement.prototype.showPopover = function () {

@@ -1,6 +1,6 @@
 // @vitest-environment jsdom
 // @vitest-environment-options { "url": "https://www.facebook.com/" }
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { MAX_TEXT } from '../../src/core/detection';
 import { candidatesAround, candidatesIn, findNotice } from '../../src/page/detection';
 
@@ -113,4 +113,23 @@ test('a part of the page that has never been shown has no notice', () => {
   const loose = document.createElement('div');
   loose.innerHTML = `<div role="dialog" style="display:none">${WORDS}</div>`;
   expect(findNotice(loose, HOME)).toBeUndefined();
+});
+
+test('thousands of nested dialogs cost no more than the depth that a real page has', () => {
+  const depth = 3_000;
+  let inner = document.createElement('div');
+  inner.innerHTML = `<p>${WORDS}</p>`;
+  for (let i = 0; i < depth; i++) {
+    const outer = document.createElement('div');
+    outer.setAttribute('role', 'dialog');
+    outer.append(inner);
+    inner = outer;
+  }
+  document.body.replaceChildren(inner);
+  const styles = vi.spyOn(window, 'getComputedStyle');
+  findNotice(document, HOME);
+  const innermost = document.querySelector('p') as Element;
+  for (const _ of candidatesAround(innermost, HOME)) break;
+  expect(styles.mock.calls.length).toBeLessThan(20_000);
+  styles.mockRestore();
 });

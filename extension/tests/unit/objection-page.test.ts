@@ -434,7 +434,7 @@ describe('an update', () => {
   it('says what was recorded, once it was', () => {
     expect(text()).not.toContain('your objection is withdrawn');
     page.update({ ...view, ...objection({ status: 'withdrawn', changedAt: 4 }), later: [later] });
-    expect(document.querySelector('[role=status].floating')?.textContent).toContain('your objection is withdrawn');
+    expect(document.querySelector('[role=status].said')?.textContent).toContain('your objection is withdrawn');
     expect(text()).toContain('number 9 in the log');
   });
 
