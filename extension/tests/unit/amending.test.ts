@@ -107,7 +107,7 @@ describe('signing', () => {
 
   it('after a withdrawal that the register refused, another one may follow', async () => {
     await signed('withdrawal', objection);
-    register.intercept = async () => problem(422, 'receipt_from_future');
+    register.intercept = async () => problem(422, 'receipt_stale');
     await flush();
     register.intercept = undefined;
     await signed('withdrawal', objection);
