@@ -137,12 +137,7 @@ class Locator:
         wait_until(lambda: bool(self._shown()) == (state == "visible"), timeout_s=timeout / 1000)
 
     def click(self) -> None:
-        def press(element: WebElement) -> None:
-            # What sticks to the bottom of the window may cover what was just scrolled to its edge.
-            self.page.driver.execute_script("arguments[0].scrollIntoView({ block: 'center' })", element)
-            element.click()
-
-        self._do(press)
+        self._do(lambda element: element.click())
 
     def fill(self, text: str) -> None:
         def type_in(element: WebElement) -> None:
@@ -181,6 +176,8 @@ class Locator:
                     found = [one for one in self._find() if one.is_displayed()]
                     if not found:
                         raise NoSuchElementException("nothing is shown")
+                    # What sticks to the bottom of the window may cover what was just scrolled to its edge.
+                    self.page.driver.execute_script("arguments[0].scrollIntoView({ block: 'center' })", found[0])
                     return act(found[0])
             except WebDriverException:
                 if time.monotonic() > deadline:
