@@ -13,14 +13,20 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self
 
 import pytest
 from selenium import webdriver
-from selenium.common.exceptions import NoSuchElementException, WebDriverException
+from selenium.common.exceptions import (
+    DetachedShadowRootException,
+    NoSuchElementException,
+    NoSuchShadowRootException,
+    StaleElementReferenceException,
+    WebDriverException,
+)
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -30,7 +36,7 @@ from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select
 
-from tests.e2e.stage import REGISTER, ROOT, WITH_EXTENSION, browsing, wait_until
+from tests.e2e.stage import REGISTER, ROOT, SEEN_MS, WITH_EXTENSION, browsing, wait_until
 
 FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
 BUILD = ROOT / "extension/.output/tests/firefox-mv3"
@@ -137,7 +143,12 @@ class Locator:
         wait_until(lambda: bool(self._shown()) == (state == "visible"), timeout_s=timeout / 1000)
 
     def click(self) -> None:
-        self._do(lambda element: element.click())
+        def press(element: WebElement) -> None:
+            if element.get_attribute("aria-disabled") == "true":
+                raise WebDriverException("out of use")
+            element.click()
+
+        self._do(press)
 
     def fill(self, text: str) -> None:
         def type_in(element: WebElement) -> None:
@@ -274,19 +285,18 @@ class Card:
         with self.page.in_front():
             found: list[WebElement] = []
             for host in driver.find_elements(By.CSS_SELECTOR, CARD_HOSTS):
-                try:
-                    found += host.shadow_root.find_elements(By.CSS_SELECTOR, "button")
-                except WebDriverException:  # no host of ours
-                    continue
+                with suppress(NoSuchShadowRootException, DetachedShadowRootException, StaleElementReferenceException):
+                    found += host.shadow_root.find_elements(By.CSS_SELECTOR, "section button")
             return [button for button in found if button.is_displayed() and name in button.text]
 
     def click(self, name: str = "Record my objection") -> None:
         self.wait_for()
+        self.page.wait_for_timeout(SEEN_MS)  # as a person does, who sees it first
         with self.page.in_front():
             self.buttons(name)[0].click()
 
 
-CARD_HOSTS = "proof-of-objection-card"
+CARD_HOSTS = ":not(head *):not(:defined), div:empty"
 
 
 class FirefoxBrowser:
