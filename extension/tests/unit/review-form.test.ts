@@ -156,6 +156,7 @@ describe('the review', () => {
     await settled(() => expect(shown().platform).toBe('instagram'));
     show(undefined);
     await settled(() => expect(document.body.textContent).toContain('Please choose the platform'));
+    await vi.waitFor(() => expect(confirm()?.getAttribute('aria-disabled')).not.toBe('true'), { timeout: 5_000 });
     confirm()?.click();
     await new Promise((resolve) => setTimeout(resolve, 50));
     expect(on.confirm).not.toHaveBeenCalled();
@@ -163,8 +164,11 @@ describe('the review', () => {
       field.value = 'whatsapp';
     });
     await settled(() => expect(shown().platform).toBe('whatsapp'));
-    confirm()?.click();
-    await settled(() => expect(on.confirm).toHaveBeenCalled());
+    const clicked = () => {
+      confirm()?.click();
+      expect(on.confirm).toHaveBeenCalled();
+    };
+    await vi.waitFor(clicked, { timeout: 5_000 });
   });
 
   it('takes a screenshot that comes later, and shows it before it can be confirmed unseen', async () => {
