@@ -24,7 +24,7 @@ from server.store.anchors import AnchoredCheckpoint, TimeToken
 from server.usecases.check_log import check_log
 from server.usecases.find_anchor import find_anchor
 from server.usecases.log_writer import Logged, find_logged
-from server.usecases.register import Register, Storage
+from server.usecases.register import Register
 from tests.fixtures.anchoring import (
     Clock,
     TestAuthority,
@@ -37,7 +37,7 @@ from tests.fixtures.anchoring import (
 )
 from tests.fixtures.holders import Holder
 from tests.fixtures.sealed import append_many, sealed_receipt
-from tests.fixtures.servers import make_settings, post, register_of, running
+from tests.fixtures.servers import make_settings, post, register_of, running, storage_of
 
 
 def append(register: Register, count: int = 1) -> list[Logged]:
@@ -61,7 +61,7 @@ def expect_consistent(register: Register) -> None:
             trusted = TrustedAuthority.from_der(by_name[name].certificates)
             stamp = verify_timestamp(token.token, anchored.note.encode(), trusted=trusted)
             assert stamp.at == token.stamped_at
-    found = check_log(Storage(register.database, register.blobs, register.keyring), progress=lambda _d, _t: None)
+    found = check_log(storage_of(register), progress=lambda _d, _t: None)
     assert found.problems == []
 
 
