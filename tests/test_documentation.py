@@ -27,6 +27,7 @@ OPERATORS = {
     *(
         "anchors_invalid",
         "blob_name_invalid",
+        "database_damaged",
         "file_unreadable",
         "keys_exposed",
         "keys_invalid",

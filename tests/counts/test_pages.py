@@ -28,7 +28,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
         register = register_of(app)
         add_campaign(register, "closed", DESCRIPTION, logo=LOGO, open_figures=False, now=BEGAN)
         add_campaign(
-            register.database,
+            register,
             "open",
             DESCRIPTION | {"names": {"de": "<b>Faire</b> KI"}},
             logo=None,
