@@ -5,6 +5,7 @@ from server.store import log
 from server.store.log import Head
 from server.usecases.log_writer import clock_behind, is_clock_behind, writable_head
 from server.usecases.register import Register
+from server.usecases.row_sums import RowSums
 
 _USUAL_EVIDENCE_BYTES = 1 << 20  # the text of a notice and a screenshot
 
@@ -16,11 +17,13 @@ def check_ready(register: Register) -> Head:
     """
     if not register.log_writer.alive():
         raise Unavailable("log_unavailable", "the log cannot be written")
+    register.blobs.refuse_unwritable()
     register.blobs.refuse_without_room(_USUAL_EVIDENCE_BYTES)
     register.database.refuse_without_room()
     with register.database.writing() as connection:
         try:
             head = writable_head(connection)
+            RowSums(register.keyring.row_macs, head.sums)  # what is malformed takes no record
         except LogInconsistent as error:
             if error.code == "log_halted":
                 raise

@@ -579,7 +579,7 @@ def _proof(record: Record, tree: TileTree, checkpoint: str) -> str:
 
 
 def _as_unavailable(error: Exception) -> ObjectionError:
-    if isinstance(error, ObjectionError):
+    if isinstance(error, ObjectionError) and error.code != "log_inconsistent":  # that is for the operator to read
         return error
     unavailable = Unavailable("log_unavailable", "the log could not be written; send the same receipt again")
     unavailable.__cause__ = error
