@@ -25,6 +25,7 @@ from server.usecases.check_log import check_log
 from server.usecases.find_anchor import find_anchor
 from server.usecases.log_writer import Logged, find_logged
 from server.usecases.register import Register
+from server.usecases.row_sums import changing_sums
 from tests.fixtures.anchoring import (
     Clock,
     TestAuthority,
@@ -381,7 +382,11 @@ def test_a_witness_that_forgot_or_is_ahead_of_what_we_remember_recovers(tmp_path
         append(register, 4)
         assert anchoring_of(app, clock).run_once() is not None
         for remembered in (0, 2, 4):  # as after a crash between the witness's answer and our note of it
-            with register.database.writing() as connection:
+            with (
+                register.database.writing() as connection,
+                changing_sums(connection, register.keyring.row_macs) as sums,
+                sums.following(connection, "witness_states"),
+            ):
                 connection.execute(text(f"UPDATE witness_states SET size = {remembered}"))
             append(register)
             clock.now += 15
