@@ -202,7 +202,7 @@ def _prepare(
         else:
             check_head(connection, head, keyring)
             if not behind and head.halted is None:  # a halted log signs nothing: it may answer for what it has
-                 check_kept(connection, head, keyring, kept_note)
+                check_kept(connection, head, keyring, kept_note)
         with changing_sums(connection, keyring.row_macs) as sums, sums.following(connection, "counting"):
             budget = declaration().budget_sha256
             if head is None:
