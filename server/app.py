@@ -18,6 +18,7 @@ from server.usecases.sweep_erased import try_to_sweep
 from server.web import counts, log, pages, publication, receipts, releases, verifications
 from server.web.limits import limit_requests
 from server.web.problems import register_problem_handlers
+from server.web.proxies import warn_of_proxies
 
 _log = logging.getLogger("objection.access")
 _DNS_TIMEOUT_S = 5.0  # for all mails of a supplement
@@ -41,6 +42,7 @@ def create_app(settings: Settings) -> Flask:
     if settings.trusted_proxies:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies)  # type: ignore[method-assign]
     app.before_request(_begin)
+    warn_of_proxies(app, trusted=settings.trusted_proxies)
     limit_requests(
         app,
         storage_url=settings.rate_limit_storage_url,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import time
 import warnings
@@ -63,6 +64,7 @@ def main() -> None:
 
     Settings come from OBJECTION_… environment variables; docs/operating.md lists them.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # click knows what to do
     os.umask(0o077)  # what commands write is for this user alone, in whatever folder it lies
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal without ✓ must not end in a stack trace
@@ -149,7 +151,12 @@ def serve(practice: bool) -> None:
             click.echo(f"Extension  {built}")
             click.echo("           load it at chrome://extensions (Developer mode, Load unpacked), then open")
         click.echo(f"Practice   {settings.public_url}/practice")
+    if settings.rate_limit_storage_url.startswith("memory://") and settings.workers > 1:
+        click.echo(
+            f"Limits     per process, of which there are {settings.workers}: together they allow as many times more"
+        )
     sys.stdout.flush()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # server/gunicorn_conf.py takes it from here
     os.chdir(root)  # gunicorn imports from the folder that it starts in first: ours, not the caller's
     arguments = ["gunicorn", "--config", "python:server.gunicorn_conf", "wsgi:application"]
     os.execve(sys.executable, [sys.executable, "-m", *arguments], environment | settings.paths())  # noqa: S606 (no shell)
@@ -164,7 +171,6 @@ def worker(until_eof: bool) -> None:
     `objection serve` starts one. Several may run: one works, the others wait for it to end.
     """
     import logging
-    import signal
     import threading
 
     from server.settings import Settings
@@ -176,7 +182,7 @@ def worker(until_eof: bool) -> None:
         signal.signal(number, lambda *_: stop.set())
     if until_eof:
         threading.Thread(target=_stop_at_eof, args=[stop], daemon=True).start()
-    run_worker(Settings.from_env(os.environ), stop=stop)
+    run_worker(Settings.from_env(os.environ), stop=stop, alone=not until_eof)
 
 
 @main.command()

@@ -27,7 +27,7 @@ _MAX_LINE = 1000
 
 
 def one_line(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn our errors into one line on standard error."""
+    """Turn our errors, and files that cannot be used, into one line on standard error."""
 
     @wraps(command)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -35,6 +35,12 @@ def one_line(command: Callable[P, R]) -> Callable[P, R]:
             return command(*args, **kwargs)
         except ObjectionError as error:
             click.echo(printable(f"objection: {error.code}: {error}"), err=True)
+            sys.exit(UNUSABLE)
+        except BrokenPipeError:  # who reads our output has read enough: click ends quietly
+            raise
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            click.echo(printable(f"objection: file_unusable: {where}{error.strerror or error}"), err=True)
             sys.exit(UNUSABLE)
 
     return guarded

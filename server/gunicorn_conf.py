@@ -4,6 +4,7 @@ import ctypes
 import gc
 import logging
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,11 @@ from typing import Any
 
 from server.settings import load_settings
 from server.web.operating_log import leave_out_client_data
+
+# Until the server's own handlers are there, a stop ends the process, and leaves no stack trace. `objection serve` holds
+# one back for as long as Python starts.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 _settings = load_settings()
 _cores = sorted(os.sched_getaffinity(0))
@@ -43,18 +49,32 @@ control_socket_disable = True
 
 
 def on_starting(server: Any) -> None:
-    """Keep what clients sent out of gunicorn's log, at any level; workers inherit it."""
+    """Keep what clients sent out of gunicorn's log, at any level; workers inherit it. Then try whether all is there to
+    start with, before any process tries, so that what is wrong is said once."""
     logging.getLogger("gunicorn.error").addFilter(leave_out_client_data)
+    read_end, write_end = os.pipe()
+    started = _run("-m", "server.start", stdin=read_end)
+    if status := started.wait():
+        sys.exit(status)
+    os.close(write_end)
 
 
 def when_ready(server: Any) -> None:
     """Start the worker beside the server. It ends with us, however we end: the pipe that it reads from closes then."""
     if _settings.worker:
         read_end, server.worker_pipe = os.pipe()
-        command = [sys.executable, "-m", "server.cli", "worker", "--until-eof"]
+        server.worker_process = _run("-m", "server.cli", "worker", "--until-eof", stdin=read_end)
+
+
+def _run(*arguments: str, stdin: int) -> subprocess.Popen[bytes]:
+    """Start a Python that ends with its standard input. Ctrl-C, which a terminal sends to all, is left to us."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
         environment = os.environ | _settings.paths()
-        server.worker_process = subprocess.Popen(command, stdin=read_end, cwd=_CODE, env=environment)
-        os.close(read_end)
+        return subprocess.Popen([sys.executable, *arguments], stdin=stdin, cwd=_CODE, env=environment)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        os.close(stdin)
 
 
 def pre_fork(server: Any, worker: Any) -> None:

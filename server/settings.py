@@ -23,6 +23,8 @@ _MOST_WORK = 100_000  # PBKDF2 iterations a try: minutes on a phone
 # Meta names them as the only ones from which it writes about accounts (docs/operating.md).
 _MAIL_DOMAINS = "facebookmail.com,facebook.com,instagram.com,fb.com,meta.com,metamail.com"
 _SQLITE = "sqlite:///"
+_MOST_PORT = 65_535
+_SECRET = {"DATABASE_URL", "RATE_LIMIT_STORAGE_URL"}  # may hold a password: never repeated
 _RATE = re.compile(r"[1-9][0-9]* per (?:second|minute|hour|day)")
 
 
@@ -112,7 +114,8 @@ class _Reader:
         try:
             return parse(text)
         except ValueError as error:
-            self._problems.append(f"{_PREFIX}{name}={text!r}: {error}")
+            shown = f"{_PREFIX}{name}" if name in _SECRET else f"{_PREFIX}{name}={text!r}"
+            self._problems.append(f"{shown}: {error}")
             return parse(default)
 
     def refuse_problems(self) -> None:
@@ -139,10 +142,13 @@ def _url(text: str) -> str:
 
 def _database_url(text: str) -> str:
     if text.startswith("postgresql://"):
+        _check_address(text)
+        if not urlsplit(text).path.strip("/"):
+            raise ValueError("must end with the database's name: postgresql://user@host:5432/name")
         return text.replace("postgresql://", "postgresql+psycopg://", 1)
-    if text.startswith(_SQLITE):
+    if text.startswith(_SQLITE) and text != _SQLITE:
         return _SQLITE + str(Path(text.removeprefix(_SQLITE)).absolute())
-    raise ValueError("must start with sqlite:/// or postgresql://")
+    raise ValueError("must start with sqlite:/// and a file, or postgresql://")
 
 
 def _origin(text: str) -> str:
@@ -154,7 +160,23 @@ def _origin(text: str) -> str:
 def _rate_storage(text: str) -> str:
     if not text.startswith(("memory://", "redis://", "rediss://", "redis+unix://")):
         raise ValueError("must start with memory://, redis://, rediss:// or redis+unix://")
+    _check_address(text)
     return text
+
+
+def _check_address(url: str) -> None:
+    """Raises ValueError without a word of ``url``, which may hold a password."""
+    try:
+        port = urlsplit(url).port
+        if urlsplit(url).netloc.count("@") > 1:  # else a part of the password would be taken for the host, and told
+            raise ValueError
+    except ValueError as error:
+        raise ValueError(
+            f"host and port are not understood; a port is 1 to {_MOST_PORT}, and '/', '@' and ':' in a password are "
+            "written %2F, %40 and %3A"
+        ) from error
+    if port == 0:
+        raise ValueError(f"a port is 1 to {_MOST_PORT}")
 
 
 def _rate(text: str) -> str:
@@ -180,6 +202,8 @@ def _servers(text: str) -> tuple[str, ...]:
 def _bind(text: str) -> str:
     if not re.fullmatch(r"(?:\S+:[0-9]{1,5}|unix:\S+)", text):
         raise ValueError("must be host:port or unix:path")
+    if not text.startswith("unix:") and not 0 < int(text.rpartition(":")[2]) <= _MOST_PORT:
+        raise ValueError(f"a port is 1 to {_MOST_PORT}")
     return text
 
 

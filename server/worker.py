@@ -8,6 +8,7 @@ from server.errors import ObjectionError, Unavailable
 from server.settings import Settings
 from server.storage import open_storage_of
 from server.usecases.anchor_checkpoint import Anchoring
+from server.usecases.check_ready import warn_of_halt
 from server.usecases.register import Storage
 from server.usecases.release_counts import Releasing
 from server.usecases.sweep_erased import try_to_sweep
@@ -20,11 +21,16 @@ _FOLLOW_S = 2  # between two tries to lead
 _REOPEN_S = (1, 60)  # between two tries to open the storage: at first, and at most
 
 
-def run_worker(settings: Settings, *, stop: threading.Event) -> None:
-    """Work until ``stop`` is set. Raises OperatorError when settings, keys or storage are not fit to run on."""
+def run_worker(settings: Settings, *, stop: threading.Event, alone: bool = True) -> None:
+    """Work until ``stop`` is set; ``alone``: no server that started this worker has told of a halted log.
+
+    Raises OperatorError when settings, keys or storage are not fit to run on.
+    """
     storage = _open(settings, stop)
     if storage is None:
         return
+    if alone:
+        warn_of_halt(storage.database)
     try:
         while not stop.is_set():
             try:

@@ -26,15 +26,20 @@ NOT_HTTP = re.compile(
 OPERATORS = {
     *(
         "anchors_invalid",
+        "bind_refused",
         "blob_name_invalid",
         "database_damaged",
+        "database_refused",
         "file_unreadable",
+        "keys_changed",
         "keys_exposed",
         "keys_invalid",
         "keys_missing",
+        "keys_unreadable",
         "known_mails_invalid",
         "log_behind_witness",
         "log_inconsistent",
+        "names_changed",
     ),
     # Between the worker, its witnesses and authorities: logged, never answered to a client of the register.
     *("consistency_mismatch", "log_unknown", "reply_malformed", "request_malformed"),

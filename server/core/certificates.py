@@ -177,22 +177,24 @@ def parse_chain(raw_certificates: Sequence[bytes]) -> Chain:
     """Read a chain (DER). The last certificate is trusted because it is listed: nobody looks at its own signature.
 
     Raises ParseError or VerificationError for a certificate that cannot be read, is alone, is out of order, or has a
-    key or a signature of a kind that is not accepted. The message names the certificate.
+    key or a signature of a kind that is not accepted. The message names the certificate, and which part of it.
     """
     if len(raw_certificates) < 2:
         raise _invalid("no certificate stands above the authority's own")
     certificates: list[Certificate] = []
     keys: list[Key] = []
     for number, raw in enumerate(raw_certificates, 1):
-        named = f"certificate {number}"
+        named, part = f"certificate {number}", ""
         try:
             certificates.append(certificate := parse_certificate(raw))
             named += f" ({certificate.name})"
+            part = ", its key"
             keys.append(parse_key(certificate.public_key_info))
+            part = ", its signature"
             if number < len(raw_certificates):
                 parse_signature_algorithm(certificate.algorithm)
         except ObjectionError as error:
-            raise VerificationError(error.code, f"{named}: {error}") from error
+            raise VerificationError(error.code, f"{named}{part}: {error}") from error
         if number > 1 and certificates[-2].issuer != certificate.subject:
             raise _invalid(f"certificate {number - 1} ({certificates[-2].name}) is not followed by its issuer")
     return Chain(certificates, keys)

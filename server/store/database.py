@@ -241,7 +241,11 @@ class Database:
 def refuse_unknown_schema(revision: str | None) -> None:
     """Raises OperatorError ``schema_newer`` for a revision that this version does not know."""
     if revision not in _known_revisions():
-        raise OperatorError("schema_newer", f"the database is of a newer version: it has revision {revision}")
+        raise OperatorError(
+            "schema_newer",
+            f"the database has revision {revision}, which this version (up to {_known_revisions()[0]}) does not know: "
+            "it was used by a newer version; install that one, there is no way back",
+        )
 
 
 def _known_revisions() -> list[str]:

@@ -12,7 +12,7 @@ from typing import Protocol
 from sqlalchemy import BigInteger, cast, delete, func
 from sqlalchemy.dialects.postgresql import insert
 
-from server.errors import Unavailable
+from server.errors import OperatorError, Unavailable
 from server.store.database import Database
 from server.store.tables import dpop_proofs
 
@@ -34,7 +34,7 @@ class SpentProofs(Protocol):
 def open_spent_proofs(database: Database, file: Path, *, life_s: int, now: int) -> SpentProofs:
     """Return what remembers each proof for ``life_s``: the PostgreSQL of all replicas, else ``file``, of this machine.
 
-    After ``life_s`` a proof must be too old to be taken.
+    After ``life_s`` a proof must be too old to be taken. Raises OperatorError ``storage_unusable``; Unavailable.
     """
     if database.engine.dialect.name == "postgresql":
         return SharedProofs(database, life_s=life_s)
@@ -91,14 +91,17 @@ class LocalProofs:
         self._life_s = life_s
         self._sweep = _Sweep()
         self._lock = threading.Lock()
-        self.connection = sqlite3.connect(
-            file, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=16
-        )
+        try:
+            self.connection = sqlite3.connect(
+                file, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=16
+            )
+        except sqlite3.Error as error:
+            raise _unusable(file, error) from error
         try:
             self._since, self._begun_s = self._begin(now)
         except sqlite3.Error as error:
             self.connection.close()
-            raise _unavailable() from error
+            raise _unavailable() if "locked" in str(error) else _unusable(file, error) from error
 
     def _begin(self, now: int) -> tuple[int, float]:
         """Return since when nothing was forgotten: the time, and what ``time.monotonic`` said, of this machine's start.
@@ -116,6 +119,7 @@ class LocalProofs:
                 "CREATE TABLE IF NOT EXISTS spent_proofs (proof_id BLOB PRIMARY KEY, expires_s REAL) WITHOUT ROWID"
             )
             connection.execute("CREATE TABLE IF NOT EXISTS remembered (boot TEXT, since INT, begun_s REAL)")
+            connection.execute("DELETE FROM spent WHERE expires_at < ?", (now,))  # refused where it may only be read
             row = connection.execute("SELECT since, begun_s FROM remembered WHERE boot = ?", (boot,)).fetchone()
             if row is None or boot is None:
                 row = (now, time.monotonic())
@@ -151,6 +155,12 @@ def _boot_id() -> str | None:
         return _BOOT_ID.read_text().strip()
     except OSError:
         return None
+
+
+def _unusable(file: Path, error: sqlite3.Error) -> OperatorError:
+    return OperatorError(
+        "storage_unusable", f"{file}: {error}: look at owner and mode; a file that is damaged may be deleted"
+    )
 
 
 def _unavailable() -> Unavailable:

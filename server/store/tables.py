@@ -31,6 +31,14 @@ log_losses = Table(
     Column("resumed_at", BigInteger, primary_key=True, autoincrement=False),
 )
 
+# What this register is (server/usecases/identity.py); its log's name stands in the head.
+identity = Table(
+    "identity",
+    metadata,
+    Column("name", Text, primary_key=True),  # of a setting, or of a file with a key
+    Column("value", Text, nullable=False),  # what the setting says; of a key, its check value
+)
+
 anchored_checkpoints = Table(
     "anchored_checkpoints",
     metadata,

@@ -91,6 +91,8 @@ class Anchoring:
         # Those that answer are asked in every round: with a pause of its own each would answer in another round than
         # the others, and no round would have its quorum.
         self._witness_turns = {each.name: Turn(0) for each in self._witnesses}
+        # Of these the operator may have read that they do not answer: at the start of the server, or by us.
+        self._missed = {each.name for each in self._witnesses}
 
     def run_once(self) -> AnchoredCheckpoint | None:
         """Anchor the newest checkpoint if it is not yet, as far as the others may be asked now; return what was stored.
@@ -103,6 +105,8 @@ class Anchoring:
         if head is None or head.size == 0 or head.halted is not None:
             return None
         if newest is not None and newest.size >= head.size:
+            # Nothing is to be cosigned; who was silent is asked all the same, so that its return is noticed and logged.
+            self._cosignatures(head, [each for each in self._witnesses if each.name in self._missed])
             return self._complete(newest)
         due = self._due(self._stampers)
         if not due or not self._rounds.due(self._clock()):
@@ -113,7 +117,7 @@ class Anchoring:
             self._rounds.done(self._clock(), failed=False)
 
     def _anchor(self, head: Head, stampers: Sequence[_Stamper]) -> AnchoredCheckpoint | None:
-        note = head.checkpoint + self._cosignatures(head)
+        note = head.checkpoint + self._cosignatures(head, self._witnesses)
         # Without its quorum an anchored proof counts as recorded for every verifier: the stamp would be wasted.
         cosigned = [name for name, _ in verify_witnesses(note, self._policy.log)]
         if not quorum_met(self._policy.log, cosigned):
@@ -151,11 +155,13 @@ class Anchoring:
         asked = {each.name: lambda each=each: each.stamp(note.encode()) for each in stampers}
         return self._ask(asked, self._turns)
 
-    def _cosignatures(self, head: Head) -> str:
+    def _cosignatures(self, head: Head, witnesses: Sequence[Witness]) -> str:
         now = self._clock()
-        due = [each for each in self._witnesses if self._witness_turns[each.name].due(now)]
+        due = [each for each in witnesses if self._witness_turns[each.name].due(now)]
         asked = {each.name: lambda each=each: self._ask_witness(each, head) for each in due}
-        return "".join(self._ask(asked, self._witness_turns).values())
+        answers = self._ask(asked, self._witness_turns)
+        self._missed = (self._missed | asked.keys()) - answers.keys()
+        return "".join(answers.values())
 
     def _ask(self, asked: Mapping[str, Callable[[], T]], turns: Mapping[str, Turn]) -> dict[str, T]:
         """Ask all at once, each within its timeout; return the answers by name, in order, of those that gave one."""

@@ -25,6 +25,7 @@ from server.store.rows import stream_table
 from server.store.soundness import find_damage
 from server.usecases.check_blobs import check_blobs
 from server.usecases.check_releases import check_releases
+from server.usecases.identity import compare_identity
 from server.usecases.log_findings import LogCheck
 from server.usecases.register import Storage, check_kept
 from server.usecases.row_sums import WHOLE, Row, sums_of
@@ -54,6 +55,8 @@ def check_log(storage: Storage, *, progress: Callable[[int, int], None]) -> LogC
             return found
         found.losses = log.read_losses(connection)
         nothing_lost = _compare_kept(connection, storage, head, kept_note, found)
+        for difference in compare_identity(connection, storage.keyring):
+            found.note("identity", difference)
         blobs = records.count_blobs(connection)
         walk = _Walk(connection, storage, head, found)
         for done in walk.run():
@@ -124,9 +127,10 @@ class _Walk:
         head, found = self._head, self._found
         stored, highest = log.extent_of_entries(self._connection)
         if head.halted is not None:
-            found.note("head", f"the log is halted: {head.halted}")
+            found.note("head", f"log_halted: the log is halted: {head.halted}")
         if head.origin != self._storage.keyring.log_name:
-            found.note("head", f"the head is of another log, {head.origin}")
+            name = self._storage.keyring.log_name
+            found.note("head", f"the log is called {head.origin}, and OBJECTION_LOG_ORIGIN says {name}")
         try:
             checkpoint = verify_checkpoint(head.checkpoint, trusted=self._storage.keyring.log_verifier)
         except ObjectionError as error:

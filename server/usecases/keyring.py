@@ -13,6 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
@@ -28,6 +29,7 @@ from server.usecases.anchors import LOCAL_AUTHORITY, Anchors, load_anchors
 
 _KEK_SIZE = 32
 _COUNTING_KEY_SIZE = 32
+_CHECK_VALUE_SIZE = 16
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Keyring:
     """All keys in use. ``issuer_keys`` by key id; ``key_encryption_keys`` by version, the newest wraps.
 
     ``rate_limit_secret`` keys the hashes of callers' networks, ``work_secret`` signs the challenges of work proofs.
-    Both are the same in every process and replica.
+    Both are the same in every process and replica. ``check_values``: by file, what tells its key from any other, and
+    leads to none.
     """
 
     issuer: str
@@ -58,6 +61,8 @@ class Keyring:
     counting_key: bytes
     time_authority: LocalAuthority
     anchors: Anchors
+    check_values: Mapping[str, str]
+    issuer_certificates: Mapping[str, x509.Certificate]
 
     @property
     def log_verifier(self) -> VerifierKey:
@@ -106,8 +111,12 @@ def load_keys(folder: KeyFolder, *, issuer: str, log_name: str, anchors_file: Pa
 
 def _load_keys(folder: KeyFolder, *, issuer: str, log_name: str, anchors_file: Path | None) -> Keyring:
     issuer_keys = {}
+    certificates = {}
     issuer_kid = ""
     root = x509.load_pem_x509_certificate(_required(folder, "issuer-root.crt")).public_bytes(serialization.Encoding.DER)
+    secrets_by_file = {"issuer-root.crt": root}
+    if (root_key := folder.read("issuer-root.key")) is not None:
+        secrets_by_file["issuer-root.key"] = _private_der(serialization.load_pem_private_key(root_key, None))
     for version in folder.versions("issuer"):
         key = serialization.load_pem_private_key(_required(folder, f"issuer-{version}.key"), None)
         certificate = x509.load_pem_x509_certificate(_required(folder, f"issuer-{version}.crt"))
@@ -115,6 +124,9 @@ def _load_keys(folder: KeyFolder, *, issuer: str, log_name: str, anchors_file: P
             raise OperatorError("keys_invalid", f"issuer-{version}.key and its certificate do not belong together")
         issuer_kid = thumbprint(format_public_jwk(key.public_key()))
         issuer_keys[issuer_kid] = IssuerKey(key, _der_base64(certificate), root)
+        certificates[f"issuer-{version}.crt"] = certificate
+        secrets_by_file[f"issuer-{version}.key"] = _private_der(key)
+        secrets_by_file[f"issuer-{version}.crt"] = certificate.public_bytes(serialization.Encoding.DER)
     if not issuer_keys:
         raise OperatorError("keys_missing", "the issuer's key is missing from the key folder")
     log_key = serialization.load_pem_private_key(_required(folder, "log-1.key"), None)
@@ -128,6 +140,10 @@ def _load_keys(folder: KeyFolder, *, issuer: str, log_name: str, anchors_file: P
     counting_key = _required(folder, "counts-1.key")
     if len(counting_key) != _COUNTING_KEY_SIZE:
         raise OperatorError("keys_invalid", f"counts-1.key has not {_COUNTING_KEY_SIZE} bytes")
+    time_authority = LocalAuthority.from_pem(_required(folder, "time-authority.pem"))
+    secrets_by_file |= {"log-1.key": _private_der(log_key), "counts-1.key": counting_key}
+    secrets_by_file |= {f"kek-{version}.key": key for version, key in keks.items()}
+    secrets_by_file["time-authority.pem"] = _private_der(time_authority.key) + b"".join(time_authority.certificates)
     return Keyring(
         issuer=issuer,
         issuer_keys=issuer_keys,
@@ -138,14 +154,21 @@ def _load_keys(folder: KeyFolder, *, issuer: str, log_name: str, anchors_file: P
         rate_limit_secret=derive_key(keks[max(keks)], "hash networks"),
         work_secret=derive_key(keks[max(keks)], "sign work challenges"),
         counting_key=counting_key,
-        time_authority=LocalAuthority.from_pem(_required(folder, "time-authority.pem")),
+        time_authority=time_authority,
         anchors=load_anchors(anchors_file, log=VerifierKey(log_name, log_key.public_key())),
+        check_values={file: _check_value(file, secret) for file, secret in secrets_by_file.items()},
+        issuer_certificates=certificates,
     )
 
 
 def derive_key(secret: bytes, purpose: str) -> bytes:
     """Return the 32 bytes that serve ``purpose`` alone: no key is used by two algorithms. (RFC 5869.)"""
     return HKDF(SHA256(), 32, salt=None, info=b"objection register: " + purpose.encode()).derive(secret)
+
+
+def _check_value(file: str, secret: bytes) -> str:
+    """Return 32 hex digits that another key in ``file`` would not have. All keys are random: nobody can try them."""
+    return derive_key(secret, f"check value of {file}")[:_CHECK_VALUE_SIZE].hex()
 
 
 def _create_issuer(folder: KeyFolder, *, issuer: str, now: datetime) -> None:
@@ -174,6 +197,12 @@ def _required(folder: KeyFolder, name: str) -> bytes:
 def _private_pem(key: PrivateKey | Ed25519PrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _private_der(key: PrivateKeyTypes) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
 
 

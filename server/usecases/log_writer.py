@@ -389,8 +389,7 @@ class _StatusOrder:
 def writable_head(connection: Connection) -> Head:
     """Return the log's head, locked. Raises LogInconsistent ``log_inconsistent``, ``log_halted``."""
     head = _locked_head(connection)
-    if head.halted is not None:
-        raise _halted()
+    refuse_halted(head)
     return head
 
 
@@ -399,6 +398,12 @@ def _locked_head(connection: Connection) -> Head:
     if head is None:
         raise LogInconsistent("log_inconsistent", "the log has no head")
     return head
+
+
+def refuse_halted(head: Head | None) -> None:
+    """Raises LogInconsistent ``log_halted``. Why is for the operator alone."""
+    if head is not None and head.halted is not None:
+        raise _halted()
 
 
 def _halted() -> LogInconsistent:

@@ -1,7 +1,7 @@
 """What a file is that the verifier cannot read: a damaged proof, a copy that a program changed, or something else.
 
 Rules: docs/formats.md, "What is no proof"; ``extension/src/core/recognise.ts`` has the same. Looks for traces only: no
-answer says that anything holds. The cost is bounded by the file's size, and by ``_MAX_LOOKED_AT``.
+answer says that anything holds. The cost is bounded by the file's size, and by one ``_Budget`` for all that is inside.
 """
 
 import base64
@@ -32,17 +32,20 @@ _MAX_DEPTH = 2
 _MAX_ATTACHMENTS = 4
 _MIN_LINES = 8
 _MAX_NAME = 100
+_NO_BREAK_SPACE = 0xA0
 
 _DIRECTORY_END = struct.Struct("<4s4H2LH")
 _ENTRY = struct.Struct("<4s6H3L5H2L")
+# Each of these matches, or fails, without reading ahead twice: a hostile file must not cost its size squared.
 _STREAM = re.compile(rb"(?<!end)stream\r?\n")
-_BASE64 = re.compile(rb"(?:UEsDB|JVBERi0)[A-Za-z0-9+/\r\n]*")
-_STRINGS = re.compile(rb"<([0-9A-Fa-f\s]*)>|\(((?:[^()\\]|\\.)*)\)", re.DOTALL)
+_BASE64 = re.compile(rb"(?:UEsDB|JVBERi0)[-A-Za-z0-9+/_> \t\r\n]*")
+_BASE64_SPACE = b"> \t\r\n"
+_STRINGS = re.compile(rb"<([0-9A-Fa-f \t\r\n]*)>|\(((?:[^()\\]|\\(?:.|\Z))*)", re.DOTALL)
 _ESCAPE = re.compile(rb"\\([0-7]{1,3}|.)", re.DOTALL)
-_CHARACTER_LISTS = re.compile(rb"beginbfchar(.*?)endbfchar", re.DOTALL)
-_CHARACTER = re.compile(rb"<([0-9A-Fa-f]{2}|[0-9A-Fa-f]{4})>\s*<([0-9A-Fa-f]+)>")
-_RANGE_LISTS = re.compile(rb"beginbfrange(.*?)endbfrange", re.DOTALL)
-_RANGE = re.compile(rb"<([0-9A-Fa-f]{2}|[0-9A-Fa-f]{4})>\s*<([0-9A-Fa-f]+)>\s*(?:<([0-9A-Fa-f]+)>|\[[^\]]*\])")
+_CODES = re.compile(rb"<([0-9A-Fa-f]*)>|[\[\]]")
+# With what was noticed, and how many bytes a character has. Big-endian: its mark ends where the first low byte stands.
+_BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "wrapped", 1), (b"\xff\xfe", "recoded", 2), (b"\xfe\xff\0", "recoded", 2))
+_QUOTED_HEADS = (b"PK=03=04", b"%=80=80=80=80")
 
 # What was noticed → what to tell; {name} is the file inside.
 _NOTICED = {
@@ -66,6 +69,24 @@ class _Look:
     inner: str = ""
 
 
+@dataclass
+class _Budget:
+    """How many bytes may still be looked at, packed and unpacked: of a file and of all files inside it together.
+
+    ``fonts``: of these, what fonts say about their letters.
+    """
+
+    left: int = _MAX_LOOKED_AT
+    fonts: int = _MAX_FONTS
+
+    def unpack(self, packed: bytes, form: int, limit: int) -> bytes:
+        """Return what ``packed`` unpacks to; nothing where it does not whole, which costs as much as was allowed."""
+        limit = max(0, min(limit, self.left))
+        data = _inflate(packed, form, limit)
+        self.left -= len(packed) + (len(data) or limit)
+        return data
+
+
 def is_proof(names: Collection[str]) -> bool:
     """Tell whether files of these names are those of a proof, whole or not."""
     return any(name in names for name in _OWN_NAMES)
@@ -84,7 +105,7 @@ def refuse_other(raw: bytes, *, parsed: bool = False) -> None:
     Raises ParseError ``file_resaved`` for a copy of a proof that a program changed or wrapped, and
     ``file_unrecognised`` for what was never one.
     """
-    look = _look(raw, parsed=parsed, depth=0)
+    look = _look(raw, _Budget(), depth=0, parsed=parsed)
     if look is None:
         raise unrecognised()
     if look.inner:
@@ -99,26 +120,36 @@ def refuse_other(raw: bytes, *, parsed: bool = False) -> None:
         )
 
 
-def _look(raw: bytes, *, parsed: bool, depth: int) -> _Look | None:
+def _look(raw: bytes, budget: _Budget, *, depth: int, parsed: bool = False) -> _Look | None:
     if raw.startswith(ZIP_MAGIC):
-        return _look_at_zip(raw, depth)
+        return _look_at_zip(raw, budget, depth)
     if raw.startswith(PDF_MAGIC):
-        return _look_at_pdf(raw, parsed=parsed)
+        return _look_at_pdf(raw, budget, parsed=parsed)
+    if _MARK in raw and (noticed := _surroundings(raw)):
+        return _Look(noticed)
     if raw.startswith(_GZIP_MAGIC):
-        return _around("gzip", [_inflate(raw, zlib.MAX_WBITS | 16, _MAX_LOOKED_AT)], depth)
-    if (ZIP_MAGIC in raw or PDF_MAGIC in raw) and _MARK in raw and not _is_text(raw):
-        return _Look("wrapped")
-    return _around("base64", map(_decode, islice(_BASE64.finditer(raw), _MAX_ATTACHMENTS)), depth)
+        return _around("gzip", [budget.unpack(raw, zlib.MAX_WBITS | 16, _MAX_LOOKED_AT)], budget, depth)
+    for mark, noticed, step in _BYTE_ORDER_MARKS:
+        if raw.startswith(mark):
+            return _around(noticed, [raw[len(mark) :: step]], budget, depth)
+    return _around("base64", map(_decode, islice(_BASE64.finditer(raw), _MAX_ATTACHMENTS)), budget, depth)
 
 
-def _around(noticed: str, insides: Iterable[bytes], depth: int) -> _Look | None:
+def _surroundings(raw: bytes) -> str:
+    """What was noticed of a file that is neither ZIP nor PDF, and has the mark."""
+    if (ZIP_MAGIC in raw or PDF_MAGIC in raw) and not _is_text(raw):
+        return "wrapped"
+    return "recoded" if any(head in raw for head in _QUOTED_HEADS) else ""
+
+
+def _around(noticed: str, insides: Iterable[bytes], budget: _Budget, depth: int) -> _Look | None:
     """Tell that ``noticed`` is around a proof, if one of ``insides`` is one, whole or not."""
-    found = depth < _MAX_DEPTH and any(_look(data, parsed=False, depth=depth + 1) for data in insides)
+    found = depth < _MAX_DEPTH and any(_look(data, budget, depth=depth + 1) for data in insides)
     return _Look(noticed) if found else None
 
 
 def _decode(text: re.Match[bytes]) -> bytes:
-    digits = text[0].replace(b"\r", b"").replace(b"\n", b"")
+    digits = text[0].translate(bytes.maketrans(b"-_", b"+/"), _BASE64_SPACE)
     return base64.b64decode(digits[: len(digits) // 4 * 4])
 
 
@@ -146,35 +177,34 @@ class _Entry:
     flags: int
     method: int
     packed_size: int
+    size: int
     extra: int
     offset: int
 
 
-def _look_at_zip(raw: bytes, depth: int) -> _Look | None:
+def _look_at_zip(raw: bytes, budget: _Budget, depth: int) -> _Look | None:
     if _MARK in raw and (noticed := _conversion(raw)):
         return _Look(noticed)
     entries = _directory(raw)
     if entries is None:
         return _Look() if _MARK in raw else None
-    if is_proof([entry.name.rpartition("/")[2] for entry in entries]):
+    if is_proof([re.split(r"[/\\]", entry.name)[-1] for entry in entries]):
         return _Look("zipped-again" if _is_zipped_again(entries) else "")
-    left = _MAX_LOOKED_AT
     for entry in entries:
-        data = _unpack(raw, entry, left)
-        left -= len(data) + entry.packed_size
-        if data.startswith((ZIP_MAGIC, PDF_MAGIC)) and _around("", [data], depth):
-            return _Look(inner=entry.name)
-        if left <= 0:
+        if budget.left <= 0:
             break
+        data = _unpack(raw, entry, budget)
+        if data.startswith((ZIP_MAGIC, PDF_MAGIC)) and _around("", [data], budget, depth):
+            return _Look(inner=entry.name)
     return None
 
 
 def _is_zipped_again(entries: Sequence[_Entry]) -> bool:
-    """What programs do to each file that they pack: one that differs alone was damaged."""
-    first = entries[0]
+    """What programs do to each file that they pack: one that differs alone was damaged. EPUB's way spares the first."""
+    first, *others = entries
     if first.name != "mimetype" or first.method or any(entry.name.endswith("/") for entry in entries):
         return True
-    return all(entry.extra or entry.flags for entry in entries)
+    return all(entry.extra or entry.flags for entry in others)
 
 
 def _directory(raw: bytes) -> list[_Entry] | None:
@@ -188,25 +218,26 @@ def _directory(raw: bytes) -> list[_Entry] | None:
         if at + _ENTRY.size > len(raw):
             return None
         fields = _ENTRY.unpack_from(raw, at)
-        signature, _by, _needs, flags, method, _time, _date, _crc, packed, _unpacked, name, extra, comment = fields[:13]
+        signature, _by, _needs, flags, method, _time, _date, _crc, packed, size, name, extra, comment = fields[:13]
         if signature != b"PK\x01\x02":
             return None
         at += _ENTRY.size
-        entries.append(_Entry(raw[at : at + name].decode("latin-1"), flags, method, packed, extra, fields[-1]))
+        entries.append(_Entry(raw[at : at + name].decode("latin-1"), flags, method, packed, size, extra, fields[-1]))
         at += name + extra + comment
     return entries or None
 
 
-def _unpack(raw: bytes, entry: _Entry, limit: int) -> bytes:
-    """Return a file in a ZIP, of at most ``limit`` bytes; nothing where it cannot be had whole."""
+def _unpack(raw: bytes, entry: _Entry, budget: _Budget) -> bytes:
+    """Return a file in a ZIP; nothing where it cannot be had whole, or is larger than the directory says."""
     header = raw[entry.offset : entry.offset + 30]
-    if len(header) < 30:
+    if len(header) < 30 or entry.method not in (0, 8):
         return b""
     start = entry.offset + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
     packed = raw[start : start + entry.packed_size]
-    if entry.method == 0:
-        return packed if len(packed) <= limit else b""
-    return _inflate(packed, -zlib.MAX_WBITS, limit)
+    if entry.method:
+        return budget.unpack(packed, -zlib.MAX_WBITS, entry.size)
+    budget.left -= len(packed)
+    return packed
 
 
 def _inflate(packed: bytes, form: int, limit: int) -> bytes:
@@ -219,8 +250,8 @@ def _inflate(packed: bytes, form: int, limit: int) -> bytes:
     return data if inflater.eof and not inflater.unused_data and len(data) <= limit else b""
 
 
-def _look_at_pdf(raw: bytes, *, parsed: bool) -> _Look | None:
-    streams = list(_streams(raw))
+def _look_at_pdf(raw: bytes, budget: _Budget, *, parsed: bool) -> _Look | None:
+    streams = list(_streams(raw, budget))
     if _MARK in raw or any(_MARK in stream for stream in streams):
         if noticed := _conversion(raw):
             return _Look(noticed)
@@ -228,42 +259,45 @@ def _look_at_pdf(raw: bytes, *, parsed: bool) -> _Look | None:
             return _Look("saved-again")
         # The page, and its signature. What can be read of a third section is for the strict reader to name.
         return _Look("added-to") if raw.count(b"startxref") > 2 and not parsed else _Look()
-    return _Look("printed") if _prints(streams) else None
+    return _Look("printed") if _prints(streams, budget) else None
 
 
-def _streams(raw: bytes) -> Iterator[bytes]:
+def _streams(raw: bytes, budget: _Budget) -> Iterator[bytes]:
     """Yield what the streams of a PDF hold, but for pictures, however its objects are kept."""
-    at, left = 0, _MAX_LOOKED_AT
+    at = 0
     for _ in range(_MAX_STREAMS):
         found = _STREAM.search(raw, at)
         end = -1 if found is None else raw.find(b"endstream", found.end())
-        if found is None or end < 0 or left <= 0:
+        if found is None or end < 0 or budget.left <= 0:
             return
-        about, data = raw[max(at, found.start() - 512) : found.start()], raw[found.end() : end]
+        about = raw[max(at, found.start() - 512) : found.start()].rpartition(b"0 obj")[2]
+        data = raw[found.end() : end]
         at = end
-        if b"/Image" not in about:
-            shown = _inflate_line(data, min(_MAX_STREAM, left)) if b"/FlateDecode" in about else data[:_MAX_STREAM]
-            left -= len(data) + len(shown)
-            yield shown
+        if b"/Image" in about:
+            continue
+        if b"/FlateDecode" in about:
+            yield _inflate_line(data, budget)
+        else:
+            budget.left -= len(data)
+            yield data[:_MAX_STREAM]
 
 
-def _inflate_line(data: bytes, limit: int) -> bytes:
+def _inflate_line(data: bytes, budget: _Budget) -> bytes:
     """Return what a stream unpacks to; a line end before ``endstream`` is no part of it."""
     size = 2 if data.endswith(b"\r\n") else 1 if data.endswith((b"\r", b"\n")) else 0
-    shown = _inflate(data[: len(data) - size], zlib.MAX_WBITS, limit)
-    return shown if shown or not size else _inflate(data, zlib.MAX_WBITS, limit)
+    shown = budget.unpack(data[: len(data) - size], zlib.MAX_WBITS, _MAX_STREAM)
+    return shown if shown or not size else budget.unpack(data, zlib.MAX_WBITS, _MAX_STREAM)
 
 
-def _prints(streams: list[bytes]) -> bool:
+def _prints(streams: list[bytes], budget: _Budget) -> bool:
     """Tell whether the pages show what every certificate shows. A print keeps which letter each glyph is."""
     text = b"".join(_shown(stream) for stream in streams if b"Tj" in stream or b"TJ" in stream)
     needles = {_PRINTED.encode()}
-    left = _MAX_FONTS
     for font in streams:
         if b"beginbfchar" not in font and b"beginbfrange" not in font:
             continue
-        left -= len(font)
-        if left < 0:
+        budget.fonts -= len(font)
+        if budget.fonts < 0:
             break
         codes = _codes(font)
         for phrase in (_PRINTED, _PRINTED.replace(" ", "")):
@@ -291,16 +325,36 @@ def _unescape(escape: re.Match[bytes]) -> bytes:
 def _codes(font: bytes) -> dict[str, bytes]:
     """Return by which bytes a font shows each letter of what is looked for. (ISO 32000-1, 9.10.3.)"""
     codes: dict[str, bytes] = {}
-    found = [
-        (code, code, letter) for part in _CHARACTER_LISTS.findall(font) for code, letter in _CHARACTER.findall(part)
-    ]
-    found += [each for part in _RANGE_LISTS.findall(font) for each in _RANGE.findall(part)]
+    characters = _listed(font, b"bfchar")
+    found = list(zip(characters[::2], characters[::2], characters[1::2], strict=False))
+    ranges = _listed(font, b"bfrange")
+    found += zip(ranges[::3], ranges[1::3], ranges[2::3], strict=False)
     for first, last, letter in found:
-        if not 0 < len(letter) <= 4:
+        if len(first) not in (2, 4) or not last or not 0 < len(letter) <= 4:
             continue  # several letters, or a list of them
         start, size = int(first, 16), len(first) // 2
+        shows = int(letter, 16)
         for wanted in _PRINTED:
-            step = ord(wanted) - int(letter, 16)
+            # Some say of the space's glyph that it is a no-break space.
+            step = ord(wanted) - (ord(" ") if shows == _NO_BREAK_SPACE else shows)
             if 0 <= step <= int(last[-4:], 16) - start:
                 codes.setdefault(wanted, (start + step).to_bytes(4)[-size:])
     return codes
+
+
+def _listed(font: bytes, kind: bytes) -> list[bytes]:
+    """Return what stands in a font's lists of a ``kind``, in hex digits; "" for a list within a list."""
+    found: list[bytes] = []
+    start = font.find(b"begin" + kind)
+    while start >= 0 and (end := font.find(b"end" + kind, start)) >= 0:
+        inside = False
+        for each in _CODES.finditer(font, start, end):
+            if each[0] == b"[":
+                inside = True
+                found.append(b"")
+            elif each[0] == b"]":
+                inside = False
+            elif not inside:
+                found.append(each[1])
+        start = font.find(b"begin" + kind, end)
+    return found

@@ -21,12 +21,15 @@ from server.outside.mail import MailFinding
 from server.store import log, tallies
 from server.store.blobs import LocalBlobs
 from server.store.database import Database
+from server.store.identity import read_identity
 from server.store.kept_checkpoint import KeptCheckpoint
 from server.store.keys import KeyFolder
 from server.store.log import Head, Loss
+from server.store.refusals import explained, shown
 from server.store.release_files import ReleaseFiles
 from server.store.spent import SpentProofs, open_spent_proofs
 from server.store.tallies import hour_of
+from server.usecases.identity import keep_identity, refuse_other_keys, refuse_other_names
 from server.usecases.keyring import Keyring, create_keys, load_keys
 from server.usecases.log_writer import LogWriter
 from server.usecases.row_sums import changing_sums
@@ -113,9 +116,10 @@ def open_storage(
 
     With ``create``, folders, tables and keys are made where nothing is recorded yet; without, a register that never ran
     is an error. A database of another version is refused. ``behind``: open also one that is behind the checkpoint kept
-    outside. Raises OperatorError: ``keys_missing``, ``keys_exposed``, ``keys_invalid``, ``anchors_invalid``,
-    ``storage_unusable``, ``restore_unfinished``, ``schema_older``, ``schema_newer``, ``log_inconsistent``,
-    ``log_behind_checkpoint``, ``budget_changed``; Unavailable. Safe to run in several processes at once.
+    outside. Raises OperatorError: ``keys_missing``, ``keys_exposed``, ``keys_unreadable``, ``keys_invalid``,
+    ``keys_changed``, ``names_changed``, ``anchors_invalid``, ``database_refused``, ``storage_unusable``,
+    ``restore_unfinished``, ``schema_older``, ``schema_newer``, ``log_inconsistent``, ``log_behind_checkpoint``,
+    ``budget_changed``; Unavailable. Safe to run in several processes at once.
     """
     refuse_unfinished_restore(data_dir)
     if not create and not (data_dir / "keys").is_dir():
@@ -129,21 +133,25 @@ def open_storage(
             opened.callback(database.close)
             keys = KeyFolder(data_dir / "keys")
         except OSError as error:
-            raise OperatorError("storage_unusable", f"cannot use {data_dir}: {error.strerror}") from error
-        if not create and not database.has_tables():
-            raise OperatorError("storage_unusable", "there is no register in that database")
+            raise _unusable(data_dir, error) from error
         kept = KeptCheckpoint(data_dir)
-        keyring = _prepare(
-            database,
-            blobs,
-            keys,
-            kept,
-            public_url=public_url,
-            log_origin=log_origin,
-            create=create,
-            anchors_file=anchors_file,
-            behind=behind,
-        )
+        try:
+            with explained(database.engine.url):
+                if not create and not database.has_tables():
+                    raise OperatorError("storage_unusable", f"there is no register in {shown(database.engine.url)}")
+                keyring = _prepare(
+                    database,
+                    blobs,
+                    keys,
+                    kept,
+                    public_url=public_url,
+                    log_origin=log_origin,
+                    create=create,
+                    anchors_file=anchors_file,
+                    behind=behind,
+                )
+        except OSError as error:
+            raise _unusable(data_dir, error) from error
         opened.pop_all()
     return Storage(database, blobs, keyring, ReleaseFiles(data_dir / _RELEASES), kept)
 
@@ -163,9 +171,10 @@ def open_storage_to_check(
     with ExitStack() as opened:
         database = Database(database_url, lock_file=data_dir / "writer.lock", read_only=True)
         opened.callback(database.close)
-        if not database.has_tables():
-            raise OperatorError("storage_unusable", "there is no register in that database")
-        database.refuse_other_schema()
+        with explained(database.engine.url):
+            if not database.has_tables():
+                raise OperatorError("storage_unusable", f"there is no register in {shown(database.engine.url)}")
+            database.refuse_other_schema()
         keys = KeyFolder(data_dir / "keys")
         keyring = load_keys(keys, issuer=public_url, log_name=log_origin, anchors_file=anchors_file)
         opened.pop_all()
@@ -193,14 +202,20 @@ def _prepare(
     kept_note = kept.read()  # before the head: other replicas may grow both meanwhile
     with database.writing() as connection:
         head = log.read_head(connection)
+        stored = read_identity(connection)
         if head is None:
             _refuse_lost_log(connection, blobs, kept_note, create=create)
             create_keys(keys, issuer=public_url, now=datetime.now(UTC))
+        else:
+            refuse_other_names(stored, origin=head.origin, public_url=public_url, log_origin=log_origin)
         keyring = load_keys(keys, issuer=public_url, log_name=log_origin, anchors_file=anchors_file)
+        refuse_other_keys(stored, keyring, folder=keys.path)
+        keep_identity(connection, stored, keyring)
         if head is None:
             log.create_head(connection, _first_head(keyring))
         else:
             check_head(connection, head, keyring)
+            log.write_nothing(connection)  # a database that can only be read is no database to start on
             if not behind and head.halted is None:  # a halted log signs nothing: it may answer for what it has
                 check_kept(connection, head, keyring, kept_note)
         with changing_sums(connection, keyring.row_macs) as sums, sums.following(connection, "counting"):
@@ -309,6 +324,11 @@ def _refuse_lost_log(connection: Connection, blobs: LocalBlobs, kept_note: str |
         raise LogInconsistent("log_inconsistent", "records are stored here, but this database has no head of their log")
     if not create:
         raise OperatorError("storage_unusable", "this database has no log")
+
+
+def _unusable(data_dir: Path, error: OSError) -> OperatorError:
+    where = error.filename or data_dir
+    return OperatorError("storage_unusable", f"cannot use {where}: {error.strerror} (OBJECTION_DATA_DIR)")
 
 
 def _first_head(keyring: Keyring) -> Head:

@@ -5,6 +5,8 @@ A ``Draft`` is a proof that is still being spoiled; each mutation changes it and
 
 import base64
 import gzip
+import json
+import quopri
 import random
 import struct
 import zlib
@@ -79,9 +81,9 @@ class Draft:
 
     def _container(self) -> bytes:
         listed = {name: _listed(name, data) for name, data in self.files.items()}
-        manifest = format_manifest({"receipt.jws": BundledFile(b"", "", ""), **listed} if listed else _NO_FILES)
-        if "receipt.jws" not in listed:
-            manifest = format_json({"v": 1, "receipt_sha256": "0" * 64, "state": "recorded", "files": []})
+        missing = {name: BundledFile(b"", "", "") for name in _NEEDED if name not in listed}
+        told = json.loads(format_manifest(listed | missing))
+        manifest = format_json(told | {"files": [each for each in told["files"] if each["name"] in listed]})
         for change in self.manifest:
             manifest = change(manifest)
         every = with_manifest(listed, manifest)
@@ -95,7 +97,8 @@ class Draft:
         return write_zip(members)
 
 
-_NO_FILES = {"receipt.jws": BundledFile(b"", "", "")}
+# A manifest is made from these files. A proof without them has a manifest, too, which does not list them.
+_NEEDED = ("receipt.jws", "policy.json")
 Mutation = Callable[[Draft], str | None]
 # By kind: how often, and for which forms. A mutation that finds nothing to change returns None.
 MUTATIONS: list[tuple[int, str, Mutation]] = []
@@ -1169,6 +1172,12 @@ _COPIES: dict[str, Bytes] = {
     "base64 in lines": base64.encodebytes,
     "base64 of base64": lambda raw: base64.encodebytes(base64.encodebytes(raw)),
     "cut base64": lambda raw: b"x\n\n" + base64.encodebytes(raw)[:-99],
+    "base64url": base64.urlsafe_b64encode,
+    "quoted base64": lambda raw: base64.encodebytes(raw).replace(b"\n", b" \n> "),
+    "quoted-printable": lambda raw: b"Subject: x\n\n" + quopri.encodestring(raw),
+    "UTF-16": lambda raw: b"\xff\xfe" + raw.decode("latin-1").encode("utf-16-le"),
+    "UTF-16, big-endian": lambda raw: b"\xfe\xff" + raw.decode("cp437").encode("utf-16-be"),
+    "UTF-8 with a mark": lambda raw: raw.decode("latin-1").encode("utf-8-sig"),
     "gzip": lambda raw: gzip.compress(raw, mtime=0),
     "gzip and more": lambda raw: gzip.compress(raw, mtime=0) + b"more",
     "cut gzip": lambda raw: gzip.compress(raw, mtime=0)[:-9],

@@ -1,13 +1,15 @@
 """The fuzzer itself: it repeats, it reaches every layer, and it tells each kind of difference."""
 
+import random
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from tests.fuzz.__main__ import Spoiled, Tally, differences, spoiled_proofs
-from tests.fuzz.mutations import MUTATIONS
+from tests.fuzz.mutations import MUTATIONS, Draft
 from tests.fuzz.verifiers import Case, Found, NodeVerifier, verify_here
+from tests.fuzz.world import World
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +31,19 @@ def test_every_kind_of_change_is_made(proofs: list[Spoiled]) -> None:
 
 def test_changes_reach_every_check(proofs: list[Spoiled]) -> None:
     found = [verify_here(each.case) for each in proofs]
-    failing = {
-        check
-        for each in found
-        for check, outcome, code in each.get("checks", ())
-        if outcome == "failed" and code != "not_checked"
-    }
+    failing = {check for each in found for check, outcome, _ in each.get("checks", ()) if outcome == "failed"}
     assert failing >= {"container", "files", "policy", "receipt", "token", "log", "anchor", "later", "mail", "status"}
     assert {"valid", "invalid", "withdrawn", "erased"} <= {each.get("verdict") for each in found}
     assert any("refused" in each for each in found)
+
+
+def test_a_proof_can_lack_any_file() -> None:
+    world = World("lacking", evidence={}, withdrawn=False)
+    every = world.recorded_files
+    for lacking in [{name} for name in every] + [set(every), {"receipt.jws", "policy.json"}]:
+        files = {name: data for name, data in every.items() if name not in lacking}
+        found = verify_here(Draft(world, random.Random(0), files).case())
+        assert found.get("verdict") == "invalid" or found == {"refused": "file_unrecognised"}, lacking
 
 
 _FOUND: Found = {"verdict": "valid", "checks": [["log", "passed", None]], "facts": {"log_index": 5}}

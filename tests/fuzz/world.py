@@ -39,7 +39,7 @@ from tests.fuzz.der import Authority, moment
 
 NOW = SIGNED_AT + 2 * 86_400
 WITNESSES = (WITNESS, "witness.example/w2", "witness.example/w3")
-AUTHORITIES = ("local", "tsa", "rsa", "three", "p384", "unlisted")
+AUTHORITIES = ("local", "tsa", "rsa", "three", "tsa-p384", "unlisted")
 
 
 def _mail_key() -> rsa.RSAPrivateKey:
@@ -138,7 +138,7 @@ class World:
     @cached_property
     def policy(self) -> TrustPolicy:
         listed = tuple(
-            TimeAuthority(name, self.clocks[name].certificates, trusted=name not in {"local", "p384"})
+            TimeAuthority(name, self.clocks[name].certificates, trusted=name not in {"local", "tsa-p384"})
             for name in AUTHORITIES[:-1]
         )
         return replace(self.register.policy, log=parse_log_policy(self.log_policy), time_authorities=listed)

@@ -115,6 +115,16 @@ def test_a_real_stamp_by_sha_1_is_refused_and_the_cause_is_told() -> None:
         verify_timestamp(token, signer["signature"].native, trusted=TrustedAuthority.from_der(chain))
 
 
+def test_a_refused_chain_is_told_by_certificate_and_part(tmp_path: Path) -> None:
+    weak = OrdinaryAuthority(tmp_path, Kind(key="1024"))
+    with pytest.raises(ObjectionError, match=r"certificate 1 \(Ordinary time stamping unit\), its key: an RSA key of"):
+        TrustedAuthority.from_der(weak.ders)
+    own, root = OrdinaryAuthority(tmp_path).ders
+    by_sha_1 = own.replace(bytes.fromhex("2a864886f70d01010b"), bytes.fromhex("2a864886f70d010105"))
+    with pytest.raises(ObjectionError, match=r"certificate 1 \(.*\), its signature: a signature other than"):
+        TrustedAuthority.from_der([by_sha_1, root])
+
+
 def test_a_chain_need_not_end_self_signed(tmp_path: Path) -> None:
     authority = OrdinaryAuthority(tmp_path, Kind(sends="m", between=True))
     sent = authority.token(DATA)

@@ -372,6 +372,31 @@ def test_witnesses_that_failed_at_other_times_meet_again(tmp_path: Path, caplog:
         assert caplog.text.count("the quorum of witnesses is missed") <= 3
 
 
+def test_a_witness_that_returns_is_noticed_while_nothing_is_recorded(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def said() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.name == "objection.anchors"]
+
+    key = log_key(tmp_path / "data", {})
+    with witnessing(tmp_path / "witness", key) as witness:
+        file = write_anchors(tmp_path / "anchors.toml", witnesses=[witness])
+        witness.outage = 503
+        with running(make_settings(tmp_path / "data", anchors=str(file))) as app:
+            append(register_of(app))
+            clock = Clock()
+            anchoring = anchoring_of(app, clock)
+            caplog.clear()
+            assert anchoring.run_once() is not None
+            assert [line.partition(":")[0] for line in said()] == ["w"]
+            witness.outage = None
+            for _ in range(3):
+                clock.now += 1000
+                assert anchoring.run_once() is None
+            assert said()[1:] == ["w: in order again"]
+            assert witness.seen("register.example/log") == 1
+
+
 def test_a_witness_that_forgot_or_is_ahead_of_what_we_remember_recovers(tmp_path: Path) -> None:
     clock = Clock()
     with (
@@ -448,7 +473,8 @@ def expect_halted(app: Flask) -> None:
     response = post(app, Holder().objection({}))
     assert (response.status_code, json.loads(response.data)["code"]) == (503, "log_halted")
     assert b"witness" not in response.data
-    assert app.test_client().get("/readyz").status_code == 503
+    ready = app.test_client().get("/readyz")
+    assert (ready.status_code, json.loads(ready.data)["code"]) == (503, "log_halted")
     assert app.test_client().get("/checkpoint").status_code == 200, "what was signed stays readable"
 
 
@@ -542,7 +568,7 @@ def test_a_log_that_grew_while_the_witness_was_asked_is_not_halted(tmp_path: Pat
         assert anchoring_of(app, clock).run_once() is not None
         assert witness.seen(register.keyring.log_name) == 5
         assert old_head is not None
-        assert anchoring._cosignatures(old_head) == ""
+        assert anchoring._cosignatures(old_head, anchoring._witnesses) == ""
         assert append(register)
 
 

@@ -566,7 +566,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         ),
         "the stored checkpoint does not hold",
     ),
-    "the head of another log": (sql("UPDATE log_head SET origin = 'other'"), "the head is of another log, other"),
+    "the head of another log": (
+        sql("UPDATE log_head SET origin = 'other'"),
+        "the log is called other, and OBJECTION_LOG_ORIGIN says register.example/log",
+    ),
     "the head's time changed": (sql("UPDATE log_head SET newest_at = 1"), "the head's time is not that of the newest"),
     "the head's sums emptied": (
         sql("UPDATE log_head SET sums = '{}'"),
@@ -580,7 +583,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         sql("UPDATE log_head SET sums = :v", v=format_sums({"slot_digests": Sum(15, 1)})),
         "table slot_digests has another row than was written",
     ),
-    "a halted log": (sql("UPDATE log_head SET halted = 'a witness saw more'"), "the log is halted: a witness saw more"),
+    "a halted log": (
+        sql("UPDATE log_head SET halted = 'a witness saw more'"),
+        "log_halted: the log is halted: a witness saw more",
+    ),
 }
 
 

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import io
+import quopri
 import re
 import subprocess
 import tarfile
@@ -83,6 +84,22 @@ def _zip_as_java_does(raw: bytes, _: Path) -> bytes:
     return write_zip(members)
 
 
+def _zip_as_epub(raw: bytes, folder: Path) -> bytes:
+    """As guides to EPUB and ASiC say: ``mimetype`` first, plainly; then the others."""
+    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+        archive.extractall(folder / "files")
+    for options in (["-X", "-0", "../out.zip", "mimetype"], ["-r", "-D", "../out.zip", ".", "-x", "mimetype"]):
+        subprocess.run(["zip", "-q", *options], check=True, cwd=folder / "files")
+    return (folder / "out.zip").read_bytes()
+
+
+def _zip_as_old_windows(raw: bytes, _: Path) -> bytes:
+    members = members_of(raw)
+    for member in members:
+        member.name = b"proof\\" + member.name.replace(b"/", b"\\")
+    return write_zip(members)
+
+
 def _save(raw: bytes, **how: object) -> bytes:
     out = io.BytesIO()
     with pikepdf.open(io.BytesIO(raw)) as opened:
@@ -134,6 +151,15 @@ OF_BOTH: dict[str, tuple[Change, str]] = {
     "gzip": (lambda raw, _: gzip.compress(raw), "gzip"),
     "a tape archive": (_tar, "before or around"),
     "a byte order mark": (lambda raw, _: b"\xef\xbb\xbf" + raw, "before or around"),
+    "UTF-8 with a mark": (lambda raw, _: raw.decode("latin-1").encode("utf-8-sig"), "before or around"),
+    "UTF-16": (lambda raw, _: b"\xff\xfe" + raw.decode("latin-1").encode("utf-16-le"), "as if it were text"),
+    "UTF-16, big-endian": (lambda raw, _: b"\xfe\xff" + raw.decode("cp437").encode("utf-16-be"), "as if it were text"),
+    "a mail in quoted-printable": (
+        lambda raw, _: b"Subject: x\n\n" + quopri.encodestring(raw).replace(b"\n", b"\r\n"),
+        "as if it were text",
+    ),
+    "base64, quoted": (lambda raw, _: base64.encodebytes(raw).replace(b"\n", b" \n> "), "base64"),
+    "base64url": (lambda raw, _: base64.urlsafe_b64encode(raw), "base64"),
     "a ZIP around it": (lambda raw, _: _zip_around("proof.asice", raw), "check 'proof.asice'"),
     "a ZIP around it, renamed": (lambda raw, _: _zip_around("dir/document-1.bin", raw, "a.txt"), "dir/document-1.bin"),
     "a ZIP around a ZIP": (lambda raw, _: _zip_around("a.zip", _zip_around("b.asice", raw)), "check 'a.zip'"),
@@ -142,6 +168,8 @@ OF_CONTAINERS: dict[str, tuple[Change, str]] = {
     "zipped again": (_zip_again(), "zipped again"),
     "zipped again, plainly": (_zip_again("-X", "-D"), "zipped again"),
     "zipped again, in a folder": (_zip_again("-X", "-D", inside="proof"), "zipped again"),
+    "zipped again, mimetype first": (_zip_as_epub, "zipped again"),
+    "zipped again, on old Windows": (_zip_as_old_windows, "zipped again"),
     "zipped again, by Java": (_zip_as_java_does, "zipped again"),
 }
 OF_PDFS: dict[str, tuple[Change, str]] = {
@@ -235,6 +263,19 @@ def _stream(data: bytes) -> bytes:
 
 
 _MIB = 1 << 20
+_BOMB = b"<</FlateDecode>>stream\n" + zlib.compress(bytes(_MIB - 1)) + b"\nendstream\n"
+_TOO_LARGE = b"<</FlateDecode>>stream\n" + zlib.compress(bytes(_MIB + 1)) + b"\nendstream\n"
+_RANGES = b"beginbfrange " + b"<0000> <ffff> <0000>\n" * 12_000 + b"endbfrange"
+
+
+def _zip_of(number: int, data: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for each in range(number):
+            archive.writestr(f"{each}.pdf", data)
+    return out.getvalue()
+
+
 _ENTRY = b"PK\x01\x02" + bytes(6) + b"\0\0\x08\0" + bytes(8) + b"\0\0\0\x01" + bytes(4) + b"\1\0" + bytes(16) + b"x"
 HOSTILE = {
     "streams that do not end": b"%PDF-1.7\n" + b"stream\n" * (2 * _MIB),
@@ -243,6 +284,13 @@ HOSTILE = {
     "ranges": b"%PDF-1.7\n" + _stream(b"beginbfrange " + b"<0000> <ffff> <0000>\n" * 40_000 + b"endbfrange") * 8,
     "nested base64": base64.b64encode(base64.b64encode(b"%PDF-" * 1_000_000)),
     "bombs": b"%PDF-1.7\n" + b"<</FlateDecode>>stream\n" + zlib.compress(bytes(200 * _MIB)) + b"\nendstream",
+    "bombs that are too large": b"%PDF-1.7\n" + _TOO_LARGE * 4000,
+    "bombs in PDFs in a ZIP": _zip_of(1000, b"%PDF-1.7\n" + _BOMB * 16),
+    "ranges in PDFs in a ZIP": _zip_of(40, b"%PDF-1.7\n" + _stream(_RANGES)),
+    "strings that do not end": b"%PDF-1.7\n" + _stream(b"Tj " + b"(\\" * (_MIB // 2)),
+    "a string that does not end": b"%PDF-1.7\n" + _stream(b"Tj " + b"(x" + b"\\(" * (_MIB // 2 - 4) + b"\\"),
+    "lists that do not end": b"%PDF-1.7\n" + _stream(b"beginbfchar " * 20_000),
+    "lists of lists that do not end": b"%PDF-1.7\n" + _stream(b"beginbfrange " + b"<00><00>[" * 28_000 + b"endbfrange"),
     "a directory of one place": b"PK\x03\x04"
     + bytes(8 * _MIB)
     + _ENTRY * 1024
@@ -262,3 +310,16 @@ def test_looking_is_bounded(name: str) -> None:
     with pytest.raises(ParseError):
         refuse_other(HOSTILE[name])
     assert time.process_time() - start < 3
+
+
+def test_a_print_is_known_where_resources_name_pictures_and_spaces_do_not_break() -> None:
+    """As many programs write: ``/ProcSet`` before the page, and the space's glyph taken for a no-break space."""
+    letters = {letter: f"{at:04x}" for at, letter in enumerate(sorted(set("objection verify")), 1)}
+    listed = " ".join(f"<{code}> <{ord(letter):04x}>" for letter, code in letters.items()).replace("<0020>", "<00A0>")
+    shown = "".join(letters[letter] for letter in "objection verify")
+    resources = b"3 0 obj\n<</ProcSet[/PDF/Text/ImageB/ImageC/ImageI]>>\nendobj\n"
+    page = resources + _stream(f"[<{shown}>] TJ".encode())
+    font = resources + _stream(f"beginbfchar {listed} endbfchar".encode())
+    _is_a_copy(b"%PDF-1.4\n" + page + font, "print")
+    with pytest.raises(ParseError, match="not a proof"):
+        verify_file(b"%PDF-1.4\n" + page + font.replace(b"<0001>", b"<0011>"))

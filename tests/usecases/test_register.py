@@ -118,11 +118,11 @@ def test_anothers_log_key_stops_the_start(used: Settings, tmp_path: Path) -> Non
     other = make_settings(tmp_path / "other")
     start(other).database.close()
     shutil.copy(other.data_dir / "keys/log-1.key", used.data_dir / "keys/log-1.key")
-    assert refusal(used) == "log_inconsistent"
+    assert refusal(used) == "keys_changed"
 
 
 def test_another_log_name_stops_the_start(used: Settings) -> None:
-    assert refusal(make_settings(used.data_dir, log_origin="other.example/log")) == "log_inconsistent"
+    assert refusal(make_settings(used.data_dir, log_origin="other.example/log")) == "names_changed"
 
 
 class PowerCut(BaseException):

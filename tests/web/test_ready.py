@@ -12,7 +12,7 @@ from flask import Flask
 from psycopg import sql
 from sqlalchemy import event, text
 
-from server.store import blobs, database
+from server.store import blobs, database, log
 from tests.fixtures.holders import Holder
 from tests.fixtures.servers import make_settings, post, register_of, running
 
@@ -116,3 +116,13 @@ def test_a_folder_of_segments_that_is_gone(app: Flask, tmp_path: Any) -> None:
     assert said(app) == (200, None)
     shutil.rmtree(tmp_path / "blobs")
     assert refused(app, {}) == said(app) == (503, "storage_unavailable")
+
+
+def test_a_halted_log_is_told_before_what_will_pass(app: Flask) -> None:
+    with register_of(app).database.writing() as connection:
+        log.halt(connection, "a witness saw more")
+    for where, constant in ((blobs, "_KEPT_FREE_BYTES"), (database, "_LEAST_FREE_BYTES")):
+        with full(where, constant):
+            assert said(app) == (503, "log_halted")
+    assert said(app) == (503, "log_halted")
+    assert b"witness" not in app.test_client().get("/readyz").data

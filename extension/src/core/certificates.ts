@@ -164,7 +164,7 @@ function commonName(whole: Der): string {
 /**
  * Reads a chain (DER). The last certificate is trusted because it is listed: nobody looks at its own signature. Throws a
  * code for a certificate that cannot be read, is alone, is out of order, or has a key or a signature of a kind that is
- * not accepted; the message names the certificate.
+ * not accepted; the message names the certificate, and which part of it.
  */
 export async function parseChain(rawCertificates: Bytes[]): Promise<Chain> {
   if (rawCertificates.length < 2) throw invalid("no certificate stands above the authority's own");
@@ -172,16 +172,18 @@ export async function parseChain(rawCertificates: Bytes[]): Promise<Chain> {
   const keys: PublicKey[] = [];
   for (const [i, raw] of rawCertificates.entries()) {
     const before = certificates.at(-1);
-    let named = `certificate ${i + 1}`;
+    let [named, part] = [`certificate ${i + 1}`, ''];
     try {
       const certificate = parseCertificate(raw);
       certificates.push(certificate);
       named += ` (${certificate.name})`;
+      part = ', its key';
       keys.push(await parseKey(certificate.publicKeyInfo));
+      part = ', its signature';
       if (i + 1 < rawCertificates.length) parseSignatureAlgorithm(certificate.algorithm);
     } catch (error) {
       if (!(error instanceof ObjectionError)) throw error;
-      throw new ObjectionError(error.code, `${named}: ${error.message}`, { cause: error });
+      throw new ObjectionError(error.code, `${named}${part}: ${error.message}`, { cause: error });
     }
     const [certificate] = certificates.slice(-1);
     if (before && certificate && !sameBytes(before.issuer, certificate.subject)) {

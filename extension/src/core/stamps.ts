@@ -36,8 +36,9 @@ export async function verifyStamps(
 ): Promise<Stamped> {
   const says: Saying[] = [];
   const facts: Stamped['facts'] = [];
-  for (const [file, token] of [...stamps].sort(([one], [other]) => (one < other ? -1 : 1))) {
-    const name = file.replace(/\.tst$/, '');
+  // By name, not by file: in `tsa.tst` and `tsa-2.tst` the suffix would turn their order round.
+  const named = [...stamps].map(([file, token]) => [file.replace(/\.tst$/, ''), token] as const);
+  for (const [name, token] of named.sort(([one], [other]) => (one < other ? -1 : 1))) {
     const authority = policy.timeAuthorities.find((one) => one.name === name);
     if (!authority) {
       says.push(say('by_unknown', { name }));

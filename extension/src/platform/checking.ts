@@ -13,7 +13,8 @@ const WITHDRAWN = 'objection_withdrawn';
 
 /**
  * Returns what the proof in `raw` says. Throws `proof_does_not_hold` unless it holds, is about this objection, has in it
- * what was added since, and shows no later an independent time than the proof that is kept; and what `verifyByPinned` throws when the register cannot be asked, or shows other keys.
+ * what was added since, and shows no later an independent time than the proof that is kept; and what `verifyByPinned`
+ * throws when the register cannot be asked, or shows other keys.
  */
 export async function verifyProofOf(raw: Bytes, objection: RecordedObjection): Promise<Facts> {
   try {

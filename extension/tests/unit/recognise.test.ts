@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { gzipSync } from 'node:zlib';
+import { deflateSync, gzipSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import { type Bytes, concat, utf8 } from '../../src/core/encoding';
 import { ChangedCopy } from '../../src/core/recognise';
@@ -37,6 +37,10 @@ function bytesOf(text: string, encoding: BufferEncoding = 'latin1'): Bytes {
 const text = (raw: Bytes) => Buffer.from(raw).toString('latin1');
 const base64 = (raw: Bytes) => Buffer.from(raw).toString('base64');
 
+const swapped = (raw: Bytes) => Uint8Array.from(Buffer.from(raw).swap16());
+const quotedPrintable = (raw: Bytes) =>
+  text(raw).replace(/[^ -<>-~\n]/g, (one) => `=${one.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`);
+
 async function copyOf(raw: Bytes): Promise<ChangedCopy> {
   const error = await verified(raw).catch((reason) => reason);
   expect(error).toBeInstanceOf(ChangedCopy);
@@ -53,6 +57,12 @@ describe('a copy that a program changed', () => {
     ['in a mail', 'base64', (raw) => utf8(`Subject: x\n\nJVBERi0xLjQ=\n--x\n\n${base64(raw)}\n--x--\n`)],
     ['in gzip', 'gzip', (raw) => Uint8Array.from(gzipSync(raw))],
     ['behind a byte order mark', 'wrapped', (raw) => concat(utf8('\ufeff'), raw)],
+    ['in UTF-8 with a mark', 'wrapped', (raw) => utf8(`\ufeff${text(raw)}`)],
+    ['in UTF-16', 'recoded', (raw) => bytesOf(`\ufeff${text(raw)}`, 'utf16le')],
+    ['in UTF-16, big-endian', 'recoded', (raw) => swapped(bytesOf(`\ufeff${text(raw)}`, 'utf16le'))],
+    ['in a mail in quoted-printable', 'recoded', (raw) => utf8(`Subject: x\n\n${quotedPrintable(raw)}`)],
+    ['in base64, quoted', 'base64', (raw) => utf8(base64(raw).replace(/.{76}/g, '$& \n> '))],
+    ['in base64url', 'base64', (raw) => utf8(Buffer.from(raw).toString('base64url'))],
   ];
   const cases = ofBoth.flatMap(([name, noticed, change]): [string, string, Bytes][] => [
     [`a container ${name}`, noticed, change(container)],
@@ -99,6 +109,38 @@ describe('what is damaged', () => {
     const unchecked = report.checks.filter(({ outcome }) => outcome === 'not-checked');
     expect(unchecked.length).toBeGreaterThan(10);
     expect(unchecked.filter(({ code }) => code)).toEqual([]);
+  });
+});
+
+describe('looking is bounded', () => {
+  const stream = (data: string, about = '') => `1 0 obj\n<<${about}>>\nstream\n${data}\nendstream\nendobj\n`;
+  const bomb = stream(text(Uint8Array.from(deflateSync(new Uint8Array(2 ** 20 - 1)))), '/FlateDecode');
+  const tooLarge = stream(text(Uint8Array.from(deflateSync(new Uint8Array(2 ** 20 + 1)))), '/FlateDecode');
+  const ranges = stream(`beginbfrange ${'<0000> <ffff> <0000>\n'.repeat(12_000)}endbfrange`);
+  it.each([
+    ['bombs', bomb.repeat(4000)],
+    ['bombs that are too large', tooLarge.repeat(4000)],
+    ['ranges', ranges.repeat(8)],
+    ['strings that do not end', stream(`Tj ${'(\\'.repeat(2 ** 19)}`)],
+    ['a string that does not end', stream(`Tj (x${'\\('.repeat(2 ** 19 - 4)}\\`)],
+    ['lists that do not end', stream('beginbfchar '.repeat(20_000))],
+    ['lists of lists that do not end', stream(`beginbfrange ${'<00><00>['.repeat(28_000)}endbfrange`)],
+  ])('of %s', async (_, body) => {
+    const raw = bytesOf(`%PDF-1.7\n${body}`);
+    const start = process.cpuUsage();
+    expect(await codeOf(() => verified(raw))).toBe('file_unrecognised');
+    expect(process.cpuUsage(start).user / 1e6).toBeLessThan(5);
+  });
+
+  it('of PDFs in a ZIP, together', async () => {
+    const raw = inFolder(bytesOf(`%PDF-1.7\n${bomb.repeat(16)}`), (run) => {
+      for (let n = 0; n < 100; n++) run('ln', 'IN', `${n}`);
+      run('zip', '-q', '-r', 'OUT.zip', '.');
+      run('mv', 'OUT.zip', 'OUT');
+    });
+    const start = process.cpuUsage();
+    expect(await codeOf(() => verified(raw))).toBe('file_unrecognised');
+    expect(process.cpuUsage(start).user / 1e6).toBeLessThan(5);
   });
 });
 
