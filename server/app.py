@@ -67,7 +67,7 @@ def open_register(settings: Settings) -> Register:
     known = load_known_mails(settings.known_mails)
     storage = open_storage_of(settings, create=True)
     check_witnesses(storage)
-    try_to_sweep(storage.database, storage.blobs, now=current_time())
+    try_to_sweep(storage, now=current_time())
     fetch_keys = resolver(settings.dns_servers)
     return start_register(
         storage,

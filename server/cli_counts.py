@@ -57,12 +57,12 @@ def campaigns_add(
 
     description = {"names": _pairs(names), "countries": list(countries), "link": link, "contact": contact}
     picture = None if logo is None else read_file(Path(logo))
-    database = open_stored_register().database
+    storage = open_stored_register()
     now = int(time.time())
-    campaign = add_campaign(database, slug, description, logo=picture, open_figures=open_figures, now=now)
+    campaign = add_campaign(storage, slug, description, logo=picture, open_figures=open_figures, now=now)
     click.echo(f"campaign  {campaign.slug}  {printable(campaign.name('en'))}")
     click.echo(f"page      {read_settings().public_url}/counts/campaigns/{campaign.slug}")
-    _show_key(create_key(database, slug, name="first", now=now))
+    _show_key(create_key(storage, slug, name="first", now=now))
 
 
 @campaigns.command("list")
@@ -87,7 +87,7 @@ def campaigns_end(slug: str) -> None:
     """Let nobody join any more. This week is the last that its table gets; what was released stays."""
     from server.usecases.campaigns import end_campaign
 
-    end_campaign(open_stored_register().database, slug, now=int(time.time()))
+    end_campaign(open_stored_register(), slug, now=int(time.time()))
     click.echo(f"{slug} has ended")
 
 
@@ -115,7 +115,7 @@ def campaigns_add_key(slug: str, *, name: str) -> None:
     """Make another API key for a campaign. It is shown once."""
     from server.usecases.campaigns import create_key
 
-    _show_key(create_key(open_stored_register().database, slug, name=name, now=int(time.time())))
+    _show_key(create_key(open_stored_register(), slug, name=name, now=int(time.time())))
 
 
 @campaigns.command("revoke-key")
@@ -126,7 +126,7 @@ def campaigns_revoke_key(slug: str, fingerprint: str) -> None:
     """Refuse an API key from now on."""
     from server.usecases.campaigns import revoke_key
 
-    revoke_key(open_stored_register().database, fingerprint, slug=slug, now=int(time.time()))
+    revoke_key(open_stored_register(), fingerprint, slug=slug, now=int(time.time()))
     click.echo(f"{fingerprint} is refused from now on")
 
 
@@ -215,7 +215,7 @@ def releases_admit(*, hour: datetime, country: str, platform: str, channel: str,
     from server.usecases.quarantine import admit_burst
 
     bucket = Bucket(int(hour.replace(tzinfo=UTC).timestamp()), country, platform, channel)
-    admitted = admit_burst(open_stored_register().database, bucket, reason=reason, now=int(time.time()))
+    admitted = admit_burst(open_stored_register(), bucket, reason=reason, now=int(time.time()))
     for each in admitted:
         count = f"{each.registrations} registrations of {country} {platform} {channel} count"
         click.echo(f"{count} in {', '.join(each.tables)}")
@@ -257,11 +257,9 @@ def releases_verify(file: str, *, policy_file: str | None) -> None:
 @one_line
 def releases_import(file: str) -> None:
     """Take in a release that this register published and lost with its backup, so that it is not drawn again."""
-    from server.store.release_files import ReleaseFiles
     from server.usecases.release_counts import import_release
 
-    storage = open_stored_register()
-    release = import_release(storage, ReleaseFiles(read_settings().data_dir / "releases"), _read_text(file))
+    release = import_release(open_stored_register(), _read_text(file))
     click.echo(f"{release.id} is known")
 
 

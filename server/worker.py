@@ -7,7 +7,6 @@ import time
 from server.errors import ObjectionError, Unavailable
 from server.settings import Settings
 from server.storage import open_storage_of
-from server.store.release_files import ReleaseFiles
 from server.usecases.anchor_checkpoint import Anchoring
 from server.usecases.check_ready import warn_of_halt
 from server.usecases.register import Storage
@@ -32,11 +31,10 @@ def run_worker(settings: Settings, *, stop: threading.Event, alone: bool = True)
         return
     if alone:
         warn_of_halt(storage.database)
-    files = ReleaseFiles(settings.data_dir / "releases")
     try:
         while not stop.is_set():
             try:
-                _lead(storage, files, stop)
+                _lead(storage, stop)
             except ObjectionError as error:
                 _log.warning("%s: %s", error.code, error)
             except Exception:  # noqa: BLE001 (what broke once may work again; else nothing would be anchored any more)
@@ -59,19 +57,19 @@ def _open(settings: Settings, stop: threading.Event) -> Storage | None:
     return None
 
 
-def _lead(storage: Storage, files: ReleaseFiles, stop: threading.Event) -> None:
+def _lead(storage: Storage, stop: threading.Event) -> None:
     """Work while this process leads; return at once when another one does."""
     with storage.database.leading() as leadership:
         if leadership is None:
             return
         sweep_at = release_at = 0.0
         anchoring = Anchoring(storage.database, storage.keyring, clock=lambda: int(time.time()))
-        releasing = Releasing(storage, files, clock=lambda: int(time.time()))
+        releasing = Releasing(storage, clock=lambda: int(time.time()))
         while not stop.is_set():
             leadership.verify()
             if time.monotonic() >= sweep_at:
                 sweep_at = time.monotonic() + _SWEEP_S
-                try_to_sweep(storage.database, storage.blobs, now=int(time.time()))
+                try_to_sweep(storage, now=int(time.time()))
             anchoring.run_once()
             if time.monotonic() >= release_at:  # after anchoring, which halts the log when its database was set back
                 release_at = time.monotonic() + _RELEASE_S

@@ -28,6 +28,7 @@ OPERATORS = {
         "anchors_invalid",
         "bind_refused",
         "blob_name_invalid",
+        "database_damaged",
         "database_refused",
         "file_unreadable",
         "keys_changed",

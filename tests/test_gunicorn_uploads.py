@@ -85,12 +85,13 @@ def test_a_small_body_has_its_time_and_no_more(server: Gunicorn, headers: str) -
     assert "Traceback" not in server.logged().removeprefix(before)
 
 
-def test_a_body_that_is_slow_but_arrives_is_recorded(server: Gunicorn) -> None:
-    body = format_multipart(parts_of(Holder().objection({"a.txt": bytes(40_000)})))
+def test_a_screenshot_over_a_weak_telephone_line_is_recorded(server: Gunicorn) -> None:
+    """Six kilobytes a second, and no proxy that reads for us."""
+    body = format_multipart(parts_of(Holder().objection({"a.txt": bytes(120_000)})))
     with begin(server, f"Content-Length: {len(body)}") as connection:
-        for start in range(0, len(body), 9_000):
-            connection.sendall(body[start : start + 9_000])
-            time.sleep(0.5)
+        for start in range(0, len(body), 6_000):
+            connection.sendall(body[start : start + 6_000])
+            time.sleep(1)
         assert connection.recv(65_536).startswith(b"HTTP/1.1 201 ")
 
 

@@ -28,6 +28,7 @@ from tests.fixtures.servers import (
     register_of,
     running,
     serving,
+    storage_of,
 )
 
 
@@ -259,7 +260,6 @@ def kill_and_restart(server: Gunicorn) -> None:
 def test_killed_at_any_moment_the_anchors_stay_consistent(tmp_path: Path) -> None:
     """With a witness around, so that there are steps between which to be killed."""
     from server.usecases.check_log import check_log
-    from server.usecases.register import Storage
     from tests.usecases.test_anchor_checkpoint import expect_consistent, log_key
 
     key = log_key(tmp_path / "data", {})
@@ -278,9 +278,7 @@ def test_killed_at_any_moment_the_anchors_stay_consistent(tmp_path: Path) -> Non
                 register.log_writer.append(sealed_receipt(kid=register.keyring.issuer_kid))
                 until(lambda: sizes(tmp_path / "data", {})[-1:] == [7], timeout_s=40)
             expect_consistent(register)
-            found = check_log(
-                Storage(register.database, register.blobs, register.keyring), progress=lambda _d, _t: None
-            )
+            found = check_log(storage_of(register), progress=lambda _d, _t: None)
             assert found.problems == []
 
 

@@ -76,6 +76,17 @@ class LocalBlobs:
         if disk.f_bavail * disk.f_frsize < _KEPT_FREE_BYTES:
             raise Unavailable("storage_full", "the register has no room for evidence now; send less, or send it later")
 
+    def refuse_unwritable(self) -> None:
+        """Raises Unavailable ``storage_unavailable`` when no segment can be made: no folder, no right, no inode."""
+        disk = os.fstatvfs(self._folder)
+        if (
+            os.fstat(self._folder).st_nlink == 0
+            or not os.access(".", os.W_OK | os.X_OK, dir_fd=self._folder)
+            or disk.f_flag & os.ST_RDONLY
+            or (disk.f_files and not disk.f_favail)  # some file systems count none
+        ):
+            raise Unavailable("storage_unavailable", "the register cannot store evidence now; try again")
+
     def get(self, name: str) -> bytes:
         """Raises NotFound ``blob_missing`` when the segment is gone or too short, Unavailable when the disk refuses."""
         segment, offset, length = _parse_name(name)

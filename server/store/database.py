@@ -14,7 +14,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import DatabaseError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.pool import QueuePool
 
 from server.errors import OperatorError, Unavailable
@@ -352,6 +352,8 @@ def _prepare_reading_sqlite(connection: Any, _record: object) -> None:
     connection.isolation_level = None  # the driver must not begin transactions on its own
     connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
     connection.execute("PRAGMA query_only = ON")
+    # Text with a flipped bit is compared like any other; what cannot be decoded fits nothing that was written.
+    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
@@ -374,3 +376,8 @@ def _translated() -> Iterator[None]:
         yield
     except (OperationalError, InternalError, InterfaceError, sqlite3.OperationalError) as error:
         raise Unavailable("database_unavailable", "the register's database does not answer; try again") from error
+    except (DatabaseError, sqlite3.DatabaseError) as error:
+        if type(error) not in {DatabaseError, sqlite3.DatabaseError}:  # a constraint that does not hold, for one
+            raise
+        cause = error.orig if isinstance(error, DatabaseError) else error
+        raise OperatorError("database_damaged", f"the register's database is damaged: {cause}") from error

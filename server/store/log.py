@@ -60,6 +60,12 @@ def read_head(connection: Connection, *, lock: bool = False) -> Head | None:
     return None if row is None else Head(*row)
 
 
+def count_heads(connection: Connection) -> int:
+    """Return how many rows the head's table has, if one of them is the head: 1 where all is well."""
+    ids = connection.execute(select(log_head.c.id)).scalars().all()
+    return len(ids) if _HEAD_ID in ids else 0
+
+
 def move_head(connection: Connection, *, old_size: int, size: int, checkpoint: str, newest_at: int, sums: str) -> None:
     """Replace the head if it still has ``old_size``; raises LogInconsistent otherwise."""
     values = {

@@ -79,11 +79,6 @@ def insert_slot_digests(connection: Connection, digests: Sequence[bytes]) -> Non
     insert_rows(connection, slot_digests, [(digest,) for digest in digests])
 
 
-def stream_slot_digests(connection: Connection) -> Iterator[bytes]:
-    """Yield all slot digests, in no order, without holding them in memory."""
-    return (digest for (digest,) in stream_rows(connection, select(slot_digests.c.digest)))
-
-
 def read_records_between(connection: Connection, start: int, end: int) -> dict[int, tuple[Record, bytes]]:
     """Return the records and their check values by log index, from ``start`` up to, not including, ``end``."""
     query = select(records).where(records.c.log_index >= start, records.c.log_index < end)
@@ -222,9 +217,12 @@ def has_expired_guards(connection: Connection, *, now: int) -> bool:
     return connection.execute(query).first() is not None
 
 
-def forget_guards(connection: Connection, *, now: int) -> None:
-    """Forget the erased receipts that are too old by now to be recorded again."""
-    connection.execute(delete(erased_receipts).where(erased_receipts.c.expires_at < now))
+def forget_guards(connection: Connection, *, now: int) -> list[tuple[bytes, int]]:
+    """Forget the erased receipts that are too old by now to be recorded again; return their rows."""
+    expired = erased_receipts.c.expires_at < now
+    rows = [(guard, expires_at) for guard, expires_at in connection.execute(select(erased_receipts).where(expired))]
+    connection.execute(delete(erased_receipts).where(expired))
+    return rows
 
 
 def find_guards(connection: Connection, guards: Sequence[bytes]) -> set[bytes]:
@@ -254,12 +252,6 @@ def stream_statuses_outside(connection: Connection, start: int, end: int) -> Ite
     outside = or_(statuses.c.status_index < start, statuses.c.status_index >= end)
     query = select(statuses.c.status_index).where(outside).order_by(statuses.c.status_index)
     return (index for (index,) in stream_rows(connection, query))
-
-
-def stream_permutations(connection: Connection) -> Iterator[tuple[int, bytes]]:
-    """Yield number and order of each status list."""
-    query = select(status_lists.c.number, status_lists.c.permutation).order_by(status_lists.c.number)
-    return ((number, permutation) for number, permutation in stream_rows(connection, query))
 
 
 def has_permutation(connection: Connection, list_number: int) -> bool:

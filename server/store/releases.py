@@ -1,11 +1,12 @@
 """Released figures: drawn once, signed, and kept as they were drawn."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from server.core.counts import DIMENSIONS, TOTAL
+from server.store.rows import stream_rows
 from server.store.tables import released_cells, releases
 
 _DIMENSIONS = tuple(released_cells.c[name] for name in DIMENSIONS)
@@ -71,6 +72,38 @@ def find_unpublished(connection: Connection) -> list[Release]:
 
 def read_published(connection: Connection) -> list[Release]:
     return [Release(*row) for row in connection.execute(select(releases).where(releases.c.published))]
+
+
+def stream_drawn(connection: Connection) -> Iterator[tuple[str, str]]:
+    """Yield id and JWS of all releases, in no order, without holding them in memory."""
+    rows = stream_rows(connection, select(releases.c.id, releases.c.signed))
+    return ((release_id, signed) for release_id, signed in rows)
+
+
+def stream_releases(connection: Connection) -> Iterator[Release]:
+    return (Release(*row) for row in stream_rows(connection, select(releases).order_by(releases.c.id)))
+
+
+def read_cells(connection: Connection, release: Release) -> dict[tuple[str, ...], int]:
+    """Return the stored values of a release by (geo, platform, channel, outcome)."""
+    theirs = (released_cells.c.table_name == release.table_name) & (released_cells.c.starts_at == release.starts_at)
+    rows = connection.execute(select(*_DIMENSIONS, released_cells.c.value).where(theirs))
+    return {tuple(row[:-1]): row[-1] for row in rows}
+
+
+def stream_stray_cells(connection: Connection) -> Iterator[str]:
+    """Yield, once each, the table and start of released cells that belong to no release."""
+    of_release = (releases.c.table_name == released_cells.c.table_name) & (
+        releases.c.starts_at == released_cells.c.starts_at
+    )
+    query = (
+        select(released_cells.c.table_name, released_cells.c.starts_at)
+        .distinct()
+        .outerjoin(releases, of_release)
+        .where(releases.c.id.is_(None))
+        .order_by(released_cells.c.table_name, released_cells.c.starts_at)
+    )
+    return (f"{table_name} from {starts_at}" for table_name, starts_at in stream_rows(connection, query))
 
 
 def is_released(connection: Connection, table_name: str, *, starts_at: int) -> bool:

@@ -10,7 +10,9 @@ from functools import lru_cache
 from itertools import chain
 from typing import Any
 
-from sqlalchemy import Column, Connection, Row, Select, Table
+from sqlalchemy import Column, Connection, Row, Select, Table, select
+
+from server.store.tables import metadata
 
 Found = Row[*tuple[Any, ...]]
 _STREAMED_ROWS = 2048
@@ -41,6 +43,11 @@ def stream_rows(connection: Connection, query: Select[Any]) -> Iterator[tuple[An
     with connection.execute(query, execution_options={"yield_per": _STREAMED_ROWS}) as rows:
         for part in rows.partitions():
             yield from map(tuple, part)
+
+
+def stream_table(connection: Connection, table: str) -> Iterator[tuple[Any, ...]]:
+    """Yield all rows of the table of this name, each with all its columns, in no order."""
+    return stream_rows(connection, select(metadata.tables[table]))
 
 
 @lru_cache(maxsize=2048)

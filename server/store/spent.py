@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Protocol
 
-from sqlalchemy import delete
+from sqlalchemy import BigInteger, cast, delete, func
 from sqlalchemy.dialects.postgresql import insert
 
 from server.errors import OperatorError, Unavailable
@@ -55,7 +55,10 @@ class _Sweep:
 
 
 class SharedProofs:
-    """In PostgreSQL: each statement is a transaction, on its disk before it is answered."""
+    """In PostgreSQL: each statement is a transaction, on its disk before it is answered.
+
+    Its clock tells what has expired: that of one replica may be wrong.
+    """
 
     def __init__(self, database: Database, *, life_s: int) -> None:
         self._database = database
@@ -64,9 +67,10 @@ class SharedProofs:
 
     def spend(self, proof_id: bytes, *, signed_at: int, now: int) -> bool:
         with self._database.statements() as connection:
+            its_now = cast(func.extract("epoch", func.clock_timestamp()), BigInteger)
             if self._sweep.due():
-                connection.execute(delete(dpop_proofs).where(dpop_proofs.c.expires_at < now))
-            row = insert(dpop_proofs).values(proof_id=proof_id, expires_at=now + self._life_s)
+                connection.execute(delete(dpop_proofs).where(dpop_proofs.c.expires_at < its_now))
+            row = insert(dpop_proofs).values(proof_id=proof_id, expires_at=its_now + self._life_s)
             return (
                 connection.execute(row.on_conflict_do_nothing().returning(dpop_proofs.c.proof_id)).first() is not None
             )
@@ -112,7 +116,7 @@ class LocalProofs:
         connection.execute("BEGIN IMMEDIATE")
         with connection:
             connection.execute(
-                "CREATE TABLE IF NOT EXISTS spent (proof_id BLOB PRIMARY KEY, expires_at INT) WITHOUT ROWID"
+                "CREATE TABLE IF NOT EXISTS spent_proofs (proof_id BLOB PRIMARY KEY, expires_s REAL) WITHOUT ROWID"
             )
             connection.execute("CREATE TABLE IF NOT EXISTS remembered (boot TEXT, since INT, begun_s REAL)")
             connection.execute("DELETE FROM spent WHERE expires_at < ?", (now,))  # refused where it may only be read
@@ -121,19 +125,22 @@ class LocalProofs:
                 row = (now, time.monotonic())
                 connection.execute("DELETE FROM remembered")
                 connection.execute("INSERT INTO remembered VALUES (?, ?, ?)", (boot, *row))
+                connection.execute("UPDATE spent_proofs SET expires_s = ?", (row[1] + self._life_s,))
         return int(row[0]), float(row[1])
 
     def spend(self, proof_id: bytes, *, signed_at: int, now: int) -> bool:
         # Once the file has remembered for a proof's whole life, none that was forgotten is fresh, whatever the clock.
         if signed_at < self._since and time.monotonic() - self._begun_s <= self._life_s:
             return False
-        row = (proof_id, now + self._life_s)
+        # Not by the clock: one that goes an hour ahead, and back, would have what is fresh forgotten.
+        elapsed_s = time.monotonic()
+        row = (proof_id, elapsed_s + self._life_s)
         try:
             with self._lock:
                 if self._sweep.due():
-                    self.connection.execute("DELETE FROM spent WHERE expires_at < ?", (now,))
+                    self.connection.execute("DELETE FROM spent_proofs WHERE expires_s < ?", (elapsed_s,))
                 self.connection.execute(f"PRAGMA synchronous = {'FULL' if signed_at > now else 'NORMAL'}")
-                return self.connection.execute("INSERT OR IGNORE INTO spent VALUES (?, ?)", row).rowcount == 1
+                return self.connection.execute("INSERT OR IGNORE INTO spent_proofs VALUES (?, ?)", row).rowcount == 1
         except sqlite3.Error as error:
             raise _unavailable() from error
 

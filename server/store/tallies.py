@@ -139,11 +139,6 @@ def forget_before(connection: Connection, hour: int, *, limit: int) -> list[Cont
     return forgotten
 
 
-def stream_contributions(connection: Connection) -> Iterator[Contribution]:
-    """Yield all contributions, in no order, without holding them in memory."""
-    return (Contribution(*row) for row in stream_rows(connection, select(contributions)))
-
-
 def stream_stray_contributions(connection: Connection) -> Iterator[bytes]:
     """Yield the receipt's hash of each contribution of which no objection is stored."""
     query = (
@@ -153,11 +148,6 @@ def stream_stray_contributions(connection: Connection) -> Iterator[bytes]:
         .order_by(contributions.c.receipt_sha256)
     )
     return (receipt_sha256 for (receipt_sha256,) in stream_rows(connection, query))
-
-
-def stream_marks(connection: Connection) -> Iterator[bytes]:
-    """Yield the marks of all counted holders, in no order, without holding them in memory."""
-    return (mark for (mark,) in stream_rows(connection, select(counted_holders.c.mark)))
 
 
 def count_cells(

@@ -216,7 +216,11 @@ class Anchoring:
 
     def _remember(self, witness: Witness, size: int) -> None:
         # After the answer: if this is lost, the witness will say how far it is.
-        with self._database.writing() as connection:
+        with (
+            self._database.writing() as connection,
+            changing_sums(connection, self._keyring.row_macs) as sums,
+            sums.following(connection, "witness_states"),
+        ):
             anchors.write_witness_size(connection, witness.key.name, size)
 
     def _halt_if_behind(self, witness: Witness, size: int) -> None:

@@ -13,7 +13,6 @@ from server.store import log, records
 from server.store.backup_files import BackupWriter, Manifest
 from server.store.blobs import range_of, segment_of
 from server.store.keys import KeyFolder
-from server.store.release_files import ReleaseFiles
 from server.store.table_dumps import dump_table, dumped_tables
 from server.usecases.register import Storage
 
@@ -52,9 +51,9 @@ def back_up(
         keys = KeyFolder(data_dir / "keys")
         for name in keys.names():
             writer.put(f"keys/{name}", keys.read(name) or b"")
-    releases = ReleaseFiles(data_dir / "releases")
-    for release_id in releases.ids():
-        writer.put(f"releases/{release_id}", (releases.get(release_id) or "").encode("ascii"))
+    for release_id in storage.releases.ids():
+        # A damaged file stays one: the check of the log names it, here and after a restore.
+        writer.put(f"releases/{release_id}", (storage.releases.get(release_id) or "").encode("ascii", "replace"))
     manifest = writer.finish(
         made_at=now,
         public_url=storage.keyring.issuer,

@@ -2,7 +2,8 @@
 
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -14,7 +15,8 @@ from server.core.encoding import JsonObject, format_base64url, format_json, pars
 from server.errors import Conflict, FieldError, NotFound, ParseError, Unauthorised
 from server.store import campaigns
 from server.store.campaigns import ApiKey, StoredCampaign
-from server.store.database import Database
+from server.usecases.register import Stored
+from server.usecases.row_sums import changing_sums
 
 KEY_PREFIX = "objection_"
 MAX_LOGO_BYTES = 65_536
@@ -47,7 +49,7 @@ class Campaign:
 
 
 def add_campaign(
-    database: Database, slug: str, description: JsonObject, *, logo: bytes | None, open_figures: bool, now: int
+    stored_in: Stored, slug: str, description: JsonObject, *, logo: bytes | None, open_figures: bool, now: int
 ) -> Campaign:
     """Create a campaign; people may join it from now on.
 
@@ -62,16 +64,16 @@ def add_campaign(
         raise ParseError("logo_refused", f"a logo is a PNG of at most {MAX_LOGO_BYTES} bytes")
     stored = StoredCampaign(slug, format_json(description).decode(), open_figures, since=now, until=None)
     try:
-        with database.writing() as connection:
+        with _changing(stored_in, "campaigns") as connection:
             campaigns.insert_campaign(connection, stored, logo=logo)
     except IntegrityError as error:
         raise Conflict("campaign_exists", f"there is, or was, a campaign {slug}") from error
     return _campaign(stored)
 
 
-def end_campaign(database: Database, slug: str, *, now: int) -> None:
+def end_campaign(stored_in: Stored, slug: str, *, now: int) -> None:
     """Have nobody join any more; the epoch that ``now`` lies in is its last. Raises NotFound."""
-    with database.writing() as connection:
+    with _changing(stored_in, "campaigns") as connection:
         find_campaign(connection, slug)
         campaigns.end_campaign(connection, slug, now=now)
 
@@ -94,18 +96,18 @@ def read_all_campaigns(connection: Connection) -> list[Campaign]:
     return [_campaign(stored) for stored in campaigns.read_campaigns(connection)]
 
 
-def create_key(database: Database, slug: str, *, name: str, now: int) -> str:
+def create_key(stored_in: Stored, slug: str, *, name: str, now: int) -> str:
     """Return a new API key for the figures of campaign ``slug``. Only its hash is kept: nobody can show it again."""
     key = KEY_PREFIX + format_base64url(secrets.token_bytes(32))
-    with database.writing() as connection:
+    with _changing(stored_in, "api_keys") as connection:
         find_campaign(connection, slug)
         campaigns.insert_api_key(connection, ApiKey(_key_hash(key), slug, name, now, None))
     return key
 
 
-def revoke_key(database: Database, fingerprint: str, *, slug: str, now: int) -> None:
+def revoke_key(stored_in: Stored, fingerprint: str, *, slug: str, now: int) -> None:
     """Refuse the key of ``slug`` whose hash begins with ``fingerprint`` (hex) from now on. Raises NotFound."""
-    with database.writing() as connection:
+    with _changing(stored_in, "api_keys") as connection:
         found = [key for key in campaigns.read_api_keys(connection, slug) if fingerprint_of(key) == fingerprint]
         if not found:
             raise NotFound("api_key_not_found", f"campaign {slug} has no key {fingerprint}")
@@ -125,6 +127,16 @@ def verify_key(connection: Connection, raw_key: str) -> str:
     if key is None or key.revoked_at is not None:
         raise Unauthorised("api_key_refused", "this key is not known, or was revoked")
     return key.campaign
+
+
+@contextmanager
+def _changing(stored_in: Stored, table: str) -> Iterator[Connection]:
+    with (
+        stored_in.database.writing() as connection,
+        changing_sums(connection, stored_in.keyring.row_macs) as sums,
+        sums.following(connection, table),
+    ):
+        yield connection
 
 
 def _key_hash(key: str) -> bytes:

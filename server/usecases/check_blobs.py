@@ -7,7 +7,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection
 
 from server.core.encoding import sha256
-from server.errors import NotFound, OperatorError
+from server.errors import NotFound, OperatorError, Unavailable
 from server.store import records
 from server.store.blobs import range_of, segment_of
 from server.usecases.log_findings import LogCheck
@@ -71,6 +71,8 @@ def _compare(storage: Storage, blob: _Blob, found: LogCheck) -> None:
         sealed = storage.blobs.get(blob.name)
     except NotFound:
         problem = f"entry {blob.log_index} has lost its sealed bytes: segment {segment} is gone or too short"
+    except Unavailable as error:
+        problem = f"the sealed bytes of entry {blob.log_index} cannot be read, in segment {segment}: {error.__cause__}"
     else:
         if blob.sha256 is not None and sha256(sealed) == blob.sha256:
             return
@@ -109,7 +111,7 @@ def _unerased(storage: Storage, segment: str, start: int, end: int) -> int:
         length = min(_PIECE_BYTES, end - offset)
         try:
             piece = storage.blobs.get(f"{segment}.{offset}.{length}")
-        except NotFound:  # gone or cut since its size was looked up: nothing is left of it
+        except (NotFound, Unavailable):  # gone or cut since its size was looked up, or said of its blobs
             return left
         left += length - piece.count(0)
     return left

@@ -17,22 +17,25 @@ from server.core.proofs import format_entry
 from server.core.rowmacs import Sum
 from server.core.statuslists import ERASED, STATUS_LIST_SIZE, WITHDRAWN
 from server.errors import LogInconsistent, ObjectionError, OperatorError, ParseError
-from server.store import anchors, log, records, tallies
+from server.store import anchors, log, records, releases, tallies
 from server.store.anchors import AnchoredCheckpoint
 from server.store.log import Head
 from server.store.records import Record
+from server.store.rows import stream_table
+from server.store.soundness import find_damage
 from server.usecases.check_blobs import check_blobs
+from server.usecases.check_releases import check_releases
 from server.usecases.identity import compare_identity
 from server.usecases.log_findings import LogCheck
 from server.usecases.register import Storage, check_kept
-from server.usecases.row_sums import Row, sums_of
+from server.usecases.row_sums import WHOLE, Row, sums_of
 
 _PART = 4096  # entries at once
 _FOLLOWING = {"supplement", "withdrawal"}
 
 
 def check_log(storage: Storage, *, progress: Callable[[int, int], None]) -> LogCheck:
-    """Compare entries, tiles, checkpoints, records, statuses and sealed bytes with each other. Changes nothing.
+    """Compare entries, tiles, checkpoints, records, statuses, releases and sealed bytes. Changes nothing.
 
     Records may be missing: of each objection whose status says that it was erased, as many as there are erasures, and
     of the supplements and withdrawals that the erasures removed with them.
@@ -41,9 +44,14 @@ def check_log(storage: Storage, *, progress: Callable[[int, int], None]) -> LogC
     found = LogCheck()
     kept_note = storage.kept.read() if storage.kept else None  # before the head, which may grow meanwhile
     with storage.database.snapshot() as connection:
-        head = log.read_head(connection)
+        for damage in find_damage(connection):
+            found.note("database", f"the database is damaged: {damage}")
+        if found.problems:  # what is read of such a database proves nothing, and its reading may fail
+            return found
+        heads = log.count_heads(connection)
+        head = log.read_head(connection) if heads == 1 else None
         if head is None:
-            found.note("head", "the log's head is gone")
+            found.note("head", "the log's head is gone" if heads == 0 else f"the log has {heads} heads")
             return found
         found.losses = log.read_losses(connection)
         nothing_lost = _compare_kept(connection, storage, head, kept_note, found)
@@ -56,6 +64,7 @@ def check_log(storage: Storage, *, progress: Callable[[int, int], None]) -> LogC
         _compare_follows(connection, found)
         _compare_sums(connection, storage, head, walk.erased_later, found)
         _note_strays(connection, found)
+        check_releases(connection, storage, found)
         # What is on disk since the newest record may be what a crash left, or the evidence of records that are lost.
         suspect_after = None if nothing_lost else head.newest_at
         check_blobs(
@@ -402,10 +411,8 @@ def _compare_sums(connection: Connection, storage: Storage, head: Head, erased_l
         return
     tables: dict[str, Iterable[Row]] = {
         "anchored_checkpoints": ((anchored.size,) for anchored, _ in anchors.stream_anchored(connection)),
-        "contributions": (vars(each).values() for each in tallies.stream_contributions(connection)),
-        "counted_holders": ((mark,) for mark in tallies.stream_marks(connection)),
-        "slot_digests": ((digest,) for digest in records.stream_slot_digests(connection)),
-        "status_lists": records.stream_permutations(connection),
+        "releases": releases.stream_drawn(connection),
+        **{table: stream_table(connection, table) for table in WHOLE},
     }
     for table, rows in tables.items():
         written = sums.get(table, Sum())

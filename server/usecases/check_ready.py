@@ -8,6 +8,7 @@ from server.store.database import Database
 from server.store.log import Head
 from server.usecases.log_writer import clock_behind, is_clock_behind, refuse_halted, writable_head
 from server.usecases.register import Register
+from server.usecases.row_sums import RowSums
 
 _log = logging.getLogger("objection.log")
 _USUAL_EVIDENCE_BYTES = 1 << 20  # the text of a notice and a screenshot
@@ -22,11 +23,13 @@ def check_ready(register: Register) -> Head:
         refuse_halted(log.read_head(connection))  # before all else: no other cause would pass and leave it ready
     if not register.log_writer.alive():
         raise Unavailable("log_unavailable", "the log cannot be written")
+    register.blobs.refuse_unwritable()
     register.blobs.refuse_without_room(_USUAL_EVIDENCE_BYTES)
     register.database.refuse_without_room()
     with register.database.writing() as connection:
         try:
             head = writable_head(connection)
+            RowSums(register.keyring.row_macs, head.sums)  # what is malformed takes no record
         except LogInconsistent as error:
             if error.code == "log_halted":
                 raise

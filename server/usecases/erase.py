@@ -21,7 +21,7 @@ def erase(register: Register, receipt: VerifiedReceipt, *, holder_share: bytes) 
     if logged is None:
         verify_freshness(receipt, now=register.clock(), max_age_s=register.receipt_max_age_s)
         logged = _log_erasure(register, receipt, holder_share)
-    try_to_sweep(register.database, register.blobs, now=register.clock())
+    try_to_sweep(register, now=register.clock())
     return answer_later(register, receipt, logged, status="erased")
 
 

@@ -459,7 +459,9 @@ def _follow_up(connection: Connection, receipt: SealedReceipt, sums: RowSums) ->
         note_outcome(connection, receipt.objection_sha256, "withdrawn", sums)
         return
     records.write_status(connection, objection.status_index, ERASED)
-    records.insert_guards(connection, _guards_of(objection), expires_at=receipt.guarded_until)
+    guards = _guards_of(objection)
+    records.insert_guards(connection, guards, expires_at=receipt.guarded_until)
+    sums.add("erased_receipts", [(guard, receipt.guarded_until) for guard in guards])
     later = records.delete_objection(connection, receipt.objection_sha256, receipt.erased_digests)
     sums.remove("slot_digests", [(digest,) for digest in receipt.erased_digests])
     sums.add("erased_later", [(log_index,) for log_index in later])
@@ -582,7 +584,7 @@ def _proof(record: Record, tree: TileTree, checkpoint: str) -> str:
 
 
 def _as_unavailable(error: Exception) -> ObjectionError:
-    if isinstance(error, ObjectionError):
+    if isinstance(error, ObjectionError) and error.code != "log_inconsistent":  # that is for the operator to read
         return error
     unavailable = Unavailable("log_unavailable", "the log could not be written; send the same receipt again")
     unavailable.__cause__ = error

@@ -7,10 +7,11 @@ from sqlalchemy import Connection
 from server.core.counts import declaration
 from server.errors import Conflict, NotFound
 from server.store import releases, tallies
-from server.store.database import Database
 from server.store.tallies import Bucket, Burst
 from server.usecases.campaigns import find_campaign
 from server.usecases.epochs import epoch_at
+from server.usecases.register import Stored
+from server.usecases.row_sums import changing_sums
 
 _MAX_REASON = 400
 _HOUR_S = 3600
@@ -39,7 +40,7 @@ def find_bursts(connection: Connection) -> list[OpenBurst]:
     return [each for each in bursts if each.tables]
 
 
-def admit_burst(database: Database, bucket: Bucket, *, reason: str, now: int) -> list[Admitted]:
+def admit_burst(stored_in: Stored, bucket: Bucket, *, reason: str, now: int) -> list[Admitted]:
     """Have all of a burst counted in what is still to be released; return what that is.
 
     This is a human decision about true counts, outside the promise of differential privacy: the reason is kept.
@@ -48,7 +49,11 @@ def admit_burst(database: Database, bucket: Bucket, *, reason: str, now: int) ->
     """
     if bucket.hour + _HOUR_S > now:
         raise Conflict("hour_not_over", "that hour is not over: look at all of its registrations first")
-    with database.writing() as connection:
+    with (
+        stored_in.database.writing() as connection,
+        changing_sums(connection, stored_in.keyring.row_macs) as sums,
+        sums.following(connection, "admitted_bursts"),
+    ):
         cap = declaration().burst_caps.get(bucket.country)
         found = {} if cap is None else tallies.find_bursts_of(connection, bucket, cap=cap)
         admitted = [

@@ -26,14 +26,17 @@ from server.store.kept_checkpoint import KeptCheckpoint
 from server.store.keys import KeyFolder
 from server.store.log import Head, Loss
 from server.store.refusals import explained, shown
+from server.store.release_files import ReleaseFiles
 from server.store.spent import SpentProofs, open_spent_proofs
 from server.store.tallies import hour_of
 from server.usecases.identity import keep_identity, refuse_other_keys, refuse_other_names
 from server.usecases.keyring import Keyring, create_keys, load_keys
 from server.usecases.log_writer import LogWriter
+from server.usecases.row_sums import changing_sums
 from server.usecases.tally import keep_budget
 
 RESTORING = "restoring"  # a file in the data folder, from the first change that a restore makes to the last
+_RELEASES = "releases"
 _MAX_CACHED_BYTES = 16 * 1024 * 1024  # of certificates, in each process
 
 Clock = Callable[[], int]
@@ -80,16 +83,23 @@ class Register:
 
 @dataclass(frozen=True)
 class Storage:
-    """Database, blobs and keys of a register that is not necessarily running. ``kept``: its checkpoint outside."""
+    """Database, blobs, keys and published releases of a register that is not necessarily running.
+
+    ``kept``: its checkpoint outside of the database.
+    """
 
     database: Database
     blobs: LocalBlobs
     keyring: Keyring
+    releases: ReleaseFiles
     kept: KeptCheckpoint | None = None
 
     def close(self) -> None:
         self.database.close()
         self.blobs.close()
+
+
+Stored = Storage | Register  # whatever has the database and its keys
 
 
 def open_storage(
@@ -143,7 +153,7 @@ def open_storage(
         except OSError as error:
             raise _unusable(data_dir, error) from error
         opened.pop_all()
-    return Storage(database, blobs, keyring, kept)
+    return Storage(database, blobs, keyring, ReleaseFiles(data_dir / _RELEASES), kept)
 
 
 def open_storage_to_check(
@@ -168,7 +178,8 @@ def open_storage_to_check(
         keys = KeyFolder(data_dir / "keys")
         keyring = load_keys(keys, issuer=public_url, log_name=log_origin, anchors_file=anchors_file)
         opened.pop_all()
-    return Storage(database, LocalBlobs(data_dir / "blobs"), keyring, KeptCheckpoint(data_dir))
+    files = ReleaseFiles(data_dir / _RELEASES)
+    return Storage(database, LocalBlobs(data_dir / "blobs"), keyring, files, KeptCheckpoint(data_dir))
 
 
 def _prepare(
@@ -202,14 +213,17 @@ def _prepare(
         keep_identity(connection, stored, keyring)
         if head is None:
             log.create_head(connection, _first_head(keyring))
-            budget = declaration().budget_sha256
-            tallies.create_counting(connection, since=hour_of(int(time.time())), budget_sha256=budget)
         else:
             check_head(connection, head, keyring)
             log.write_nothing(connection)  # a database that can only be read is no database to start on
             if not behind and head.halted is None:  # a halted log signs nothing: it may answer for what it has
                 check_kept(connection, head, keyring, kept_note)
-            keep_budget(connection, declaration().budget_sha256)
+        with changing_sums(connection, keyring.row_macs) as sums, sums.following(connection, "counting"):
+            budget = declaration().budget_sha256
+            if head is None:
+                tallies.create_counting(connection, since=hour_of(int(time.time())), budget_sha256=budget)
+            else:
+                keep_budget(connection, budget)
     if create and head is not None and not behind:
         kept.keep(head.checkpoint)
     return keyring

@@ -13,12 +13,11 @@ from server.core.releases import VerifiedRelease, release_claims, release_id, si
 from server.errors import Conflict, ObjectionError, OperatorError
 from server.outside.noise import add_noise
 from server.store import log, releases, tallies
-from server.store.release_files import ReleaseFiles
 from server.store.releases import Release
 from server.usecases.campaigns import read_all_campaigns
 from server.usecases.epochs import Epoch, epoch_at, epochs
 from server.usecases.register import Storage
-from server.usecases.row_sums import changing_sums
+from server.usecases.row_sums import RowSums, changing_sums
 
 _FORGOTTEN_AT_ONCE = 1000  # some thirty milliseconds, for which recording waits
 
@@ -36,9 +35,8 @@ class Due:
 class Releasing:
     """What the leading worker does for the counts. A crash anywhere leaves what the next round completes."""
 
-    def __init__(self, storage: Storage, files: ReleaseFiles, *, clock: Callable[[], int]) -> None:
+    def __init__(self, storage: Storage, *, clock: Callable[[], int]) -> None:
         self._storage = storage
-        self._files = files
         self._clock = clock
         self._has_begun = False
 
@@ -68,7 +66,7 @@ class Releasing:
         with self._storage.database.reading() as connection:
             published = releases.read_published(connection)
         for release in published:
-            self._try(release.id, self._files.put, release.id, release.signed)
+            self._try(release.id, self._storage.releases.put, release.id, release.signed)
 
     def _try(self, name: str, step: Callable[..., None], *arguments: object) -> bool:
         try:
@@ -79,11 +77,16 @@ class Releasing:
         return True
 
     def _release(self, due: Due) -> None:
-        published = self._files.get(release_id(due.table.name, due.epoch.name))
+        published = self._storage.releases.get(release_id(due.table.name, due.epoch.name))
         if published is not None:  # the database is an older one than the file
-            import_release(self._storage, self._files, published)
+            import_release(self._storage, published)
             return
-        with self._storage.database.writing() as connection:
+        macs = self._storage.keyring.row_macs
+        with (
+            self._storage.database.writing() as connection,
+            changing_sums(connection, macs) as sums,
+            sums.following(connection, "counting"),
+        ):
             tallies.close_until(connection, due.epoch.end)
         with self._storage.database.reading() as connection:
             true = count(connection, due.table, due.epoch)
@@ -91,8 +94,8 @@ class Releasing:
         noisy = add_noise([true.get(cell, 0) for cell in cells], due.table.epsilon)
         release = self._sign(due, dict(zip(cells, noisy, strict=True)))
         try:
-            with self._storage.database.writing() as connection:
-                releases.insert_release(connection, stored_form(release), release.cells)
+            with self._storage.database.writing() as connection, changing_sums(connection, macs) as sums:
+                _insert(connection, release, sums)
         except IntegrityError:
             _log.warning("%s was drawn by another worker; this draw is forgotten unseen", release.id)
             return
@@ -115,7 +118,7 @@ class Releasing:
 
     def _publish(self, release: Release) -> None:
         # The file first: once anybody may have seen the figures, a restored database finds them there.
-        self._files.put(release.id, release.signed)
+        self._storage.releases.put(release.id, release.signed)
         with self._storage.database.writing() as connection:
             releases.mark_published(connection, release.id)
 
@@ -179,23 +182,32 @@ def count(connection: Connection, table: Declared, epoch: Epoch) -> dict[Cell, i
     return inside
 
 
-def import_release(storage: Storage, files: ReleaseFiles, signed: str) -> VerifiedRelease:
+def import_release(storage: Storage, signed: str) -> VerifiedRelease:
     """Take in a release that this register published and its database does not know; known ones change nothing.
 
     Raises what ``verify_release`` raises, Conflict ``release_conflict`` when other figures were drawn for it.
     """
     release = verify_release(signed, storage.keyring.policy)
-    with storage.database.writing() as connection:
+    with (
+        storage.database.writing() as connection,
+        changing_sums(connection, storage.keyring.row_macs) as sums,
+        sums.following(connection, "counting"),
+    ):
         # The file is put in here: a worker that draws at the same time must find either both, or be found.
         known = releases.find_release(connection, release.id)
         if known is not None and known.signed != signed:
             raise Conflict("release_conflict", f"this register has other figures for {release.id}")
-        files.put(release.id, signed)
+        storage.releases.put(release.id, signed)
         if known is None:
             tallies.close_until(connection, release.claims["ends_at"])
-            releases.insert_release(connection, stored_form(release), release.cells)
+            _insert(connection, release, sums)
         releases.mark_published(connection, release.id)
     return release
+
+
+def _insert(connection: Connection, release: VerifiedRelease, sums: RowSums) -> None:
+    releases.insert_release(connection, stored_form(release), release.cells)
+    sums.add("releases", [(release.id, release.raw)])
 
 
 def stored_form(release: VerifiedRelease) -> Release:

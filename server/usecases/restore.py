@@ -128,10 +128,10 @@ def _put_in_place(
             for name in backup.names("tables"):
                 fill_table(connection, name.removesuffix(".jsonl"), backup.lines(f"tables/{name}"))
         kept = KeptCheckpoint(data_dir)
-        storage = Storage(database, blobs, keyring, kept)
+        storage = Storage(database, blobs, keyring, releases, kept)
         signed = _signed_before(kept, storage, manifest)
         # Without the checkpoint kept here before: what it shows to be lost is told by itself.
-        found = check_log(Storage(database, blobs, keyring), progress=progress)
+        found = check_log(Storage(database, blobs, keyring, releases), progress=progress)
         made_at = datetime.fromtimestamp(manifest.made_at, UTC).isoformat(timespec="seconds")
         with database.writing() as connection:
             log.halt(connection, f"restored from the backup of {made_at} with {manifest.size} entries")

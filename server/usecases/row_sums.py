@@ -1,7 +1,6 @@
 """Keep what the rows of some tables add up to, in the transaction that changes them.
 
-The sums stand in the log's head. Tables whose rows lead to no entry of the log are checked by them: slot digests,
-status lists, anchored checkpoints, contributions, counted holders, and which later receipts erasures removed.
+The sums stand in the log's head. Tables whose rows lead to no entry of the log are checked by them.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,15 +12,13 @@ from server.core.rowmacs import RowMacs, Sum, Value, format_sums, parse_sums
 from server.errors import LogInconsistent, ParseError
 from server.store import log
 from server.store.log import Head
+from server.store.rows import stream_table
 
 Row = Iterable[Value]
-SUMMED = (
-    "anchored_checkpoints",
-    "contributions",
-    "counted_holders",
-    "erased_later",  # no table: the log indexes of supplements and withdrawals that went with their objection
-    "slot_digests",
-    "status_lists",
+# Their rows are summed whole.
+WHOLE = (
+    *("admitted_bursts", "api_keys", "campaigns", "contributions", "counted_holders", "counting", "erased_receipts"),
+    *("slot_digests", "status_lists", "witness_states"),
 )
 
 
@@ -41,6 +38,17 @@ class RowSums:
 
     def remove(self, table: str, rows: Iterable[Row]) -> None:
         self._sums[table] = self._of(table).minus(self._macs.mac(table, row) for row in rows)
+
+    @contextmanager
+    def following(self, connection: Connection, table: str) -> Iterator[None]:
+        """Keep the sum of a small table of ``WHOLE`` in step with what the block does to it.
+
+        A row that was damaged before stays one that was never written.
+        """
+        before = list(stream_table(connection, table))
+        yield
+        self.remove(table, before)
+        self.add(table, stream_table(connection, table))
 
     def text(self) -> str:
         return format_sums(self._sums)

@@ -33,7 +33,7 @@ _FINDINGS = {
     "test-key": "a signature in the name of {domain} was made with a key that is marked as one for tests",
     "key-unusable": "a signature in the name of {domain} has a key that does not count: weak, of another kind, or for "
     "another use",
-    "key-gone": "a signature in the name of {domain} had no key in the DNS any more, says the register",
+    "key-gone": "a signature in the name of {domain} had no key in the DNS, says the register",
     "not-covered": "a signature in the name of {domain} does not cover the whole mail, its sender, subject and date",
     "sender-mismatch": "a signature in the name of {domain} is not by the domain of the sender",
     "domain-not-listed": "a signature names {domain}, which the register does not list as Meta's",

@@ -18,9 +18,9 @@ from server.errors import RequestError, Unavailable
 
 _GRACE_S = 10.0
 # Half of what the extension expects of the slowest line (extension/src/platform/register.ts).
-_SLOWEST_BYTES_PER_S = 16_384
+_SLOWEST_BYTES_PER_S = 4_096
 # gunicorn reads a megabyte ahead, and copies it anew for each block that is taken from it.
-_BLOCK = 262_144
+_BLOCK = 131_072
 _LOOK_S = 0.5
 
 

@@ -26,8 +26,8 @@ from server.usecases.epochs import Epoch, epochs, parse_epoch
 from server.usecases.read_counts import make_query, read_counts
 from server.usecases.register import Register
 from server.usecases.release_counts import Releasing, count
-from tests.fixtures.counting import GRACE_S, counting_since, files_of, storage_of
-from tests.fixtures.servers import make_settings, register_of
+from tests.fixtures.counting import GRACE_S, counting_since
+from tests.fixtures.servers import make_settings, register_of, storage_of
 
 SIZES = (50, 5_000, 5_000_000)
 START, END = parse_epoch("2026-W02").start, parse_epoch("2026-W53").end
@@ -65,7 +65,7 @@ def simulate(register: Register, folder: Path, size: int) -> None:
     costs(register, parse_epoch("2026-W20"))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.perf_counter()
-    drawn = Releasing(storage_of(register), files_of(folder), clock=lambda: END + GRACE_S).run_once()
+    drawn = Releasing(storage_of(register, folder), clock=lambda: END + GRACE_S).run_once()
     elapsed = time.perf_counter() - began
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     print(f"{drawn} releases of the year in {elapsed:.1f} s; memory grew by {grown / 1024:.0f} MB at most")

@@ -38,7 +38,7 @@ def invented_year(folder: Path, number: int = 9_000) -> Iterator[tuple[Flask, st
                 "link": "https://group.example/fair-ai",
                 "contact": "press@group.example",
             }
-            add_campaign(register.database, slug, description, logo=None, open_figures=is_open, now=SINCE)
+            add_campaign(register, slug, description, logo=None, open_figures=is_open, now=SINCE)
         for rows in registrations(source, number):
             for row in rows:
                 row["receipt_sha256"] = secrets.token_bytes(32)
@@ -46,7 +46,7 @@ def invented_year(folder: Path, number: int = 9_000) -> Iterator[tuple[Flask, st
             with register.database.writing() as connection:
                 connection.execute(insert(contributions), rows)
         release_until(register, folder, UNTIL + GRACE_S)
-        yield app, create_key(register.database, "closed", name="press", now=SINCE)
+        yield app, create_key(register, "closed", name="press", now=SINCE)
 
 
 @contextmanager

@@ -48,7 +48,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     with counting_since(make_settings(folder)) as app:
         register = register_of(app)
         for slug, is_open in {"closed": False, "other": False, "open": True}.items():
-            add_campaign(register.database, slug, DESCRIPTION, logo=None, open_figures=is_open, now=BEGAN)
+            add_campaign(register, slug, DESCRIPTION, logo=None, open_figures=is_open, now=BEGAN)
         for week in range(3):
             contribute(register, 300, country="DE", hour=BEGAN + week * WEEK_S, campaign="closed")
             contribute(register, 80, country="FR", platform="threads", hour=BEGAN + week * WEEK_S)
@@ -63,8 +63,8 @@ def client(app: Flask) -> FlaskClient:
 
 @pytest.fixture(scope="module")
 def keys(app: Flask) -> dict[str, str]:
-    database = register_of(app).database
-    return {slug: create_key(database, slug, name="test", now=BEGAN) for slug in ("closed", "other")}
+    register = register_of(app)
+    return {slug: create_key(register, slug, name="test", now=BEGAN) for slug in ("closed", "other")}
 
 
 def bearer(key: str) -> dict[str, str]:
@@ -345,10 +345,10 @@ def test_the_declaration_is_public(client: FlaskClient) -> None:
 
 
 def test_campaigns_that_run_may_be_joined(app: Flask, client: FlaskClient) -> None:
-    database = register_of(app).database
-    add_campaign(database, "over", DESCRIPTION, logo=None, open_figures=True, now=BEGAN)
+    register = register_of(app)
+    add_campaign(register, "over", DESCRIPTION, logo=None, open_figures=True, now=BEGAN)
     assert "over" in {campaign["slug"] for campaign in read(client, "/v1/campaigns")["campaigns"]}
-    end_campaign(database, "over", now=BEGAN + 5)
+    end_campaign(register, "over", now=BEGAN + 5)
     told = read(client, "/v1/campaigns")
     assert [campaign["slug"] for campaign in told["campaigns"]] == ["closed", "open", "other"]
     assert told["epsilon"] == "1"
@@ -412,12 +412,12 @@ def test_lists_of_campaigns_load_no_logo(app: Flask) -> None:
 
 
 def test_a_revoked_key_stops_at_once(app: Flask, client: FlaskClient) -> None:
-    database = register_of(app).database
-    keys = [create_key(database, "closed", name=name, now=BEGAN) for name in ("press", "office")]
+    register = register_of(app)
+    keys = [create_key(register, "closed", name=name, now=BEGAN) for name in ("press", "office")]
     assert [client.get(CLOSED[0], headers=bearer(key)).status_code for key in keys] == [200, 200]
-    with database.reading() as connection:
+    with register.database.reading() as connection:
         [press] = [key for key in read_api_keys(connection, "closed") if key.name == "press"]
-    revoke_key(database, fingerprint_of(press), slug="closed", now=BEGAN)
+    revoke_key(register, fingerprint_of(press), slug="closed", now=BEGAN)
     assert [client.get(CLOSED[0], headers=bearer(key)).status_code for key in keys] == [401, 200]
 
 
@@ -440,7 +440,7 @@ def test_a_key_is_kept_nowhere(app: Flask, client: FlaskClient, keys: dict[str, 
 
 def test_wrong_keys_are_rate_limited(tmp_path: Path) -> None:
     with running(make_settings(tmp_path, read_rate="5 per minute")) as app:
-        add_campaign(register_of(app).database, "closed", DESCRIPTION, logo=None, open_figures=False, now=BEGAN)
+        add_campaign(register_of(app), "closed", DESCRIPTION, logo=None, open_figures=False, now=BEGAN)
         statuses = [
             app.test_client().get(CLOSED[0], headers=bearer(f"objection_{number:043}")).status_code
             for number in range(7)
@@ -451,7 +451,7 @@ def test_wrong_keys_are_rate_limited(tmp_path: Path) -> None:
 def test_joining_may_be_undone_while_the_week_is_open(tmp_path: Path) -> None:
     with running(make_settings(tmp_path)) as app:
         register = register_of(app)
-        add_campaign(register.database, "group", DESCRIPTION, logo=None, open_figures=True, now=register.clock())
+        add_campaign(register, "group", DESCRIPTION, logo=None, open_figures=True, now=register.clock())
         holder, stranger = Holder(), Holder()
         objection = holder.objection(campaign="group")
         token = json.loads(post(app, objection).data)["token"]

@@ -26,9 +26,9 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flask]:
     folder = tmp_path_factory.mktemp("register")
     with counting_since(make_settings(folder)) as app:
         register = register_of(app)
-        add_campaign(register.database, "closed", DESCRIPTION, logo=LOGO, open_figures=False, now=BEGAN)
+        add_campaign(register, "closed", DESCRIPTION, logo=LOGO, open_figures=False, now=BEGAN)
         add_campaign(
-            register.database,
+            register,
             "open",
             DESCRIPTION | {"names": {"de": "<b>Faire</b> KI"}},
             logo=None,
@@ -190,7 +190,7 @@ def test_the_rest_of_a_campaign_is_called_what_it_is(client: FlaskClient) -> Non
 
 
 def test_a_key_opens_what_an_open_campaign_shows(app: Flask, client: FlaskClient) -> None:
-    key = create_key(register_of(app).database, "closed", name="press", now=BEGAN)
+    key = create_key(register_of(app), "closed", name="press", now=BEGAN)
     address = "/counts/campaigns/closed/figures"
     refused = client.get(address)
     assert (refused.status_code, json.loads(refused.data)["code"]) == (401, "api_key_required")

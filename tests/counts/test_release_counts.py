@@ -30,9 +30,8 @@ from tests.fixtures.counting import (
     counting_since,
     files_of,
     release_until,
-    storage_of,
 )
-from tests.fixtures.servers import make_settings, register_of
+from tests.fixtures.servers import make_settings, register_of, storage_of
 
 WEEK_S = 7 * 86_400
 FIRST_WEEK_OVER = BEGAN + WEEK_S + GRACE_S
@@ -115,9 +114,7 @@ def test_two_workers_at_once_draw_once(register: Register, tmp_path: Path) -> No
     """Each looks what is due before the other stores it, as after a lost leadership."""
     with register.database.reading() as connection:
         due = find_due(connection, now=FIRST_WEEK_OVER)
-    workers = [
-        Releasing(storage_of(register), files_of(tmp_path / name), clock=lambda: FIRST_WEEK_OVER) for name in "ab"
-    ]
+    workers = [Releasing(storage_of(register, tmp_path / name), clock=lambda: FIRST_WEEK_OVER) for name in "ab"]
     for each in due:
         for worker in workers:
             worker._release(each)
@@ -151,11 +148,11 @@ def test_a_crash_anywhere_leaves_one_draw(register: Register, tmp_path: Path, cr
         if statement.startswith(crash_at):
             raise Crash
 
-    files = files_of(tmp_path)
+    storage = storage_of(register)
     if crash_at == "put":
-        files.put = lambda *_: (_ for _ in ()).throw(Crash)  # type: ignore[method-assign]
+        storage.releases.put = lambda *_: (_ for _ in ()).throw(Crash)  # type: ignore[method-assign]
     event.listen(register.database.engine, "before_cursor_execute", crash)
-    worker = Releasing(storage_of(register), files, clock=lambda: FIRST_WEEK_OVER)
+    worker = Releasing(storage, clock=lambda: FIRST_WEEK_OVER)
     with pytest.raises(Crash):
         worker.run_once()
     event.remove(register.database.engine, "before_cursor_execute", crash)
@@ -200,10 +197,10 @@ def test_where_the_files_are_lost_too_a_subscribers_copy_is_taken_in(register: R
     copy = drawn(register)["europe-2026-W02"]
     set_back(register)
     shutil.rmtree(tmp_path / "releases")
-    import_release(storage_of(register), files_of(tmp_path), copy)
+    import_release(storage_of(register), copy)
     release_until(register, tmp_path, FIRST_WEEK_OVER + 60)
     assert drawn(register)["europe-2026-W02"] == copy
-    import_release(storage_of(register), files_of(tmp_path), copy)
+    import_release(storage_of(register), copy)
 
 
 def test_other_figures_for_a_known_release_are_refused(register: Register, tmp_path: Path) -> None:
@@ -213,7 +210,7 @@ def test_other_figures_for_a_known_release_are_refused(register: Register, tmp_p
     shutil.rmtree(tmp_path / "releases")
     release_until(register, tmp_path, FIRST_WEEK_OVER + 60)  # nobody imported anything: a second draw, which is named
     with pytest.raises(Conflict) as caught:
-        import_release(storage_of(register), files_of(tmp_path), copy)
+        import_release(storage_of(register), copy)
     assert caught.value.code == "release_conflict"
     with pytest.raises(OperatorError) as refused:
         files_of(tmp_path).put("europe-2026-W02", copy)
@@ -284,14 +281,12 @@ def test_everybodys_bursts_and_a_campaigns_are_apart(register: Register, tmp_pat
         found = [(each.burst.bucket, each.burst.registrations, each.tables) for each in find_bursts(connection)]
     everybodys = tuple(declaration().tables)
     assert found == [(generally, 50, everybodys), (in_campaign, cap + 2, ("campaign-b",))]
-    assert admit_burst(register.database, in_campaign, reason="a stall", now=over) == [
-        Admitted(cap + 2, ("campaign-b",))
-    ]
+    assert admit_burst(register, in_campaign, reason="a stall", now=over) == [Admitted(cap + 2, ("campaign-b",))]
     release_until(register, tmp_path, FIRST_WEEK_OVER)
     with register.database.reading() as connection:
         [still] = find_bursts(connection)
     assert (still.burst.bucket, still.tables) == (generally, ("platforms", "outcomes")), "the week is released"
-    [admitted] = admit_burst(register.database, generally, reason="late", now=FIRST_WEEK_OVER)
+    [admitted] = admit_burst(register, generally, reason="late", now=FIRST_WEEK_OVER)
     assert admitted.tables == ("platforms", "outcomes")
 
 
@@ -305,11 +300,11 @@ def test_what_cannot_be_admitted(register: Register, tmp_path: Path) -> None:
         (bucket._replace(hour=BEGAN + 3600), BEGAN + 7200, "burst_not_found"),
     ]:
         with pytest.raises(ObjectionError) as caught:
-            admit_burst(register.database, asked, reason="", now=now)
+            admit_burst(register, asked, reason="", now=now)
         assert caught.value.code == code
-    admit_burst(register.database, bucket, reason="", now=BEGAN + 3600)
+    admit_burst(register, bucket, reason="", now=BEGAN + 3600)
     with pytest.raises(Conflict, match="it was admitted before"):
-        admit_burst(register.database, bucket, reason="again", now=BEGAN + 3600)
+        admit_burst(register, bucket, reason="again", now=BEGAN + 3600)
 
 
 def test_admitting_looks_at_its_own_bucket_alone(register: Register) -> None:
@@ -322,7 +317,7 @@ def test_admitting_looks_at_its_own_bucket_alone(register: Register) -> None:
         "before_cursor_execute",
         lambda _c, _cursor, statement, *_: statements.append(statement) if "contributions" in statement else None,
     )
-    admit_burst(register.database, Bucket(BEGAN, "MT", "facebook", "in-app"), reason="", now=BEGAN + 3600)
+    admit_burst(register, Bucket(BEGAN, "MT", "facebook", "in-app"), reason="", now=BEGAN + 3600)
     assert len(statements) == 2
     for statement in statements:
         assert "contributions.hour =" in statement
@@ -333,7 +328,7 @@ def test_files_that_are_missing_are_written_when_the_worker_begins(register: Reg
     release_until(register, tmp_path, FIRST_WEEK_OVER)
     before = drawn(register)
     shutil.rmtree(tmp_path / "releases")
-    worker = Releasing(storage_of(register), files_of(tmp_path), clock=lambda: FIRST_WEEK_OVER)
+    worker = Releasing(storage_of(register), clock=lambda: FIRST_WEEK_OVER)
     assert worker.run_once() == 0
     assert {name: files_of(tmp_path).get(name) for name in before} == before
     set_back(register)
@@ -375,16 +370,16 @@ def test_an_import_looks_and_writes_in_one_transaction(register: Register, tmp_p
     set_back(register)
     shutil.rmtree(tmp_path / "releases")
     steps: list[str] = []
-    files = files_of(tmp_path)
-    put = files.put
-    files.put = lambda *arguments: (steps.append("put"), put(*arguments))[1]  # type: ignore[method-assign,func-returns-value]
+    storage = storage_of(register)
+    put = storage.releases.put
+    storage.releases.put = lambda *arguments: (steps.append("put"), put(*arguments))[1]  # type: ignore[method-assign,func-returns-value]
     engine = register.database.engine
     event.listen(engine, "begin", lambda _c: steps.append("begin"))
     event.listen(
         engine, "before_cursor_execute", lambda _c, _cursor, statement, *_: steps.append(statement.split("\n")[0][:20])
     )
     event.listen(engine, "commit", lambda _c: steps.append("commit"))
-    import_release(storage_of(register), files, copy)
+    import_release(storage, copy)
     assert steps.count("begin") == steps.count("commit") == 1
     assert steps.index("begin") < steps.index("SELECT releases.id, ") < steps.index("put") < steps.index("commit")
 

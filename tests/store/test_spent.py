@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from server.errors import Unavailable
 from server.store import spent
 from server.store.database import Database
-from server.store.spent import SpentProofs, open_spent_proofs
+from server.store.spent import LocalProofs, SpentProofs, open_spent_proofs
 
 LIFE_S = 600
 NOW = 1_795_392_000
@@ -72,8 +73,45 @@ def test_what_has_expired_is_forgotten(open_again: Callable[..., Any], monkeypat
     monkeypatch.setattr(spent, "_SWEEP_S", 0)
     with open_again() as proofs:
         assert spend(proofs)
-        assert not spend(proofs, signed_at=NOW + LIFE_S, now=NOW + LIFE_S)
-        assert spend(proofs, signed_at=NOW + LIFE_S, now=NOW + LIFE_S + 1)
+        live_through(proofs, LIFE_S - 5)
+        assert not spend(proofs)
+        live_through(proofs, 10)
+        assert spend(proofs)
+
+
+def live_through(proofs: SpentProofs, seconds: int) -> None:
+    """Make what is remembered ``seconds`` older."""
+    if isinstance(proofs, LocalProofs):
+        proofs.connection.execute("UPDATE spent_proofs SET expires_s = expires_s - ?", (seconds,))
+        return
+    with proofs._database.writing() as connection:  # type: ignore[attr-defined]
+        connection.execute(text("UPDATE dpop_proofs SET expires_at = expires_at - :s"), {"s": seconds})
+
+
+def test_a_clock_that_goes_ahead_and_back_lets_nothing_be_forgotten(
+    open_again: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither this process's clock, nor another replica's that is an hour ahead."""
+    monkeypatch.setattr(spent, "_SWEEP_S", 0)
+    with open_again() as proofs, open_again(now=NOW + 3600) as ahead:
+        assert spend(proofs)
+        assert spend(ahead, b"2", signed_at=NOW + 3600, now=NOW + 3600)
+        assert not spend(proofs, now=NOW + 2)
+
+
+def test_what_is_dated_in_the_future_stays_spent_after_a_start_of_the_machine(
+    tmp_path: Path, local: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spent, "_SWEEP_S", 0)
+    boot = tmp_path / "boot_id"
+    boot.write_text("first\n")
+    monkeypatch.setattr(spent, "_BOOT_ID", boot)
+    with local() as proofs:
+        assert spend(proofs, signed_at=NOW + 200)
+        proofs.connection.execute("UPDATE spent_proofs SET expires_s = 0")  # by what counts from the next start on
+    boot.write_text("second\n")
+    with local(now=NOW + 100) as proofs:
+        assert not spend(proofs, signed_at=NOW + 200, now=NOW + 100)
 
 
 def test_of_many_threads_one_wins(open_again: Callable[..., Any]) -> None:

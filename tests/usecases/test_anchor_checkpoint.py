@@ -24,7 +24,8 @@ from server.store.anchors import AnchoredCheckpoint, TimeToken
 from server.usecases.check_log import check_log
 from server.usecases.find_anchor import find_anchor
 from server.usecases.log_writer import Logged, find_logged
-from server.usecases.register import Register, Storage
+from server.usecases.register import Register
+from server.usecases.row_sums import changing_sums
 from tests.fixtures.anchoring import (
     Clock,
     TestAuthority,
@@ -37,7 +38,7 @@ from tests.fixtures.anchoring import (
 )
 from tests.fixtures.holders import Holder
 from tests.fixtures.sealed import append_many, sealed_receipt
-from tests.fixtures.servers import make_settings, post, register_of, running
+from tests.fixtures.servers import make_settings, post, register_of, running, storage_of
 
 
 def append(register: Register, count: int = 1) -> list[Logged]:
@@ -61,7 +62,7 @@ def expect_consistent(register: Register) -> None:
             trusted = TrustedAuthority.from_der(by_name[name].certificates)
             stamp = verify_timestamp(token.token, anchored.note.encode(), trusted=trusted)
             assert stamp.at == token.stamped_at
-    found = check_log(Storage(register.database, register.blobs, register.keyring), progress=lambda _d, _t: None)
+    found = check_log(storage_of(register), progress=lambda _d, _t: None)
     assert found.problems == []
 
 
@@ -406,7 +407,11 @@ def test_a_witness_that_forgot_or_is_ahead_of_what_we_remember_recovers(tmp_path
         append(register, 4)
         assert anchoring_of(app, clock).run_once() is not None
         for remembered in (0, 2, 4):  # as after a crash between the witness's answer and our note of it
-            with register.database.writing() as connection:
+            with (
+                register.database.writing() as connection,
+                changing_sums(connection, register.keyring.row_macs) as sums,
+                sums.following(connection, "witness_states"),
+            ):
                 connection.execute(text(f"UPDATE witness_states SET size = {remembered}"))
             append(register)
             clock.now += 15

@@ -20,7 +20,7 @@ from server.usecases.check_log import LogCheck, check_log
 from server.usecases.register import Storage
 from tests.fixtures.holders import Holder
 from tests.fixtures.sealed import append_many
-from tests.fixtures.servers import make_settings, post, register_of, running
+from tests.fixtures.servers import make_settings, post, register_of, running, storage_of
 
 SIZE = 300  # more than a tile's 256 hashes: a full tile, a partial one, and one above
 Damage = Callable[[Connection, Storage], object]
@@ -158,7 +158,7 @@ def damaged(seeded: Path, folder: Path, damage: Damage | None) -> LogCheck:
     shutil.copytree(seeded, data)
     with running(make_settings(data)) as app:
         register = register_of(app)
-        storage = Storage(register.database, register.blobs, register.keyring)
+        storage = storage_of(register)
         if damage is not None:
             with register.database.writing() as connection:
                 damage(connection, storage)
@@ -273,7 +273,7 @@ def test_what_is_erased_while_it_is_checked_is_no_damage(
     with running(make_settings(tmp_path, **storage_settings)) as app:
         post(app, objection)
         register = register_of(app)
-        storage = Storage(register.database, register.blobs, register.keyring)
+        storage = storage_of(register)
         get = LocalBlobs.get
 
         def erased_before(self: LocalBlobs, name: str) -> bytes:

@@ -6,6 +6,7 @@ One register with all that a register has, copied for each damage; the command i
 import os
 import secrets
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,13 +23,21 @@ from server.app import current_time
 from server.cli import main
 from server.core.encoding import sha256
 from server.core.rowmacs import Sum, format_sums
+from server.store import anchors, tallies
 from server.store.blobs import range_of, segment_of
+from server.store.tallies import Bucket, hour_of
 from server.usecases.anchor_checkpoint import Anchoring
+from server.usecases.campaigns import add_campaign, create_key
+from server.usecases.epochs import epoch_at
 from server.usecases.log_writer import LogWriter
+from server.usecases.register import Register
+from server.usecases.release_counts import Releasing
+from server.usecases.row_sums import changing_sums
+from tests.fixtures.counting import GRACE_S
 from tests.fixtures.databases import POSTGRES
 from tests.fixtures.holders import Holder
 from tests.fixtures.sealed import sealed_receipt
-from tests.fixtures.servers import PUBLIC_URL, make_settings, post, register_of, running
+from tests.fixtures.servers import PUBLIC_URL, make_settings, post, register_of, running, storage_of
 from tests.usecases.test_record_objection import in_one_group
 
 Damage = Callable[["Stored"], object]
@@ -85,6 +94,30 @@ def seed(data: Path, **changes: str) -> None:
         expect(app, holders[4].later("erasure", e), g, holders[6].later("supplement", g))
         anchor(app, ahead_s=60)
         expect(app, holders[3].later("withdrawal", d))
+        count(register_of(app))
+
+
+def count(register: Register) -> None:
+    """Releases, a campaign with a key, a burst that an operator admitted, and how far a witness has seen."""
+    description = {
+        "names": {"en": "A group"},
+        "countries": ["DE"],
+        "link": "https://a.example",
+        "contact": "a@a.example",
+    }
+    add_campaign(register, "group", description, logo=None, open_figures=False, now=current_time())
+    create_key(register, "group", name="press", now=current_time())
+    with (
+        register.database.writing() as connection,
+        changing_sums(connection, register.keyring.row_macs) as sums,
+        sums.following(connection, "admitted_bursts"),
+        sums.following(connection, "witness_states"),
+    ):
+        bucket = Bucket(hour_of(current_time()), "DE", "facebook", "in-app")
+        tallies.admit_burst(connection, bucket, reason="television", now=current_time())
+        anchors.write_witness_size(connection, "witness.example", 13)
+    week_over = epoch_at("week", current_time()).end + GRACE_S
+    assert Releasing(storage_of(register), clock=lambda: week_over).run_once() >= 3
 
 
 def expect(app: Flask, *submissions: object) -> None:
@@ -223,6 +256,17 @@ def record(change: str, index: int = 4, **values: object) -> Damage:
     return sql(f"UPDATE records SET {change} WHERE log_index = {index}", **values)
 
 
+def releases_of(stored: Stored, table: str) -> list[Path]:
+    return list((stored.data / "releases").glob(f"{table}-*"))
+
+
+def release_gone(stored: Stored) -> None:
+    sql("DELETE FROM releases WHERE table_name = 'europe'")(stored)
+    sql("DELETE FROM released_cells WHERE table_name = 'europe'")(stored)
+    for path in releases_of(stored, "europe"):
+        path.unlink()
+
+
 STATUS = "(SELECT status_index FROM records WHERE log_index = {})"
 CHANGED = "the record of entry 4 was changed: "
 UNFIT = "the record of entry 4 does not fit it"
@@ -236,6 +280,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     "two segments swapped": (swap_segments, "the sealed bytes of entry 2 are not those that were stored, in segment"),
     "a segment gone": (segment(4, Path.unlink), "entry 4 has lost its sealed bytes: segment"),
     "a segment cut": (segment(9, lambda path: os.truncate(path, path.stat().st_size - 1)), "entry 9 has lost its"),
+    "a folder in a segment's place": (
+        segment(4, lambda path: (path.unlink(), path.mkdir())),
+        "the sealed bytes of entry 4 cannot be read",
+    ),
     "a segment emptied": (segment(4, lambda path: path.write_bytes(b"")), "entry 4 has lost its sealed bytes"),
     "bytes behind the last blob": (
         segment(4, lambda path: path.open("ab").write(b"more")),
@@ -386,6 +434,76 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         sql("DELETE FROM counted_holders WHERE mark = (SELECT mark FROM counted_holders ORDER BY mark LIMIT 1)"),
         "table counted_holders has 6 rows, 7 were written",
     ),
+    "who was erased forgotten": (
+        sql("DELETE FROM erased_receipts"),
+        "table erased_receipts has 0 rows, 4 were written",
+    ),
+    "until when an erased receipt is refused, changed": (
+        sql("UPDATE erased_receipts SET expires_at = expires_at - 1"),
+        "table erased_receipts has another row than was written",
+    ),
+    "when counting began changed": (
+        sql("UPDATE counting SET since = since + 1"),
+        "table counting has another row than was written",
+    ),
+    "up to when counting is closed changed": (
+        sql("UPDATE counting SET closed_until = closed_until - 1"),
+        "table counting has another row than was written",
+    ),
+    "what is counted by changed": (
+        sql("UPDATE counting SET budget_sha256 = :v", v=ZERO),
+        "table counting has another row than was written",
+    ),
+    "counting forgotten": (sql("DELETE FROM counting"), "table counting has 0 rows, 1 were written"),
+    "the reason of a burst changed": (
+        sql("UPDATE admitted_bursts SET reason = 'a stall'"),
+        "table admitted_bursts has another row than was written",
+    ),
+    "a campaign's figures opened": (
+        sql("UPDATE campaigns SET open_figures = NOT open_figures"),
+        "table campaigns has another row than was written",
+    ),
+    "an API key of another campaign": (
+        sql("UPDATE api_keys SET campaign = 'other'"),
+        "table api_keys has another row than was written",
+    ),
+    "a witness that has seen more": (
+        sql("UPDATE witness_states SET size = 1000000"),
+        "table witness_states has another row than was written",
+    ),
+    # What was released
+    "a released cell changed": (
+        sql("UPDATE released_cells SET value = value + 1 WHERE table_name = 'europe'"),
+        "its cells are not those that were signed",
+    ),
+    "a released cell deleted": (
+        sql("DELETE FROM released_cells WHERE table_name = 'countries' AND geo = 'DE'"),
+        "its cells are not those that were signed",
+    ),
+    "released cells of no release": (
+        sql("UPDATE released_cells SET table_name = 'other' WHERE table_name = 'europe'"),
+        "released cells of other from",
+    ),
+    "a release's time changed": (
+        sql("UPDATE releases SET drawn_at = drawn_at + 1 WHERE table_name = 'europe'"),
+        "its row was changed",
+    ),
+    "a release's signature changed": (
+        sql("UPDATE releases SET signed = signed || 'A' WHERE table_name = 'europe'"),
+        "what is stored does not hold",
+    ),
+    "a release deleted with its cells and its file": (
+        release_gone,
+        "table releases has",
+    ),
+    "a release's file gone": (
+        lambda stored: [path.unlink() for path in releases_of(stored, "europe")],
+        "its file is gone, or is another one",
+    ),
+    "a bit flipped in a release's file": (
+        lambda stored: [path.write_bytes(path.read_bytes()[:9] + b"\xff") for path in releases_of(stored, "europe")],
+        "its file is gone, or is another one",
+    ),
     # What others said
     "a stamp deleted": (sql("DELETE FROM time_tokens WHERE size = 6"), "checkpoint of 6 entries has lost its time"),
     "a bit flipped in a stamp": (copied_token, "the anchored checkpoint of 6 entries has not the time stamps"),
@@ -429,6 +547,11 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         "tile 0/0 is not what the entries give, from entry 0 on",
     ),
     "a tile deleted": (sql("DELETE FROM log_tiles"), "tile 0/0 is missing"),
+    "a second head": (
+        sql("INSERT INTO log_head SELECT 2, origin, size, checkpoint, halted, newest_at, sums FROM log_head"),
+        "the log has 2 heads",
+    ),
+    "the head under another number": (sql("UPDATE log_head SET id = 3"), "the log's head is gone"),
     "the head gone": (sql("DELETE FROM log_head"), "the log's head is gone"),
     "the head of a huge log": (sql("UPDATE log_head SET size = 1000000000000"), "and its checkpoint 14"),
     "the head's checkpoint changed": (
@@ -565,3 +688,93 @@ def test_a_database_that_is_not_there_is_not_made(copied: Stored) -> None:
     status, said = missing.check()
     assert (status, said.startswith("objection: storage_unusable: there is no database")) == (2, True)
     assert contents(copied.data) == before
+
+
+def flipped(stored: Stored, statement: str, edit: Callable[[bytes], bytes]) -> None:
+    """Change the bytes of SQLite's file where the one value of ``statement`` stands."""
+    with stored.writing() as connection:
+        value = connection.execute(text(statement)).scalar_one()
+    with sqlite3.connect(stored.data / "register.sqlite") as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    path, wanted = stored.data / "register.sqlite", value.encode() if isinstance(value, str) else bytes(value)
+    data = path.read_bytes()
+    assert wanted in data
+    path.write_bytes(data.replace(wanted, edit(wanted)))
+
+
+def changed_place(stored: Stored, offset: int, written: bytes) -> None:
+    with (stored.data / "register.sqlite").open("r+b") as file:
+        file.seek(offset)
+        file.write(written)
+
+
+def index_of_blobs(stored: Stored) -> None:
+    with stored.writing() as connection:
+        query = text("SELECT rootpage FROM sqlite_master WHERE name = 'ix_records_blob'")
+        page = connection.execute(query).scalar_one()
+    changed_place(stored, page * 4096 - 1, b"z")  # the last byte of the first name that was written
+
+
+SQLITE_DAMAGES: dict[str, tuple[Damage, int, str]] = {
+    "text that is none": (
+        lambda stored: flipped(stored, "SELECT salt FROM records WHERE log_index = 4", lambda salt: salt[::-1]),
+        1,
+        UNFIT,
+    ),
+    "a letter with a bit too much": (
+        lambda stored: flipped(stored, "SELECT checkpoint FROM log_head", lambda note: b"\xff" + note[1:]),
+        1,
+        "the stored checkpoint does not hold",
+    ),
+    "a number that is text": (
+        record("evidence_bytes = 'many'"),
+        1,
+        "table records, column evidence_bytes: 1 value(s) of another type",
+    ),
+    "a place in the log that is a fraction": (
+        record("log_index = 4.5"),
+        1,
+        "table records, column log_index: 1 value(s) of another type",
+    ),
+    "a note that is bytes": (
+        sql("UPDATE anchored_checkpoints SET note = CAST(note AS BLOB)"),
+        1,
+        "table anchored_checkpoints, column note: 2 value(s) of another type",
+    ),
+    "a truth that is three": (
+        sql("UPDATE contributions SET in_general = 3"),
+        1,
+        "table contributions, column in_general: 5 value(s) of another type",
+    ),
+    "a page of zeros": (
+        lambda stored: changed_place(stored, 4096, bytes(4096)),
+        2,
+        "database_damaged: the register's database is damaged: database disk image is malformed",
+    ),
+    "an index that leads to no row": (
+        index_of_blobs,
+        1,
+        "the database is damaged: row",
+    ),
+    "no database at all": (
+        lambda stored: changed_place(stored, 0, b"no database, really"),
+        2,
+        "database_damaged: the register's database is damaged: file is not a database",
+    ),
+    "half a database": (
+        lambda stored: os.truncate(stored.data / "register.sqlite", 8 * 4096),
+        2,
+        "database_damaged: the register's database is damaged: database disk image is malformed",
+    ),
+}
+
+
+@pytest.mark.parametrize(("damage", "status", "finding"), SQLITE_DAMAGES.values(), ids=SQLITE_DAMAGES)
+def test_damage_of_the_file_is_named(tmp_path: Path, damage: Damage, status: int, finding: str) -> None:
+    seed(tmp_path)
+    stored = Stored(tmp_path, None)
+    damage(stored)
+    exit_status, said = stored.check()
+    assert finding in said
+    assert exit_status == status

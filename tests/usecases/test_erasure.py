@@ -23,10 +23,10 @@ from server.store import blobs, records
 from server.store.blobs import LocalBlobs
 from server.store.records import Record
 from server.usecases.check_log import check_log
-from server.usecases.register import Register, Storage
+from server.usecases.register import Register
 from server.usecases.sweep_erased import sweep_erased
 from tests.fixtures.holders import Holder, Submission
-from tests.fixtures.servers import ROOT, bare_environment, make_settings, post, register_of, running
+from tests.fixtures.servers import ROOT, bare_environment, make_settings, post, register_of, running, storage_of
 from tests.test_worker import until, worker
 from tests.usecases.test_record_objection import in_one_group
 
@@ -66,11 +66,11 @@ def record_of(register: Register, submission: Submission) -> Record:
 
 
 def sweep(register: Register) -> int:
-    return sweep_erased(register.database, register.blobs, now=int(time.time()))
+    return sweep_erased(register, now=int(time.time()))
 
 
 def expect_consistent(register: Register) -> None:
-    storage = Storage(register.database, register.blobs, register.keyring)
+    storage = storage_of(register)
     assert check_log(storage, progress=lambda _done, _total: None).problems == []
 
 
@@ -216,7 +216,7 @@ def test_a_guard_is_forgotten_when_the_receipt_is_stale_anyway(tmp_path: Path, h
         post(app, holder.later("erasure", objection))
         last_fresh = ahead + 600
         for now, remembered in ((last_fresh, True), (last_fresh + 1, False)):
-            sweep_erased(register.database, register.blobs, now=now)
+            sweep_erased(register, now=now)
             with register.database.reading() as connection:
                 count = connection.execute(text("SELECT count(*) FROM erased_receipts")).scalar_one()
                 assert (count > 0) == remembered
@@ -233,7 +233,7 @@ def test_one_sent_again_just_before_its_erasure_is_kept_out_even_when_it_is_stal
         post(app, holder.later("erasure", objection, iat=late))
         register = register_of(app)
         for now, remembered in ((late + 30, True), (late + 61, False)):
-            sweep_erased(register.database, register.blobs, now=now)
+            sweep_erased(register, now=now)
             with register.database.reading() as connection:
                 count = connection.execute(text("SELECT count(*) FROM erased_receipts")).scalar_one()
                 assert (count > 0) == remembered

@@ -31,11 +31,11 @@ from server.core.receipts import verify_receipt
 from server.core.statuslists import ERASED, STANDS, WITHDRAWN, verify_status_list
 from server.core.tokens import verify_token
 from server.usecases.check_log import check_log
-from server.usecases.register import Register, Storage
+from server.usecases.register import Register
 from server.usecases.verify_bundle import verify_file
 from tests.fixtures.holders import Holder, Submission, new_share
 from tests.fixtures.mails import DOMAIN, MAIL, NAME, SELECTOR, dns_server, key_record, sign_mail
-from tests.fixtures.servers import PUBLIC_URL, footprint, make_settings, post, register_of, running
+from tests.fixtures.servers import PUBLIC_URL, footprint, make_settings, post, register_of, running, storage_of
 from tests.usecases.test_record_objection import in_one_group
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -100,7 +100,7 @@ def expect_acknowledged(register: Register, answer: dict[str, Any], submission: 
 
 
 def expect_consistent(register: Register) -> None:
-    storage = Storage(register.database, register.blobs, register.keyring)
+    storage = storage_of(register)
     assert check_log(storage, progress=lambda _done, _total: None).problems == []
 
 

@@ -16,12 +16,12 @@ from server.core.proofs import format_entry, parse_proof, verify_proof
 from server.usecases import log_writer
 from server.usecases.check_log import check_log
 from server.usecases.log_writer import Logged, find_logged
-from server.usecases.register import Register, Storage
+from server.usecases.register import Register
 from tests.core import naive_merkle
 from tests.fixtures.auditor import audit, proof_text
 from tests.fixtures.holders import Holder
 from tests.fixtures.sealed import append_many, sealed_receipt, wait_for_queue
-from tests.fixtures.servers import make_settings, post, register_of, running
+from tests.fixtures.servers import make_settings, post, register_of, running, storage_of
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def expect_proven(register: Register, logged: Logged) -> int:
 
 
 def expect_consistent(register: Register, size: int) -> None:
-    storage = Storage(register.database, register.blobs, register.keyring)
+    storage = storage_of(register)
     found = check_log(storage, progress=lambda _done, _total: None)
     assert (found.problems, found.entries) == ([], size)
 

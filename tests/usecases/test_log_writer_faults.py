@@ -21,11 +21,11 @@ from sqlalchemy.exc import OperationalError
 from server.errors import Unavailable
 from server.store.blobs import LocalBlobs
 from server.usecases.check_log import check_log
-from server.usecases.register import Register, Storage
+from server.usecases.register import Register
 from tests.fixtures.auditor import audit
 from tests.fixtures.holders import Holder, Submission
 from tests.fixtures.sealed import sealed_receipt
-from tests.fixtures.servers import footprint, make_settings, post, register_of, running
+from tests.fixtures.servers import footprint, make_settings, post, register_of, running, storage_of
 
 WRITES = [
     "segment put",
@@ -113,7 +113,7 @@ def expect_recorded(app: Flask, submission: Submission, *statuses: int) -> str:
 
 
 def expect_consistent(register: Register, records: int) -> None:
-    found = check_log(Storage(register.database, register.blobs, register.keyring), progress=lambda _d, _t: None)
+    found = check_log(storage_of(register), progress=lambda _d, _t: None)
     assert found.problems == []
     assert found.records == found.entries == records
     assert len(audit(register).leaves) == records
@@ -209,7 +209,7 @@ def test_a_fault_in_a_later_receipt(
                 "storage_unavailable",
             }
         token = expect_recorded(app, later, 200, 201)
-        found = check_log(Storage(register.database, register.blobs, register.keyring), progress=lambda _d, _t: None)
+        found = check_log(storage_of(register), progress=lambda _d, _t: None)
         assert found.problems == []
         assert found.entries == 2
     with running(settings) as app:

@@ -18,10 +18,10 @@ from server.core.proofs import format_entry, parse_proof, verify_proof
 from server.core.tokens import verify_token
 from server.usecases.check_log import check_log
 from server.usecases.log_writer import Logged, SealedReceipt
-from server.usecases.register import Register, Storage
+from server.usecases.register import Register
 from tests.fixtures.holders import Holder, Submission, new_share
 from tests.fixtures.sealed import wait_for_queue
-from tests.fixtures.servers import footprint, make_settings, post, register_of, running
+from tests.fixtures.servers import footprint, make_settings, post, register_of, running, storage_of
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def expect_proven(register: Register, answer: dict[str, Any]) -> int:
 
 
 def expect_consistent(register: Register, records: int) -> None:
-    storage = Storage(register.database, register.blobs, register.keyring)
+    storage = storage_of(register)
     found = check_log(storage, progress=lambda _done, _total: None)
     assert found.problems == []
     assert found.records == found.entries == records

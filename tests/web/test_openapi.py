@@ -116,8 +116,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with counting_since(make_settings(folder, work="1")) as app:
         register = register_of(app)
         group = {"names": {"en": "Group"}, "countries": ["DE"], "link": "https://g.example/", "contact": "a@g.example"}
-        add_campaign(register.database, "closed", group, logo=None, open_figures=False, now=BEGAN)
-        key = create_key(register.database, "closed", name="test", now=BEGAN)
+        add_campaign(register, "closed", group, logo=None, open_figures=False, now=BEGAN)
+        key = create_key(register, "closed", name="test", now=BEGAN)
         contribute(register, 50, campaign="closed")
         release_until(register, folder, BEGAN + 4 * WEEK_S + GRACE_S)
         holder = Holder()

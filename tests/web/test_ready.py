@@ -1,6 +1,7 @@
 """``/readyz`` says what a recording would be told: not ready for the reason for which an objection is refused."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +10,7 @@ import psycopg
 import pytest
 from flask import Flask
 from psycopg import sql
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from server.store import blobs, database, log
 from tests.fixtures.holders import Holder
@@ -102,6 +103,19 @@ def test_a_writer_that_ended(app: Flask) -> None:
     assert said(app) == (200, None)
     register_of(app).log_writer.close()
     assert said(app) == (503, "log_unavailable")
+
+
+def test_sums_that_nobody_can_add_to(app: Flask) -> None:
+    with register_of(app).database.writing() as connection:
+        connection.execute(text("UPDATE log_head SET sums = '{'"))
+    assert refused(app, {})[0] == 503
+    assert said(app) == (503, "log_unavailable")
+
+
+def test_a_folder_of_segments_that_is_gone(app: Flask, tmp_path: Any) -> None:
+    assert said(app) == (200, None)
+    shutil.rmtree(tmp_path / "blobs")
+    assert refused(app, {}) == said(app) == (503, "storage_unavailable")
 
 
 def test_a_halted_log_is_told_before_what_will_pass(app: Flask) -> None:

@@ -11,8 +11,9 @@ import type { QueuedReceipt, RecordedObjection, StoredProblem } from './database
 import { holderKey, randomBase64url } from './keystore';
 
 const PATIENCE_MS = 20_000;
-/** Whoever has a line as slow as this must still get everything through: 4 MB take two minutes then. */
-const SLOWEST_BYTES_PER_MS = 30;
+/** Whoever has a line as slow as this, a weak 3G one, must still get a screenshot through: 400 kB take fifty seconds. */
+const SLOWEST_UP_BYTES_PER_MS = 8;
+const SLOWEST_DOWN_BYTES_PER_MS = 30;
 /** Chrome stops a worker after 30 seconds in which it calls nothing of the browser's. */
 const STAY_AWAKE_MS = 20_000;
 const MAX_ANSWER_BYTES = 1_048_576;
@@ -119,7 +120,7 @@ async function request(path: string, init: RequestInit, { maxBytes, sentBytes = 
   let response: Response;
   let raw: Bytes;
   try {
-    allowance.moved(sentBytes);
+    allowance.extend(sentBytes / SLOWEST_UP_BYTES_PER_MS);
     response = await fetch(`${__REGISTER_URL__}${path}`, {
       ...init,
       credentials: 'omit',
@@ -129,7 +130,7 @@ async function request(path: string, init: RequestInit, { maxBytes, sentBytes = 
       signal: allowance.signal,
     });
     await noteRegisterClock(response.headers.get('date'));
-    raw = await readBody(response, maxBytes, (bytes) => allowance.moved(bytes));
+    raw = await readBody(response, maxBytes, (bytes) => allowance.extend(bytes / SLOWEST_DOWN_BYTES_PER_MS));
   } catch (error) {
     if (error instanceof ObjectionError) throw error;
     const detail = error instanceof Error ? error.message : String(error);
@@ -155,9 +156,8 @@ class Allowance {
     return this.controller.signal;
   }
 
-  /** Allows the time that `bytes` more may take. */
-  moved(bytes: number): void {
-    this.untilMs += bytes / SLOWEST_BYTES_PER_MS;
+  extend(ms: number): void {
+    this.untilMs += ms;
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.controller.abort(new Error('no answer in time')), this.untilMs - Date.now());
   }

@@ -221,7 +221,7 @@ export const de: Words = {
   mail_key_unusable:
     'Sie trägt eine Signatur im Namen von {domain} mit einem Schlüssel, der nicht zählt: zu schwach, von anderer Art oder für einen anderen Zweck.',
   mail_key_gone:
-    'Sie trägt eine Signatur im Namen von {domain}. Beim Eingang im Register stand im DNS kein Schlüssel mehr dafür; sie lässt sich nicht prüfen.',
+    'Sie trägt eine Signatur im Namen von {domain}. Beim Eingang im Register stand im DNS kein Schlüssel dafür; sie lässt sich nicht prüfen.',
   mail_not_covered:
     'Sie trägt eine Signatur im Namen von {domain}, die nicht die ganze E-Mail mit Absender, Betreff und Datum abdeckt.',
   mail_sender_mismatch:

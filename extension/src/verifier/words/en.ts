@@ -209,7 +209,7 @@ export const en = {
   mail_key_unusable:
     'It has a signature in the name of {domain}, by a key that does not count: it is weak, of another kind, or for another use.',
   mail_key_gone:
-    'It has a signature in the name of {domain}. The DNS had no key for it any more when the register received the mail, so it cannot be checked.',
+    'It has a signature in the name of {domain}. The DNS had no key for it when the register received the mail, so it cannot be checked.',
   mail_not_covered:
     'It has a signature in the name of {domain}, which does not cover the whole mail with sender, subject and date.',
   mail_sender_mismatch: 'It has a signature in the name of {domain}, but the sender is not one address at that domain.',

@@ -220,7 +220,7 @@ export const fr: Words = {
   mail_key_unusable:
     'Il porte une signature au nom de {domain}, avec une clé qui ne compte pas : trop faible, d’une autre sorte ou pour un autre usage.',
   mail_key_gone:
-    'Il porte une signature au nom de {domain}. Le DNS n’avait plus de clé pour elle quand le registre a reçu le courriel ; elle ne peut donc pas être vérifiée.',
+    'Il porte une signature au nom de {domain}. Le DNS n’avait pas de clé pour elle quand le registre a reçu le courriel ; elle ne peut donc pas être vérifiée.',
   mail_not_covered:
     'Il porte une signature au nom de {domain}, qui ne couvre pas tout le courriel avec expéditeur, objet et date.',
   mail_sender_mismatch:
