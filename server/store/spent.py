@@ -119,7 +119,7 @@ class LocalProofs:
                 "CREATE TABLE IF NOT EXISTS spent_proofs (proof_id BLOB PRIMARY KEY, expires_s REAL) WITHOUT ROWID"
             )
             connection.execute("CREATE TABLE IF NOT EXISTS remembered (boot TEXT, since INT, begun_s REAL)")
-            connection.execute("DELETE FROM spent WHERE expires_at < ?", (now,))  # refused where it may only be read
+            connection.execute("DELETE FROM spent_proofs WHERE 0")  # no row, and refused where it may only be read
             row = connection.execute("SELECT since, begun_s FROM remembered WHERE boot = ?", (boot,)).fetchone()
             if row is None or boot is None:
                 row = (now, time.monotonic())
