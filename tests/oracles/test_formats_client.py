@@ -11,14 +11,21 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.fixtures.anchoring import http_server, write_anchors
+from tests.fixtures.ordinary import KINDS, OrdinaryAuthority
 from tests.fixtures.servers import ROOT, Gunicorn, serving
 from tests.oracles.outsider import NOTICE, Answer, Client, named, verify_logged, verify_signed
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
-    with serving(tmp_path_factory.mktemp("register"), work="10", worker="on") as server:
-        yield server
+    folder = tmp_path_factory.mktemp("authority")
+    authority = OrdinaryAuthority(folder, KINDS["own"])
+    with http_server(authority) as clock:  # without an independent one a proof stays recorded
+        anchors = write_anchors(folder / "anchors.toml", authorities=[("tsa", clock.url, authority.write_pem(folder))])
+        register = tmp_path_factory.mktemp("register")
+        with serving(register, work="10", worker="on", anchors=str(anchors)) as server:
+            yield server
 
 
 @pytest.fixture

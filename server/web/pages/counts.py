@@ -21,7 +21,8 @@ from server.web.figures import published, refuse_strangers
 
 _CHARTS = Path(__file__).parents[2] / "assets/charts.js"
 _EMBEDDED = (
-    "default-src 'none'; style-src 'self'; script-src 'self'; form-action 'none'; frame-ancestors *; base-uri 'none'"
+    "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; "
+    "form-action 'none'; frame-ancestors *; base-uri 'none'"
 )
 _WITH_KEY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; connect-src 'self'; "
