@@ -104,7 +104,7 @@ def test_nothing_acknowledged_is_lost_when_everything_is_killed(tmp_path: Path) 
                 status, again = server.post(submission)
                 assert (status, again["token"]) == (200, first["token"])
 
-        with urllib.request.urlopen(f"{server.url}/v1/policy", timeout=10) as response:
+        with urllib.request.urlopen(f"{server.url}/v1/policy", timeout=60) as response:
             policy = parse_trust_policy(response.read())
 
         def repeat(item: tuple[Submission, dict[str, Any]]) -> int:
@@ -120,7 +120,7 @@ def test_nothing_acknowledged_is_lost_when_everything_is_killed(tmp_path: Path) 
         with ThreadPoolExecutor(CLIENTS) as pool:
             indexes = list(pool.map(repeat, everything))
         assert len(set(indexes)) == len(everything)
-        with urllib.request.urlopen(f"{server.url}/readyz", timeout=10) as response:
+        with urllib.request.urlopen(f"{server.url}/readyz", timeout=60) as response:
             size = parse_json(response.read())["log_size"]
         # Some may be recorded that were not acknowledged in time; no more than were under way.
         assert len(everything) <= size <= len(everything) + 3 * CLIENTS

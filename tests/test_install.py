@@ -112,7 +112,7 @@ def read(url: str, server: "subprocess.Popen[bytes]") -> bytes:
     """Return what stands there, once the server answers."""
     while server.poll() is None:
         try:
-            with urllib.request.urlopen(url, timeout=10) as response:
+            with urllib.request.urlopen(url, timeout=60) as response:
                 content: bytes = response.read()
                 return content
         except urllib.error.HTTPError:

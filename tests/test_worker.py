@@ -32,7 +32,7 @@ from tests.fixtures.servers import (
 )
 
 
-def until(found: Callable[[], object], *, timeout_s: float = 15) -> object:
+def until(found: Callable[[], object], *, timeout_s: float = 60) -> object:
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         if result := found():
@@ -276,7 +276,7 @@ def test_killed_at_any_moment_the_anchors_stay_consistent(tmp_path: Path) -> Non
                     process.wait()
             with worker(tmp_path / "data", **settings):
                 register.log_writer.append(sealed_receipt(kid=register.keyring.issuer_kid))
-                until(lambda: sizes(tmp_path / "data", {})[-1:] == [7], timeout_s=40)
+                until(lambda: sizes(tmp_path / "data", {})[-1:] == [7], timeout_s=60)
             expect_consistent(register)
             found = check_log(storage_of(register), progress=lambda _d, _t: None)
             assert found.problems == []

@@ -49,7 +49,7 @@ WITH_FIREFOX = [
 ]
 # Firefox draws one at installation; the pages' addresses must be known here.
 UUID = "6f1f2c1e-5d0e-4a51-9b5c-0a7c1d2e3f40"
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 ROLES = {
     "button": "button",
     "link": "a[href]",

@@ -134,10 +134,10 @@ class TlsRegister:
 
 def _wait_for_tls(port: int) -> None:
     context = ssl._create_unverified_context()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while time.monotonic() < deadline:
         try:
-            urllib.request.urlopen(f"https://127.0.0.1:{port}/readyz", context=context, timeout=2)
+            urllib.request.urlopen(f"https://127.0.0.1:{port}/readyz", context=context, timeout=20)
         except OSError:
             time.sleep(0.1)
         else:
@@ -307,7 +307,7 @@ def browsing(folder: Path, *, pages_port: int, register_port: int, build: Path =
             context.close()
 
 
-def wait_until(condition: Callable[[], object], *, timeout_s: float = 15.0) -> None:
+def wait_until(condition: Callable[[], object], *, timeout_s: float = 60.0) -> None:
     """Poll ``condition`` until it is true; raise TimeoutError when it never is."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

@@ -365,7 +365,7 @@ def wait_until_kept(register: Register, settings: Settings) -> int:
     with register.database.reading() as connection:
         head = log.read_head(connection)
     assert head is not None
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while kept_size(settings) != head.size:
         assert time.monotonic() < deadline
         time.sleep(0.05)

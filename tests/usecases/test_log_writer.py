@@ -118,7 +118,7 @@ def test_what_waits_goes_into_one_group(app: Flask) -> None:
         with register.database.starting():
             futures = [pool.submit(register.log_writer.append, sealed_receipt()) for _ in range(40)]
             wait_for_queue(register, 39)
-        sizes = {expect_proven(register, future.result(timeout=20)) for future in futures}
+        sizes = {expect_proven(register, future.result(timeout=60)) for future in futures}
     assert sizes == {40}
     assert len(register.blobs.segments()) == 1
 
@@ -134,7 +134,7 @@ def test_a_group_is_bounded_in_number_and_bytes(app: Flask, monkeypatch: pytest.
                 futures = [pool.submit(register.log_writer.append, sealed_receipt(size=100)) for _ in range(40)]
                 wait_for_queue(register, 39)
             for future in futures:
-                expect_proven(register, future.result(timeout=20))
+                expect_proven(register, future.result(timeout=60))
         assert len(register.blobs.segments()) - before == groups
 
 
@@ -174,8 +174,8 @@ def test_closing_finishes_what_was_begun(tmp_path: Path) -> None:
                 wait_for_queue(register, 7)
                 closing = threading.Thread(target=register.log_writer.close)
                 closing.start()
-            assert {expect_proven(register, future.result(timeout=20)) for future in futures} == {8}
-            closing.join(timeout=20)
+            assert {expect_proven(register, future.result(timeout=60)) for future in futures} == {8}
+            closing.join(timeout=60)
         assert not register.log_writer.alive()
         assert app.test_client().get("/readyz").status_code == 503
     with running(settings) as app:

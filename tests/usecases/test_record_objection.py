@@ -77,14 +77,14 @@ def in_one_group(app: Flask, *submissions: Submission) -> list[TestResponse]:
         with register.database.starting():
             for number, submission in enumerate(submissions):
                 futures.append(pool.submit(post, app, submission))
-                deadline = time.monotonic() + 15
+                deadline = time.monotonic() + 60
                 while len(arrived) <= number:
                     assert time.monotonic() < deadline
                     time.sleep(0.001)
                 time.sleep(0.05 if number == 0 else 0)
                 # The writer has taken the first and waits for the log; the others queue behind it.
                 wait_for_queue(register, number)
-        return [future.result(timeout=20) for future in futures]
+        return [future.result(timeout=60) for future in futures]
 
 
 def test_answer_of_a_first_recording(app: Flask) -> None:

@@ -46,7 +46,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gunicorn]:
 
 def talk(server: Gunicorn, *pieces: bytes) -> tuple[int, dict[str, Any]]:
     """Send ``pieces`` for as long as the server takes them, and read its answer."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         try:
             for piece in pieces:
                 connection.sendall(piece)
@@ -72,7 +72,7 @@ def head(*lines: str) -> bytes:
 
 
 def size_of_log(server: Gunicorn) -> int:
-    with urllib.request.urlopen(f"{server.url}/readyz", timeout=5) as response:
+    with urllib.request.urlopen(f"{server.url}/readyz", timeout=30) as response:
         return int(json.load(response)["log_size"])
 
 
@@ -90,7 +90,7 @@ def test_a_body_announced_too_large_is_refused_before_it_is_sent(server: Gunicor
 
 def test_who_asks_before_sending_too_much_is_told_not_to(server: Gunicorn) -> None:
     """gunicorn says 100 by itself at once; the refusal follows without a byte of the body."""
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         connection.sendall(head(f"Content-Length: {MAX_BODY + 1}", "Expect: 100-continue"))
         answer = b""
         while piece := connection.recv(65_536):
@@ -154,7 +154,7 @@ def test_a_body_in_broken_chunks_is_the_clients_fault(server: Gunicorn, case: st
 
 def test_a_chunked_body_cut_off_is_the_clients_fault(server: Gunicorn) -> None:
     before = server.logged()
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         connection.sendall(head("Transfer-Encoding: chunked") + b"5\r\nx")
         connection.shutdown(socket.SHUT_WR)
         answer = connection.recv(65_536)
@@ -165,7 +165,7 @@ def test_a_chunked_body_cut_off_is_the_clients_fault(server: Gunicorn) -> None:
 def test_a_body_cut_off_stores_nothing(server: Gunicorn) -> None:
     before = size_of_log(server)
     body = format_multipart(parts_of(Holder().objection({})))
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
         connection.sendall(head(f"Content-Length: {len(body)}") + body[:-30])
         connection.shutdown(socket.SHUT_WR)
         answer = connection.recv(65_536)
@@ -241,7 +241,7 @@ def test_an_address_that_is_none_does_not_break_the_limit(tmp_path: Path) -> Non
 def status_from(server: Gunicorn, address: str) -> int:
     request = urllib.request.Request(f"{server.url}/checkpoint", headers={"X-Forwarded-For": address})
     try:
-        with urllib.request.urlopen(request, timeout=5) as response:
+        with urllib.request.urlopen(request, timeout=30) as response:
             status: int = response.status
             return status
     except urllib.error.HTTPError as error:
