@@ -45,7 +45,7 @@ export function startBackground(): void {
     return true;
   });
   browser.alarms.onAlarm.addListener(({ name }) => {
-    if (name === ALARM) void flush();
+    if (name === ALARM) unwatched(flush());
   });
   browser.tabs.onRemoved.addListener((tabId) => {
     void browser.storage.session.remove(`${DISMISSED_PREFIX}${tabId}`);
@@ -54,8 +54,8 @@ export function startBackground(): void {
   // Without a listener the background would not be woken when the browser starts.
   browser.runtime.onStartup.addListener(() => undefined);
   // At every wake: an earlier one may have been stopped between two steps.
-  void badgeWaiting();
-  void flush();
+  unwatched(badgeWaiting());
+  unwatched(flush());
 }
 
 async function answer(raw: unknown, sender: Browser.runtime.MessageSender): Promise<Answer> {
@@ -74,7 +74,7 @@ async function handle(message: Message, sender: Browser.runtime.MessageSender): 
     case 'page/record':
       return openReview(tabOf(sender), message.notice);
     case 'ui/popup':
-      void lookAgain();
+      unwatched(lookAgain());
       // At the opening alone: it follows the click that allows a picture, and a refresh must not take one after the other.
       if (message.opening) await addScreenshot(message.tabId);
       return viewPopup(message.tabId);
@@ -84,7 +84,7 @@ async function handle(message: Message, sender: Browser.runtime.MessageSender): 
       return viewDraft(message.draft);
     case 'ui/confirm': {
       const receipt = await confirmDraft(message.draft, message.payload, message.disclosures);
-      void flush(); // the sheet follows by 'ui/receipt'; it must not wait for the network
+      unwatched(flush()); // the sheet follows by 'ui/receipt'; it must not wait for the network
       void takeCardOf(message.draft); // nor for a tab that hangs
       return receipt;
     }
@@ -100,7 +100,7 @@ async function handle(message: Message, sender: Browser.runtime.MessageSender): 
       return prepareAgain(message.receipt);
     case 'ui/sign-again': {
       const receipt = await signAgain(message.receipt, message.payload);
-      void flush();
+      unwatched(flush());
       return receipt;
     }
     case 'ui/discard':
@@ -108,7 +108,7 @@ async function handle(message: Message, sender: Browser.runtime.MessageSender): 
     case 'ui/save':
       return saveAgain(message.receipt);
     case 'ui/objection':
-      void lookAgain();
+      unwatched(lookAgain());
       return viewOf(message.receipt);
     case 'ui/name':
       return nameObjection(message.receipt, message.name);
@@ -117,7 +117,7 @@ async function handle(message: Message, sender: Browser.runtime.MessageSender): 
     case 'ui/later': {
       const receipt = await signLater(message.payload, message.files);
       announceChange();
-      void flush(); // the page follows by 'ui/objection'
+      unwatched(flush()); // the page follows by 'ui/objection'
       return receipt;
     }
     case 'ui/present':
@@ -225,6 +225,11 @@ async function refusePrivate(tabId: number): Promise<void> {
 async function platformShown(tabId: number): Promise<Platform | undefined> {
   const url = (await tabOn(tabId))?.url ?? '';
   return URL.canParse(url) ? platformOf(new URL(url).hostname) : undefined;
+}
+
+/** Work that nobody waits for: what went wrong is kept with the record, and storage that does not open is told when asked. */
+function unwatched(work: Promise<void>): void {
+  work.catch((error: unknown) => console.warn(error));
 }
 
 /** Undefined when the tab is gone. */
