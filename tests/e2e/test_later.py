@@ -1,5 +1,6 @@
 """What a person does with an objection afterwards: adds a reply, withdraws, erases; and all its pages for axe."""
 
+import base64
 import json
 import os
 import subprocess
@@ -280,6 +281,23 @@ def test_nothing_needs_sideways_scrolling(chromium: Browser, width: int, height:
         if folder := os.environ.get("SCREENSHOT_FOLDER"):
             page.screenshot(path=Path(folder) / f"later-{width}-{height}-{words[:3] or 'page'}.png")
         page.keyboard.press("Escape")
+
+
+@WITH_EXTENSION[0]
+@WITH_EXTENSION[1]
+def test_the_popup_reflows_at_400_percent(chromium: Browser) -> None:
+    """A toolbar popup has at most 800 by 600 pixels of the screen."""
+    record(chromium)
+    page = chromium.context.new_page()
+    devtools = chromium.context.new_cdp_session(page)
+    zoomed = {"width": 200, "height": 150, "deviceScaleFactor": 4, "mobile": False}
+    devtools.send("Emulation.setDeviceMetricsOverride", zoomed)
+    page.goto(f"{chromium.extension}/popup.html")
+    page.get_by_role("heading").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 200
+    if folder := os.environ.get("SCREENSHOT_FOLDER"):
+        shot = devtools.send("Page.captureScreenshot", {"captureBeyondViewport": True})["data"]
+        (Path(folder) / "popup-400.png").write_bytes(base64.b64decode(shot))
 
 
 @WITH_EXTENSION[0]
