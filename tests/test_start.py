@@ -147,8 +147,7 @@ def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data/register.sqlite").write_bytes(b"not a database, " * 1000)
     line = refused(tmp_path / "data")
-    assert line.startswith("storage_unusable: OBJECTION_DATABASE_URL: ")
-    assert "register.sqlite: file is not a database" in line
+    assert line == "database_damaged: the register's database is damaged: file is not a database"
 
 
 def test_a_database_of_a_newer_version(used: Path) -> None:

@@ -308,8 +308,12 @@ def check_kept(connection: Connection, head: Head, keyring: Keyring, note: str |
 
 
 def refuse_unfinished_restore(data_dir: Path) -> None:
-    """Raises OperatorError ``restore_unfinished``."""
-    if (data_dir / RESTORING).exists():
+    """Raises OperatorError ``restore_unfinished``; ``storage_unusable`` when the folder cannot be looked into."""
+    try:
+        unfinished = (data_dir / RESTORING).exists()
+    except OSError as error:
+        raise _unusable(data_dir, error) from error
+    if unfinished:
         raise OperatorError("restore_unfinished", f"a restore into {data_dir} did not finish: run it again")
 
 

@@ -14,6 +14,7 @@ from selenium.webdriver.remote.shadowroot import ShadowRoot
 from selenium.webdriver.remote.webdriver import WebDriver
 
 from tests.e2e import test_firefox
+from tests.e2e.firefox import tunnelling
 from tests.e2e.stage import (
     BUILD,
     CHROMIUM,
@@ -25,7 +26,7 @@ from tests.e2e.stage import (
     serving_pages,
     wait_until,
 )
-from tests.e2e.test_firefox import cards, firefox, tunnelling
+from tests.e2e.webdriver import cards, firefox
 
 pytestmark = pytest.mark.e2e
 

@@ -160,16 +160,18 @@ def test_one_review_for_two_clicks_which_ends_with_its_window(chromium: Browser)
     wait_until(lambda: chromium.worker.evaluate(kept) == 0)
 
 
-def test_toolbar_click_adds_the_screenshot(browser: Browser) -> None:
-    page = browser.open("https://www.instagram.com/")
-    sheet = open_review(browser, page)
+@WITH_EXTENSION[0]
+@WITH_EXTENSION[1]
+def test_toolbar_click_adds_the_screenshot(chromium: Browser) -> None:
+    page = chromium.open("https://www.instagram.com/")
+    sheet = open_review(chromium, page)
     assert sheet.locator("img.screenshot").count() == 0, "a click on the page must not be able to take a picture"
     page.bring_to_front()
-    browser.click_toolbar(page)
+    chromium.click_toolbar(page)
     sheet.locator("img.screenshot").wait_for()
     sheet.get_by_role("button", name="Confirm and record").click()
     sheet.get_by_role("heading", name="Recorded", exact=True).wait_for()
-    proof = saved_proof(browser)
+    proof = saved_proof(chromium)
     with zipfile.ZipFile(proof) as bundle:
         assert bundle.read("evidence/screenshot.jpg").startswith(b"\xff\xd8\xff")
     assert objection("verify", str(proof)).returncode == 0
@@ -229,8 +231,10 @@ def test_a_clock_that_is_ahead_loses_no_objection(browser: Browser) -> None:
     assert objection("verify", str(saved_proof(browser))).returncode == 0
 
 
-def test_other_sites_never_see_the_extension(browser: Browser) -> None:
-    page = browser.open("https://news.example/")
+@WITH_EXTENSION[0]
+@WITH_EXTENSION[1]
+def test_other_sites_never_see_the_extension(chromium: Browser) -> None:
+    page = chromium.open("https://news.example/")
     page.wait_for_timeout(1000)
     assert page.locator("html > :not(head, body)").count() == 0
     assert Card(page).buttons() == []

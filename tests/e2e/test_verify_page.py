@@ -265,7 +265,7 @@ def test_page_and_command_agree_on_what_was_found_of_mails(verifier: Verifier) -
     assert agree(verifier, bundle_of(lasting.files(), lasting.register), lasting.register.policy) == "valid"
     verifier.page.evaluate("document.querySelector('[data-check=mail] details').open = true")
     shown = verifier.page.locator("[data-check=mail]").text_content() or ""
-    for words in ("footer", "[EXTERNAL]", "no key for it any more", "does not list this domain", "has no signature"):
+    for words in ("footer", "[EXTERNAL]", "had no key for it", "does not list this domain", "has no signature"):
         assert words in shown
     verifier.shoot("mails")
 
