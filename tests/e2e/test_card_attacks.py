@@ -13,7 +13,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.shadowroot import ShadowRoot
 from selenium.webdriver.remote.webdriver import WebDriver
 
-from tests.e2e import test_firefox
+from tests.e2e import webdriver
 from tests.e2e.firefox import tunnelling
 from tests.e2e.stage import (
     BUILD,
@@ -182,7 +182,7 @@ def person(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             browser = stack.enter_context(browsing(folder, pages_port=port, register_port=port))
             yield InChromium(browser, browser.open("https://www.facebook.com/empty"))
             return
-        if test_firefox.FIREFOX is None or not test_firefox.BUILD.exists():
+        if webdriver.FIREFOX is None or not webdriver.BUILD.exists():
             pytest.skip("needs Firefox and a production build of the extension (make extension)")
         hosts = {".facebook.com": port, REGISTER.removeprefix("https://"): port}
         driver = stack.enter_context(firefox(folder, stack.enter_context(tunnelling(hosts))))
