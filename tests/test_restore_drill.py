@@ -135,7 +135,7 @@ def test_the_restore_drill(tmp_path: Path, storage_settings: dict[str, str]) -> 
 
         found = objection(server, "log", "check")
         assert found.returncode == 1
-        assert found.stderr.startswith("✗ the log is halted: restored from the backup of ")
+        assert found.stderr.startswith("✗ log_halted: the log is halted: restored from the backup of ")
         assert len(found.stderr.splitlines()) == 1
         resumed = objection(server, "log", "resume", "--accept-loss")
         assert resumed.returncode == 0, resumed.stderr
